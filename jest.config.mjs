@@ -1,0 +1,16 @@
+// Jest runs native ES modules; the TypeScript is stripped by our own transformer (tools/jest/strip-types.mjs),
+// so that no compiler package stands between the source and the test. See docs/development.md for how to run one file.
+
+/** @type {import("jest").Config} */
+export default {
+  testEnvironment: "node",
+  testMatch: ["**/*.test.ts"],
+  testPathIgnorePatterns: ["/node_modules/", "/dist/"],
+  modulePathIgnorePatterns: ["/dist/"],
+  extensionsToTreatAsEsm: [".ts"],
+  transform: { "\\.ts$": "<rootDir>/tools/jest/strip-types.mjs" },
+  moduleFileExtensions: ["ts", "mjs", "js", "cjs", "json", "node"],
+  // Many tests start child processes; more workers than this make them fight for two cores.
+  maxWorkers: 2,
+  testTimeout: 20_000,
+};
