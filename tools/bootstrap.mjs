@@ -40,6 +40,9 @@ const TASKS = {
   format: { program: "node_modules/prettier/bin/prettier.cjs", args: ["--write", "--log-level=warn", "."], about: "rewrite files in the house format" },
 };
 
+/** A message for the user; no stack trace. */
+class Stop extends Error {}
+
 main(process.argv.slice(2)).then(
   (code) => process.exit(code),
   (error) => {
@@ -203,6 +206,3 @@ function run(node, args, env) {
     child.on("exit", (code, signal) => resolve(code ?? 128 + (constants.signals[signal] ?? 0)));
   });
 }
-
-/** A message for the user; no stack trace. */
-class Stop extends Error {}
