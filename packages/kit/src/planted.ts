@@ -1,0 +1,36 @@
+// Planted bugs: switches that break one protocol rule on purpose, to prove that a test would notice.
+//
+// Invariants:
+//   PB1. Nothing is planted unless a test harness asked for it by name at process start.
+//   PB2. A planted bug is asked for on control paths only (per barrier, per append), never per record.
+
+const BUGS = [
+  "ack-of-another-checkpoint",
+  "metadata-before-last-ack",
+  "notify-before-commit-record",
+  "epoch-not-checked",
+  "ids-reused-after-failover",
+  "channel-not-blocked",
+  "late-barrier-starts-alignment",
+  "delete-retained-object",
+  "alignment-off",
+  "sink-commits-before-record",
+] as const;
+
+/** The name of a rule that a test harness may break. */
+export type PlantedBug = (typeof BUGS)[number];
+
+let active: ReadonlySet<string> = new Set();
+
+/** Plants bugs by name for this process; an unknown name throws. Called by process shells and simulation drivers only. */
+export function plantBugs(names: readonly string[]): void {
+  for (const name of names) {
+    if (!(BUGS as readonly string[]).includes(name)) throw new Error(`no such planted bug: ${name}; one of ${BUGS.join(", ")}`);
+  }
+  active = new Set(names);
+}
+
+/** True when a harness planted this bug; always false in production. */
+export function planted(bug: PlantedBug): boolean {
+  return active.size !== 0 && active.has(bug);
+}

@@ -1,0 +1,111 @@
+// Checkpoints as all processes of a job speak of them: ids, barriers, parts, acknowledgements, metadata.
+//
+// Invariants (protocols 1 and 2; tests cite them by name):
+//   CK1. A checkpoint exists iff the commit log says so.
+//   CK2. A part is immutable and addressed by (object, offset, length), with its crc32c beside it.
+//
+// Not here: who decides (checkpoint/), where bytes go (taskmanager/io), what is inside a part (state/format).
+
+import type { Brand } from "@sluice/kit";
+
+/** Grows for the life of a lineage, never reused (protocols 1, P1). */
+export type CheckpointId = Brand<number, "CheckpointId">;
+/** Grows with every JobManager that claimed the commit log. */
+export type Epoch = Brand<number, "Epoch">;
+/** Counts deployments of the whole job within an epoch, from 0. */
+export type AttemptNumber = Brand<number, "AttemptNumber">;
+
+export type CheckpointingMode = "EXACTLY_ONCE" | "AT_LEAST_ONCE";
+
+/** In-band marker between the records before and after a checkpoint. */
+export interface Barrier {
+  readonly checkpointId: CheckpointId;
+  /** Wall clock of the trigger at the JobManager. */
+  readonly timestampMs: number;
+  /** The last checkpoint: taken after all input has ended (Flink: final checkpoint). */
+  readonly isFinal: boolean;
+}
+
+/** What a part holds. */
+export type PartKind = "keyed" | "operator";
+
+/** One part of a subtask's snapshot, before it has an address. */
+export interface SnapshotPart {
+  readonly uid: string;
+  /** State name; operator parts use the operator's own names, e.g. "source-splits". */
+  readonly stateName: string;
+  readonly kind: PartKind;
+  /** Inclusive range for keyed parts. */
+  readonly keyGroups?: readonly [first: number, last: number];
+  /** Contents, in order. */
+  readonly chunks: readonly Uint8Array[];
+}
+
+/** Where a part lies (CK2). `object` is a path relative to the job's checkpoint directory. */
+export interface PartHandle {
+  readonly uid: string;
+  readonly stateName: string;
+  readonly kind: PartKind;
+  readonly keyGroups?: readonly [first: number, last: number];
+  readonly object: string;
+  readonly offset: number;
+  readonly lengthBytes: number;
+  readonly crc32c: number;
+}
+
+/** One subtask of one vertex: `vertexId` is the stable id in the plan. */
+export interface SubtaskId {
+  readonly vertexId: string;
+  readonly subtaskIndex: number;
+}
+
+/** `vertexId/subtaskIndex`, the key of maps and messages. */
+export function subtaskKey(id: SubtaskId): string {
+  return `${id.vertexId}/${id.subtaskIndex}`;
+}
+
+/** Times and sizes of one subtask's part in a checkpoint, as REST shows them. */
+export interface SubtaskCheckpointStats {
+  readonly startDelayMs: number;
+  readonly alignmentMs: number;
+  readonly syncMs: number;
+  readonly asyncMs: number;
+  readonly stateSizeBytes: number;
+}
+
+/** A subtask's acknowledgement: counts only from the attempt that was triggered (P2). */
+export interface CheckpointAck {
+  readonly checkpointId: CheckpointId;
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly subtask: SubtaskId;
+  readonly parts: readonly PartHandle[];
+  /** The subtask had reached the end of its input: nothing of it will run after a restore. */
+  readonly finished: boolean;
+  readonly stats: SubtaskCheckpointStats;
+}
+
+/** A restored or completed checkpoint, whole: the content of `_metadata` (format v0, JSON inside a checksummed frame). */
+export interface CheckpointMetadata {
+  readonly formatVersion: 0;
+  readonly checkpointId: CheckpointId;
+  readonly kind: "checkpoint" | "savepoint";
+  readonly lineage: string;
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly planDigest: string;
+  readonly timestampMs: number;
+  readonly isFinal: boolean;
+  readonly vertices: readonly {
+    readonly vertexId: string;
+    readonly parallelism: number;
+    readonly maxParallelism: number;
+    /** Operator uids of the chain, head first. */
+    readonly uids: readonly string[];
+    readonly subtasks: readonly {
+      readonly subtaskIndex: number;
+      readonly finished: boolean;
+      readonly parts: readonly PartHandle[];
+    }[];
+  }[];
+}

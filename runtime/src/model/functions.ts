@@ -1,0 +1,68 @@
+// What users implement: functions over records (Flink's names, TypeScript spelling).
+//
+// Invariants:
+//   UF1. Functions are synchronous; a thenable result is a failure that names the operator.
+//   UF2. An instance belongs to one subtask of one attempt; it is never shared between threads.
+
+import type { ValueState, ValueStateDescriptor } from "./state.ts";
+
+/** Receives what a function emits. */
+export interface Collector<T> {
+  collect(record: T): void;
+}
+
+/** A user metric that only grows. */
+export interface Counter {
+  inc(by?: number): void;
+  readonly count: number;
+}
+
+export interface MetricGroup {
+  counter(name: string): Counter;
+}
+
+/** What a function learns in `open` (Flink: RuntimeContext). */
+export interface RuntimeContext {
+  readonly operatorName: string;
+  readonly operatorUid: string;
+  readonly indexOfThisSubtask: number;
+  readonly numberOfParallelSubtasks: number;
+  readonly maxNumberOfParallelSubtasks: number;
+  readonly attemptNumber: number;
+  readonly metrics: MetricGroup;
+  /** The keyed state of this name; only after keyBy. Same name twice with another type: Failure STATE_ACCESS_INVALID. */
+  getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T>;
+}
+
+/** Base of functions with a life cycle (Flink: RichFunction). */
+export abstract class RichFunction {
+  /** Called once before the first record, after state was restored. */
+  open(_runtimeContext: RuntimeContext): void {}
+  /** Called once at the end, also after a failure. */
+  close(): void {}
+}
+
+/** Per-record context of a keyed function. */
+export interface KeyedContext<K> {
+  getCurrentKey(): K;
+}
+
+/** Flink: KeyedProcessFunction. */
+export abstract class KeyedProcessFunction<K, I, O> extends RichFunction {
+  abstract processElement(value: I, ctx: KeyedContext<K>, out: Collector<O>): void;
+}
+
+/** Flink: KeyedCoProcessFunction: two inputs, one key space, shared state. */
+export abstract class KeyedCoProcessFunction<K, I1, I2, O> extends RichFunction {
+  abstract processElement1(value: I1, ctx: KeyedContext<K>, out: Collector<O>): void;
+  abstract processElement2(value: I2, ctx: KeyedContext<K>, out: Collector<O>): void;
+}
+
+/** Flink: ProcessFunction without keys. */
+export abstract class ProcessFunction<I, O> extends RichFunction {
+  abstract processElement(value: I, ctx: object, out: Collector<O>): void;
+}
+
+export type MapFunction<I, O> = (value: I) => O;
+export type FilterFunction<T> = (value: T) => boolean;
+export type KeySelector<T, K> = (value: T) => K;

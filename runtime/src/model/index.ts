@@ -1,0 +1,58 @@
+// Public module of runtime/model: the vocabulary that all other folders share. Types and small pure helpers, no behaviour.
+
+export { containsGeneric, describeType, sameType, TypeInformation, Types } from "./types.ts";
+export type { TypeDescriptor, TypeKind } from "./types.ts";
+export { ValueStateDescriptor } from "./state.ts";
+export type { ValueState } from "./state.ts";
+export { KeyedCoProcessFunction, KeyedProcessFunction, ProcessFunction, RichFunction } from "./functions.ts";
+export type {
+  Collector,
+  Counter,
+  FilterFunction,
+  KeyedContext,
+  KeySelector,
+  MapFunction,
+  MetricGroup,
+  RuntimeContext,
+} from "./functions.ts";
+export { subtaskKey } from "./checkpoint.ts";
+export type {
+  AttemptNumber,
+  Barrier,
+  CheckpointAck,
+  CheckpointId,
+  CheckpointingMode,
+  CheckpointMetadata,
+  Epoch,
+  PartHandle,
+  PartKind,
+  SnapshotPart,
+  SubtaskCheckpointStats,
+  SubtaskId,
+} from "./checkpoint.ts";
+export type { JobPlan, Partitioning, PlanEdge, PlanOperator, PlanVertex } from "./plan.ts";
+export type {
+  KeyedStateAccess,
+  OneInputOperator,
+  Operator,
+  OperatorContext,
+  OperatorFactory,
+  OperatorState,
+  RestoredOperatorState,
+  SourceOperator,
+  SourceStatus,
+  SubtaskInfo,
+  TwoInputOperator,
+} from "./operator.ts";
+export type {
+  ChannelSpec,
+  SlotCommand,
+  SlotEvent,
+  SlotPort,
+  SlotSpec,
+  SnapshotSubmission,
+  TaskRestore,
+  TaskSpec,
+  TaskState,
+} from "./slot.ts";
+export type { JobManagerConfig, ProcessEvent, StoreConfig, TaskManagerConfig } from "./process.ts";

@@ -1,0 +1,103 @@
+// The contract between a task and the operators of its chain. Users never see it; datastream and connectors implement it.
+//
+// Invariants:
+//   OP1. All calls of one operator come from its task's thread, one after the other.
+//   OP2. `snapshotState` sees exactly the records before the barrier: what must be captured is captured before it returns,
+//        also when it returns a promise.
+//   OP3. Side effects of checkpoint n become visible only in `notifyCheckpointComplete(m >= n)` or when n is restored.
+//   OP4. After `finish` nothing is emitted.
+//
+// Not here: the loop that calls this (task/), keyed state (state/).
+
+import type { Clock, Log } from "@sluice/kit/env";
+import type { AttemptNumber, Barrier, CheckpointId, Epoch } from "./checkpoint.ts";
+import type { Collector, MetricGroup } from "./functions.ts";
+import type { ValueState, ValueStateDescriptor } from "./state.ts";
+
+/** Which subtask of which operator this is. */
+export interface SubtaskInfo {
+  readonly jobName: string;
+  /** Identity of the output: changes only with an explicit new lineage (protocols 1, invariant 11). */
+  readonly lineage: string;
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly operatorName: string;
+  readonly uid: string;
+  readonly subtaskIndex: number;
+  readonly parallelism: number;
+  readonly maxParallelism: number;
+}
+
+/** Operator state as it was at the restored checkpoint: contents by state name. */
+export interface RestoredOperatorState {
+  readonly checkpointId: CheckpointId;
+  /**
+   * Set when the job goes back behind the newest checkpoint (damaged head): output of checkpoints above
+   * `checkpointId` that was already published must be hidden before the first record.
+   */
+  readonly retractAbove: boolean;
+  readonly states: ReadonlyMap<string, Uint8Array>;
+}
+
+/** Operator state to store: contents by state name. */
+export type OperatorState = ReadonlyMap<string, Uint8Array>;
+
+export interface OperatorContext {
+  readonly subtask: SubtaskInfo;
+  /** Where results go: the next operator of the chain or the task's outputs. */
+  readonly output: Collector<unknown>;
+  readonly metrics: MetricGroup;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** The key of the current record; only keyed operators have one. */
+  readonly keyed: KeyedStateAccess | undefined;
+  /** False: no checkpoints are taken, side effects become visible at the end of input. */
+  readonly checkpointingEnabled: boolean;
+  /** Makes the task poll this operator again soon; callable from promises. */
+  wake(): void;
+}
+
+export interface KeyedStateAccess {
+  getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T>;
+  getCurrentKey(): unknown;
+}
+
+export interface Operator {
+  /** Before the first record; restores, then opens user functions. `restored` is undefined on a fresh start. */
+  open(context: OperatorContext, restored: RestoredOperatorState | undefined): void | Promise<void>;
+  /** OP2. Only for operators that have operator state; keyed state is captured by the task. */
+  snapshotState?(barrier: Barrier): OperatorState | Promise<OperatorState>;
+  /** Checkpoint `id` and all below it are durable. May be called again for the same or a lower id. */
+  notifyCheckpointComplete?(id: CheckpointId): void | Promise<void>;
+  notifyCheckpointAborted?(id: CheckpointId): void;
+  /** All input was seen: emit what is still held back. */
+  finish?(): void;
+  /** Always called once, also after failures; `succeeded` false: leave pending side effects for the next attempt. */
+  close(succeeded: boolean): void | Promise<void>;
+}
+
+export interface OneInputOperator extends Operator {
+  processElement(record: unknown): void;
+}
+
+export interface TwoInputOperator extends Operator {
+  processElement1(record: unknown): void;
+  processElement2(record: unknown): void;
+}
+
+/** `more`: call again now; `idle`: nothing until `wake()` or `wakeAtMs`; `finished`: never more. */
+export type SourceStatus = "more" | "idle" | "finished";
+
+export interface SourceOperator extends Operator {
+  /** Emits at most `recordsMax` records; never blocks. */
+  poll(recordsMax: number): SourceStatus;
+  /** After `idle`: clock time (ms) at which `poll` may have more, or Infinity when only `wake()` tells. */
+  readonly wakeAtMs: number;
+}
+
+/** Makes one operator for one subtask; the instance is used by that subtask only. `splits` are the plan's (sources). */
+export type OperatorFactory =
+  | { readonly kind: "source"; create(options: { readonly splits: readonly unknown[]; readonly subtask: SubtaskInfo }): SourceOperator }
+  | { readonly kind: "oneInput"; create(subtask: SubtaskInfo): OneInputOperator }
+  | { readonly kind: "twoInput"; create(subtask: SubtaskInfo): TwoInputOperator }
+  | { readonly kind: "sink"; create(subtask: SubtaskInfo): OneInputOperator };

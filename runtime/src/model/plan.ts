@@ -1,0 +1,62 @@
+// The plan: the job's graph as plain data. A child process runs the user's `main` and prints it; JobManager and CLI consume it;
+// TaskManagers rebuild it from the same module and compare digests (protocols 6).
+//
+// Invariants:
+//   P1. Everything that decides meaning is in the digest: edges, types, uids, parallelism, frozen arguments, bundle hash.
+//   P2. Configuration and enumerated splits are not in the digest: they may differ between deployments of one graph.
+
+import type { TypeDescriptor } from "./types.ts";
+
+/** How records of an edge are spread over the consumer's subtasks. */
+export type Partitioning = "FORWARD" | "HASH" | "REBALANCE";
+
+export interface PlanOperator {
+  /** Index of the transformation in the rebuilt graph: how a worker finds the user's function. */
+  readonly transformationId: number;
+  readonly name: string;
+  readonly uid: string;
+  readonly kind: "source" | "oneInput" | "twoInput" | "sink";
+  readonly stateful: boolean;
+  /** True when the sink can hide output of checkpoints above a given id (protocols 1: damaged newest checkpoint). */
+  readonly canRetract?: boolean;
+}
+
+/** A chain of operators that run in one task. */
+export interface PlanVertex {
+  /** 32 hex digits, derived from the head's uid: stable over redeployments (Flink: JobVertexID). */
+  readonly id: string;
+  readonly name: string;
+  readonly parallelism: number;
+  readonly maxParallelism: number;
+  /** Head first. */
+  readonly chain: readonly PlanOperator[];
+  /** Inputs in order; `inputIndex` 0 or 1 tells a two-input head which side an edge feeds. */
+  readonly inputs: readonly PlanEdge[];
+  /** Source splits frozen at planning (P2), opaque to all but the source; empty for other vertices. */
+  readonly splits: readonly unknown[];
+  /** Key type of a keyed head. */
+  readonly keyType?: TypeDescriptor;
+}
+
+export interface PlanEdge {
+  readonly id: number;
+  readonly sourceVertexId: string;
+  readonly targetVertexId: string;
+  readonly inputIndex: 0 | 1;
+  readonly partitioning: Partitioning;
+  readonly type: TypeDescriptor;
+  /** Key type of a HASH edge. */
+  readonly keyType?: TypeDescriptor;
+}
+
+export interface JobPlan {
+  readonly formatVersion: 0;
+  readonly jobName: string;
+  /** sha256 hex over the canonical JSON of what P1 lists. */
+  readonly digest: string;
+  readonly arguments: readonly string[];
+  /** Effective Flink-named configuration: defaults left out, code over -D over file. */
+  readonly configuration: Readonly<Record<string, string>>;
+  /** In topological order. */
+  readonly vertices: readonly PlanVertex[];
+}

@@ -1,0 +1,58 @@
+// How the processes of a job are started: their configuration and the first line they print.
+//
+// Invariants:
+//   PR1. A process reads its configuration as JSON from the file named by `--config`; the secret comes by the environment
+//        variable SLUICE_SECRET only, never by arguments or files that others may read.
+//   PR2. Standard output carries machine-readable lines (ProcessEvent as JSON); logs go to standard error.
+
+/** Where checkpoints live. Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). */
+export interface StoreConfig {
+  /** `file:///dir` or `s3://bucket/prefix`. */
+  readonly uri: string;
+  /** `http://host:port` of an S3 endpoint that is not AWS. */
+  readonly endpoint?: string;
+  readonly region?: string;
+}
+
+export interface JobManagerConfig {
+  readonly jobName: string;
+  readonly namespace: string;
+  /** Identity of the submitted resource (operator) or of the name on this machine (CLI); recorded in the commit log. */
+  readonly uid: string;
+  /** file: URL of the module, passed on to TaskManagers. */
+  readonly moduleUrl: string;
+  /** Path of the plan JSON made by the plan process. */
+  readonly planPath: string;
+  /** Effective Flink-named configuration (plan's merged with the command line's). */
+  readonly configuration: Readonly<Record<string, string>>;
+  readonly store: StoreConfig | undefined;
+  /** `host:port`, port 0 for any. */
+  readonly rpcAddress: string;
+  readonly restAddress: string;
+  /** What to do with an existing commit log (checkpoint/decideStart). */
+  readonly start: { readonly newLineage: boolean; readonly from: string | undefined; readonly allowReplay: number | undefined };
+  readonly plantedBugs: readonly string[];
+}
+
+export interface TaskManagerConfig {
+  /** Stable over restarts of the process in one place: letters, digits, '-'. */
+  readonly id: string;
+  readonly jobManagerAddress: string;
+  /** `host:port` to listen on for data, port 0 for any. */
+  readonly dataAddress: string;
+  readonly metricsAddress: string;
+  readonly slots: number;
+  /** Directory of local snapshot copies and scratch files; survives a restart of the process in one place. */
+  readonly workDir: string;
+  readonly store: StoreConfig | undefined;
+  readonly configuration: Readonly<Record<string, string>>;
+  readonly plantedBugs: readonly string[];
+}
+
+/** Lines on standard output. */
+export type ProcessEvent =
+  | { readonly event: "listening"; readonly rpcAddress?: string; readonly restAddress?: string; readonly dataAddress?: string; readonly metricsAddress?: string }
+  /** The job has ended for good; exit code 0 for FINISHED and CANCELED, 1 for FAILED. */
+  | { readonly event: "jobEnded"; readonly state: "FINISHED" | "CANCELED" | "FAILED"; readonly message: string }
+  /** The process cannot start or go on; `message` holds code, what, where and remedy. The supervisor restarts it only when `retry` says so. */
+  | { readonly event: "fatal"; readonly code: string; readonly message: string; readonly remedy: string; readonly retry: "now" | "backoff" | "never" };

@@ -1,0 +1,94 @@
+// The boundary between a TaskManager and the slots it hosts: what a slot is told, and what it tells.
+//
+// Invariants:
+//   SL1. A slot runs subtasks of one attempt of one job, then it is gone; a restart gets a fresh slot.
+//   SL2. Control reaches a slot that is busy: it comes through shared memory that the slot polls between batches.
+//
+// Not here: the loop inside a slot (task/), threads (taskmanager/), bytes of channels (network/).
+
+import type { FailureJson } from "@sluice/kit";
+import type { AttemptNumber, Barrier, CheckpointId, Epoch, PartHandle, SnapshotPart, SubtaskCheckpointStats, SubtaskId } from "./checkpoint.ts";
+import type { JobPlan } from "./plan.ts";
+
+/** One direction of one edge between two subtasks. */
+export interface ChannelSpec {
+  readonly edgeId: number;
+  readonly source: SubtaskId;
+  readonly target: SubtaskId;
+  /** The ring of this channel; for a remote peer the TaskManager's bridge holds the other end. */
+  readonly ring: SharedArrayBuffer;
+}
+
+/** What a task restores. */
+export interface TaskRestore {
+  readonly checkpointId: CheckpointId;
+  readonly retractAbove: boolean;
+  readonly parts: readonly PartHandle[];
+}
+
+export interface TaskSpec {
+  readonly subtask: SubtaskId;
+  readonly restore: TaskRestore | undefined;
+}
+
+/** Everything a slot needs to build and run its tasks. Structured-cloneable. */
+export interface SlotSpec {
+  readonly slotIndex: number;
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly lineage: string;
+  /** file: URL of the job's module. */
+  readonly moduleUrl: string;
+  readonly plan: JobPlan;
+  readonly tasks: readonly TaskSpec[];
+  /** All channels that start or end in this slot. */
+  readonly channels: readonly ChannelSpec[];
+  /** Int32[2] {sequence, parked}: rung by whoever made work for this slot (network/doorbell). */
+  readonly doorbell: SharedArrayBuffer;
+  /** Control messages (network/mailbox). */
+  readonly mailbox: SharedArrayBuffer;
+  /** Float64 counters, layout in task/counters. */
+  readonly counters: SharedArrayBuffer;
+  /** Names of planted bugs (tests only). */
+  readonly plantedBugs: readonly string[];
+}
+
+/** TaskManager to slot, through the mailbox, as JSON. */
+export type SlotCommand =
+  | { readonly type: "triggerCheckpoint"; readonly barrier: Barrier }
+  | { readonly type: "notifyCheckpointComplete"; readonly checkpointId: CheckpointId }
+  | { readonly type: "notifyCheckpointAborted"; readonly checkpointId: CheckpointId }
+  | { readonly type: "cancel" };
+
+export type TaskState = "INITIALIZING" | "RUNNING" | "DRAINED" | "FINISHED" | "CANCELED" | "FAILED";
+
+/** Slot to TaskManager. */
+export type SlotEvent =
+  /** DRAINED: all input seen and processed; waits for the final checkpoint (or finishes at once without checkpoints). */
+  | { readonly type: "taskState"; readonly subtask: SubtaskId; readonly state: TaskState; readonly failure?: FailureJson; readonly restoreMs?: number }
+  | { readonly type: "declineCheckpoint"; readonly subtask: SubtaskId; readonly checkpointId: CheckpointId; readonly failure: FailureJson }
+  /** All tasks of the slot have ended; the thread may go. */
+  | { readonly type: "slotEnded" };
+
+/** A subtask's snapshot on its way to the store; the answer to the JobManager is the acknowledgement with addresses. */
+export interface SnapshotSubmission {
+  readonly checkpointId: CheckpointId;
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly subtask: SubtaskId;
+  readonly parts: readonly SnapshotPart[];
+  readonly finished: boolean;
+  /** `asyncMs` so far; the store adds its own time. */
+  readonly stats: SubtaskCheckpointStats;
+}
+
+/** The slot's way to its TaskManager and to the store. Implemented over threads (taskmanager/) and in one process (tests). */
+export interface SlotPort {
+  /** The next command, or undefined; cheap enough to be asked between batches. */
+  poll(): SlotCommand | undefined;
+  send(event: SlotEvent): void;
+  /** Hands a snapshot over; the buffers of its chunks are given away (transferred). */
+  submitSnapshot(submission: SnapshotSubmission): void;
+  /** Contents of the parts, verified by checksum, in order. Rejects with SNAPSHOT_DAMAGED naming the object, or STORAGE_*. */
+  fetchParts(parts: readonly PartHandle[]): Promise<readonly Uint8Array[]>;
+}
