@@ -1,0 +1,283 @@
+// The vocabulary of checkpointing: commit records, start requests, the seams of the coordinator, statistics.
+//
+// Invariants (numbers as in docs/internals/commit-log.md; tests cite them as CL1..CL12):
+//   CL1.  The head changes only by an append; seq and epoch never decrease.
+//   CL2.  A checkpoint exists iff the commit log says so.
+//   CL3.  Everything reachable from retained and pins exists, with its checksum.
+//   CL4.  Ids and names never recur.
+//   CL5.  No side effect of checkpoint n before the head is n or later.
+//   CL6.  The head regresses only by a recorded override.
+//   CL7.  Only what a record of the current epoch condemned is deleted.
+//   CL8.  The fenced neither notify nor delete.
+//   CL9.  Acks count only from the attempt that was triggered.
+//   CL11. One lineage per transaction prefix.
+//   CL12. Closed is final for its lineage.
+//
+// Not here: behaviour.
+
+import type { Failure } from "@sluice/kit";
+import type {
+  AttemptNumber,
+  Barrier,
+  CheckpointAck,
+  CheckpointId,
+  CheckpointingMode,
+  CheckpointMetadata,
+  Epoch,
+  SubtaskCheckpointStats,
+  SubtaskId,
+} from "../model/checkpoint.ts";
+
+/** Where a committed checkpoint lies. `path` is relative to the store's root and names the `_metadata` object. */
+export interface CheckpointRef {
+  readonly kind: "checkpoint" | "savepoint";
+  readonly id: CheckpointId;
+  readonly path: string;
+  /** sha256 hex of the bytes of `_metadata`. */
+  readonly sha256: string;
+}
+
+/** Keeps a checkpoint alive for somebody other than the running job. */
+export interface CheckpointPin {
+  readonly ref: CheckpointRef;
+  readonly holder: string;
+  /** Wall clock; null: until it is taken back. */
+  readonly expiresAtMs: number | null;
+}
+
+/** What became of the job, as the log remembers it. Only `finished` and a deletion close a lineage (CL12). */
+export type RecordedJobState = "active" | "finished" | "failed" | "cancelled";
+
+/** Why the head of this record is not simply the next checkpoint after the head before (CL6). */
+export type RecordedOverride =
+  | { readonly type: "new-lineage"; readonly previousLineage: string; readonly restoredFrom: string | null }
+  | {
+      readonly type: "head-regression";
+      readonly fromId: CheckpointId;
+      readonly toId: CheckpointId;
+      readonly reason: "all-sinks-retract" | "allow-replay";
+    };
+
+/** An operation asked for by somebody outside (a stop with savepoint): recorded before it starts, its result with its commit. */
+export interface RecordedOperation {
+  readonly id: string;
+  readonly kind: string;
+  readonly result: string | null;
+}
+
+/** One record of the commit log. The highest one is the truth about the job's checkpoints. */
+export interface CommitRecord {
+  readonly formatVersion: 0;
+  readonly seq: number;
+  readonly epoch: Epoch;
+  /** Tells the writer's own record from another's after an unknown outcome. */
+  readonly nonce: string;
+  /** Identity of the job that owns this log: the resource's uid, or what the CLI derives from the job. */
+  readonly uid: string;
+  /** Transaction prefix of the sinks (CL11). */
+  readonly lineage: string;
+  readonly closed: boolean;
+  readonly jobState: RecordedJobState;
+  /** Ids up to and including this one are given out to some epoch. */
+  readonly idHigh: number;
+  readonly planDigest: string;
+  readonly head: CheckpointRef | null;
+  /** While `head` is null: the checkpoint of another lineage that this one starts from (path of its `_metadata`), or null. */
+  readonly origin: string | null;
+  /** Ascending by id; the last one is the head unless the head is a savepoint. */
+  readonly retained: readonly CheckpointRef[];
+  /** Ids whose `chk-{id}/` may be deleted, one commit later (P6). */
+  readonly condemned: readonly CheckpointId[];
+  readonly pins: readonly CheckpointPin[];
+  readonly ops: readonly RecordedOperation[];
+  readonly override: RecordedOverride | null;
+  /** Wall clock of the writer; for people and for trimming. */
+  readonly writtenMs: number;
+}
+
+/** What somebody who starts a job over an existing or absent log asks for. */
+export interface StartRequest {
+  readonly jobName: string;
+  readonly uid: string;
+  /**
+   * Lineage to create if one has to be created; drawn once per submission and repeated by every restart of it, so that a
+   * restarted JobManager continues the lineage it began instead of beginning another.
+   */
+  readonly lineage: string;
+  readonly newLineage: boolean;
+  /** Path of a checkpoint's directory or `_metadata` to start from, in the same store; implies a new lineage. */
+  readonly from?: string;
+  /** False: an absent log is a failure (a job that had state must not silently start empty). */
+  readonly mayCreate: boolean;
+}
+
+export type StartDecision =
+  | { readonly type: "create"; readonly lineage: string; readonly restoreFrom: string | null }
+  | { readonly type: "continue" }
+  | { readonly type: "new-lineage"; readonly lineage: string; readonly restoreFrom: string | null }
+  | { readonly type: "refuse"; readonly failure: Failure };
+
+/** Settings of the coordinator; names and defaults are Flink's `execution.checkpointing.*` except where noted. */
+export interface CheckpointConfig {
+  readonly mode: CheckpointingMode;
+  /** null: no periodic checkpoints; the final one is still taken. */
+  readonly intervalMs: number | null;
+  /** Flink: 10 min. */
+  readonly timeoutMs: number;
+  /** Flink: 0. Above 0 implies one checkpoint at a time. */
+  readonly minPauseMs: number;
+  /** Flink: 1. */
+  readonly concurrentMax: number;
+  /** Consecutive failures that do not fail the job. Flink: 0. */
+  readonly tolerableFailedCount: number;
+  /** Flink: 1; here 3. */
+  readonly retainedMax: number;
+}
+
+export const DEFAULT_CHECKPOINT_CONFIG: CheckpointConfig = {
+  mode: "EXACTLY_ONCE",
+  intervalMs: null,
+  timeoutMs: 600_000,
+  minPauseMs: 0,
+  concurrentMax: 1,
+  tolerableFailedCount: 0,
+  retainedMax: 3,
+};
+
+/** What the coordinator must know of a vertex; see `checkpointVertices(plan)`. */
+export interface CheckpointVertex {
+  readonly vertexId: string;
+  readonly parallelism: number;
+  readonly maxParallelism: number;
+  readonly uids: readonly string[];
+  /** Ids of the vertices it reads from; empty for a source. */
+  readonly inputVertexIds: readonly string[];
+}
+
+/** The coordinator's way to the tasks. Calls are messages: they return at once, may be lost, and never throw. */
+export interface TaskGateway {
+  /** To a subtask without running predecessors: start this checkpoint. */
+  triggerCheckpoint(subtask: SubtaskId, trigger: CheckpointTrigger): void;
+  /** To all subtasks of the running attempt: checkpoint `id` is the head, sinks may publish everything up to it. */
+  notifyComplete(epoch: Epoch, id: CheckpointId): void;
+  /** To all subtasks: `id` will never complete. A sink must not discard output for it: a later checkpoint carries it. */
+  notifyAborted(epoch: Epoch, id: CheckpointId, latestCompletedId: CheckpointId | null): void;
+}
+
+export interface CheckpointTrigger {
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly barrier: Barrier;
+}
+
+/** A subtask could not take part. `declined-not-ready` and `superseded` are not counted as failures. */
+export interface CheckpointDecline {
+  readonly checkpointId: CheckpointId;
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly subtask: SubtaskId;
+  readonly reason: "async-failure" | "not-ready" | "superseded" | "storage" | "input-ended";
+  readonly message: string;
+}
+
+/** What the coordinator tells its owner (the JobManager). */
+export interface CoordinatorListener {
+  /** Too many consecutive checkpoint failures: restart the job by its restart strategy. */
+  failJob(failure: Failure): void;
+  /** A newer JobManager owns the log, or it is closed: end this process; nothing more is notified or deleted (CL8). */
+  fenced(failure: Failure): void;
+  /** After P4 and P5 of every checkpoint. */
+  completed(metadata: CheckpointMetadata): void;
+  /** The final checkpoint is committed and notified: tasks will finish; afterwards call `close("finished")`. */
+  finalCompleted(id: CheckpointId): void;
+}
+
+/** The coordinator as the JobManager uses it; implemented by CheckpointCoordinator (coordinator-shell.ts). */
+export interface CheckpointCoordination {
+  /** A new deployment of all tasks begins; nothing is triggered before every subtask is running or finished. */
+  attemptStarted(attempt: AttemptNumber, restored: CheckpointMetadata | null): void;
+  taskRunning(subtask: SubtaskId): void;
+  taskFinished(subtask: SubtaskId): void;
+  /** A source subtask has emitted its last record (and waits for the final checkpoint). */
+  sourceEnded(subtask: SubtaskId): void;
+  ack(ack: CheckpointAck): void;
+  decline(decline: CheckpointDecline): void;
+  /** Asks for a checkpoint at once, beside the periodic ones (still one of `concurrentMax`). */
+  triggerNow(): void;
+  /**
+   * Before a restart or a cancellation: aborts what is pending, waits until no append is in doubt, and returns the head record,
+   * which is what a restart restores. Rejects with FENCED.
+   */
+  suspend(): Promise<CommitRecord>;
+  /** Suspends, then records what became of the job; `finished` closes the lineage. */
+  close(jobState: Exclude<RecordedJobState, "active">): Promise<CommitRecord>;
+  /** Drops timers and ignores everything from now on (fenced, or the process ends). */
+  dispose(): void;
+  stats(): CheckpointStatsSnapshot;
+}
+
+export type CheckpointStatus = "IN_PROGRESS" | "COMPLETED" | "FAILED";
+
+export interface SubtaskStats extends SubtaskCheckpointStats {
+  readonly subtaskIndex: number;
+  readonly ackTimestampMs: number;
+  readonly endToEndDurationMs: number;
+}
+
+export interface VertexStats {
+  readonly vertexId: string;
+  readonly subtaskCount: number;
+  readonly acknowledgedCount: number;
+  readonly latestAckTimestampMs: number;
+  readonly stateSizeBytes: number;
+  readonly endToEndDurationMs: number;
+  /** Only the subtasks that acknowledged. */
+  readonly subtasks: readonly SubtaskStats[];
+}
+
+export interface CheckpointStats {
+  readonly id: CheckpointId;
+  readonly status: CheckpointStatus;
+  readonly isSavepoint: boolean;
+  readonly isFinal: boolean;
+  readonly triggerTimestampMs: number;
+  /** -1 before the first ack. */
+  readonly latestAckTimestampMs: number;
+  readonly endToEndDurationMs: number;
+  readonly stateSizeBytes: number;
+  readonly subtaskCount: number;
+  readonly acknowledgedCount: number;
+  readonly vertices: readonly VertexStats[];
+  /** Store path of `_metadata`; empty unless completed. */
+  readonly externalPath: string;
+  readonly discarded: boolean;
+  /** Empty unless failed. */
+  readonly failureMessage: string;
+  readonly failureTimestampMs: number;
+}
+
+export interface RestoredCheckpointStats {
+  readonly id: CheckpointId;
+  readonly restoreTimestampMs: number;
+  readonly isSavepoint: boolean;
+  readonly externalPath: string;
+}
+
+/** What REST shows of checkpoints; read-only. */
+export interface CheckpointStatsSnapshot {
+  readonly counts: {
+    readonly restored: number;
+    readonly total: number;
+    readonly inProgress: number;
+    readonly completed: number;
+    readonly failed: number;
+  };
+  readonly latestCompleted: CheckpointStats | null;
+  readonly latestFailed: CheckpointStats | null;
+  readonly latestRestored: RestoredCheckpointStats | null;
+  /** Newest first, at most `web.checkpoints.history` (10) plus those in progress. */
+  readonly history: readonly CheckpointStats[];
+  /** Of all completed ones in this process: for the summary of REST. */
+  readonly completedDurationsMs: readonly number[];
+  readonly completedSizesBytes: readonly number[];
+}
