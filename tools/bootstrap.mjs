@@ -37,7 +37,12 @@ const TASKS = {
     nodeFlags: ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning"],
     about: "some tests, for example: npm run jest -- packages/kit",
   },
-  format: { program: "node_modules/prettier/bin/prettier.cjs", args: ["--write", "--log-level=warn", "."], about: "rewrite files in the house format" },
+  generate: { program: "tools/check/generated.ts", about: "write generated files anew" },
+  format: {
+    program: "node_modules/prettier/bin/prettier.cjs",
+    args: ["--write", "--log-level=warn", "."],
+    about: "rewrite files in the house format",
+  },
 };
 
 /** A message for the user; no stack trace. */
@@ -66,7 +71,9 @@ async function main(argv) {
   await ensureInstalled();
   const program = join(ROOT, task.program);
   if (!existsSync(program)) {
-    throw new Stop(`npm run ${name}: its program ${task.program} does not exist in this checkout; see git log for where it went`);
+    throw new Stop(
+      `npm run ${name}: its program ${task.program} does not exist in this checkout; see git log for where it went`,
+    );
   }
   const node = findNode();
   return run(node, [...(task.nodeFlags ?? []), program, ...(task.args ?? []), ...args], childEnvironment(node));
@@ -86,7 +93,14 @@ function findNode() {
 
 /** Children find the same Node first on PATH, so that a program which starts "node" gets Node 24 as well. */
 function childEnvironment(node) {
-  return { ...process.env, PATH: [dirname(node), ...pathEntries()].join(delimiter) };
+  const env = { ...process.env, PATH: [dirname(node), ...pathEntries()].join(delimiter) };
+  // .npmrc gives npm this flag so that a plain `npx jest` works; no other program should inherit it.
+  const options = (env.NODE_OPTIONS ?? "")
+    .split(" ")
+    .filter((flag) => flag !== "" && flag !== "--experimental-vm-modules");
+  if (options.length > 0) env.NODE_OPTIONS = options.join(" ");
+  else delete env.NODE_OPTIONS;
+  return env;
 }
 
 function pathEntries() {
@@ -109,7 +123,8 @@ async function ensureInstalled() {
 /** What an up-to-date node_modules carries: the lock file's hash and the platform it was installed for. */
 function wantedStamp() {
   const lockFile = join(ROOT, "package-lock.json");
-  if (!existsSync(lockFile)) throw new Stop("package-lock.json is missing; restore it with: git checkout package-lock.json");
+  if (!existsSync(lockFile))
+    throw new Stop("package-lock.json is missing; restore it with: git checkout package-lock.json");
   const hash = createHash("sha256").update(readFileSync(lockFile)).digest("hex");
   return `${hash} ${process.platform}-${process.arch}\n`;
 }
@@ -165,7 +180,9 @@ async function install() {
         "check the network or your npm registry setting (npm config get registry) and run the same command again; it starts over cleanly.",
     );
   }
-  process.stderr.write(terminal ? `\r${line} ... done in ${seconds()} s\n` : `dependencies installed in ${seconds()} s\n`);
+  process.stderr.write(
+    terminal ? `\r${line} ... done in ${seconds()} s\n` : `dependencies installed in ${seconds()} s\n`,
+  );
 }
 
 /**
@@ -173,7 +190,9 @@ async function install() {
  * PATH for this call.
  */
 function npmCi() {
-  const path = pathEntries().filter((entry) => !entry.endsWith(join("node_modules", ".bin")) && !entry.includes(`node_modules${sep}node-`));
+  const path = pathEntries().filter(
+    (entry) => !entry.endsWith(join("node_modules", ".bin")) && !entry.includes(`node_modules${sep}node-`),
+  );
   const env = { ...process.env, PATH: path.join(delimiter) };
   const args = ["ci", "--no-progress", "--loglevel=error", "--include=dev", "--include=optional"];
   const onPath = spawnSync("npm", ["--version"], { env, cwd: ROOT, stdio: "ignore" }).status === 0;

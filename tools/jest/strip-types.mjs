@@ -16,6 +16,12 @@ export default {
   },
   /** @param {string} source @param {string} path */
   getCacheKey(source, path) {
-    return createHash("sha256").update(process.version).update("\0").update(path).update("\0").update(source).digest("hex");
+    return createHash("sha256")
+      .update(process.version)
+      .update("\0")
+      .update(path)
+      .update("\0")
+      .update(source)
+      .digest("hex");
   },
 };

@@ -1,0 +1,13 @@
+// Files that a program writes. `npm run check` writes them anew into an empty folder and compares.
+//
+// The program of an entry runs on Node with "--into DIR" appended and writes its outputs below DIR at the paths given
+// here; `npm run generate` lets it write into the repository.
+
+export interface GeneratedFiles {
+  /** Path of the program, relative to the root. */
+  readonly program: string;
+  /** What it writes, relative to the root. */
+  readonly outputs: readonly string[];
+}
+
+export const GENERATED: readonly GeneratedFiles[] = [];
