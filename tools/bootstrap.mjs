@@ -37,6 +37,7 @@ const TASKS = {
     nodeFlags: ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning"],
     about: "some tests, for example: npm run jest -- packages/kit",
   },
+  peers: { program: "tools/peers/main.ts", about: "build or get what tests run against, for example MinIO" },
   generate: { program: "tools/check/generated.ts", about: "write generated files anew" },
   format: {
     program: "node_modules/prettier/bin/prettier.cjs",

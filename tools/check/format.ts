@@ -14,7 +14,7 @@ export async function checkFormat(root: string): Promise<StageResult> {
   const cache = [
     "--cache",
     "--cache-strategy=content",
-    `--cache-location=${join(root, "node_modules/.cache/prettier")}`,
+    `--cache-location=${join(root, "node_modules/.cache/prettier/check")}`,
   ];
   const script = toolScript("prettier", "prettier");
   const args = [script, "--list-different", ...cache, ...files];
