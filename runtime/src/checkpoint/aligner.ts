@@ -52,7 +52,10 @@ export class BarrierAligner {
   readonly #cancelled = new Set<CheckpointId>();
 
   constructor(options: { readonly channelCount: number; readonly mode: CheckpointingMode }) {
-    assert(Number.isSafeInteger(options.channelCount) && options.channelCount > 0, "a task that aligns has at least one input channel");
+    assert(
+      Number.isSafeInteger(options.channelCount) && options.channelCount > 0,
+      "a task that aligns has at least one input channel",
+    );
     this.#channelCount = options.channelCount;
     this.#mode = options.mode;
     this.#blocked = new Uint8Array(options.channelCount);
@@ -74,7 +77,10 @@ export class BarrierAligner {
     this.#checkChannel(channel);
     const id = barrier.checkpointId;
     const blocks = this.#mode === "EXACTLY_ONCE" && !planted("alignment-off");
-    assert(!blocks || this.#blocked[channel] === 0 || planted("late-barrier-starts-alignment"), "A1: a blocked channel delivers nothing");
+    assert(
+      !blocks || this.#blocked[channel] === 0 || planted("late-barrier-starts-alignment"),
+      "A1: a blocked channel delivers nothing",
+    );
     const obsolete = id <= this.#lastDone || this.#cancelled.has(id);
     if (obsolete && !planted("late-barrier-starts-alignment")) return NOTHING; // A3
     return blocks ? this.#alignExactlyOnce(channel, barrier, at) : this.#countAtLeastOnce(channel, barrier, at);
@@ -169,7 +175,10 @@ export class BarrierAligner {
 
   #trigger(alignment: Alignment, at: AlignerTime): readonly AlignerDecision[] {
     const id = alignment.barrier.checkpointId;
-    assert(id > this.#lastDone || planted("late-barrier-starts-alignment"), "A3: ids are triggered once, in ascending order");
+    assert(
+      id > this.#lastDone || planted("late-barrier-starts-alignment"),
+      "A3: ids are triggered once, in ascending order",
+    );
     const decisions: AlignerDecision[] = [];
     for (const older of this.#pending) {
       if (older.barrier.checkpointId < id) decisions.push(this.#supersede(older));
@@ -188,6 +197,9 @@ export class BarrierAligner {
   }
 
   #checkChannel(channel: number): void {
-    assert(Number.isSafeInteger(channel) && channel >= 0 && channel < this.#channelCount, "the channel is one of this task's inputs");
+    assert(
+      Number.isSafeInteger(channel) && channel >= 0 && channel < this.#channelCount,
+      "the channel is one of this task's inputs",
+    );
   }
 }

@@ -2,6 +2,25 @@
 
 export { BarrierAligner } from "./aligner.ts";
 export type { AlignerDecision, AlignerTime } from "./aligner.ts";
+export { assignState, keyGroupRangeOf } from "./assign.ts";
+export type { SubtaskRestore } from "./assign.ts";
+export { CommitLog, ID_BLOCK_COUNT, readCommitHead } from "./commit-log.ts";
+export type { AppendOutcome, ClaimResult, CommitChange, CommitLogEnv } from "./commit-log.ts";
+export { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
+export { CheckpointCoordinator } from "./coordinator-shell.ts";
+export type { CoordinatorOptions } from "./coordinator-shell.ts";
+export {
+  checkpointDirectory,
+  checkpointIdOfPath,
+  metadataPath,
+  readCheckpointMetadata,
+  referencedObjects,
+  writeCheckpointMetadata,
+} from "./metadata.ts";
+export { ALLOW_REPLAY_KEY, decideDamaged, loadCheckpoint, recover, regressionChange } from "./recovery.ts";
+export type { Damage, DamagedObject, DamageDecision, DamageOptions, LoadedCheckpoint, Recovery } from "./recovery.ts";
+export { decideStart } from "./start.ts";
+export { checkpointVertices } from "./vertices.ts";
 export { DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
 export type {
   CheckpointConfig,

@@ -1,0 +1,78 @@
+// Writer and reader of one commit record, and the names of the objects.
+//
+//   {jobDir}/commits/{seq, 12 digits}      one frame of kind commit-record, JSON of CommitRecord, formatVersion 0
+//
+// Not here: who may append (commit-log.ts).
+
+import type { CommitRecord } from "./types.ts";
+import { readFrame, writeFrame } from "./frame.ts";
+
+export const COMMIT_RECORD_VERSION = 0;
+const SEQ_DIGITS = 12;
+
+export type RecordContent =
+  | { readonly type: "ok"; readonly record: CommitRecord }
+  | { readonly type: "unsupported"; readonly version: number }
+  | { readonly type: "damaged"; readonly reason: string };
+
+/** Store path of record `seq`. */
+export function commitPath(jobDir: string, seq: number): string {
+  return `${jobDir}/commits/${String(seq).padStart(SEQ_DIGITS, "0")}`;
+}
+
+/** `seq` of a path, or undefined for anything else that lies there. */
+export function commitSeq(jobDir: string, path: string): number | undefined {
+  const prefix = `${jobDir}/commits/`;
+  if (!path.startsWith(prefix)) return undefined;
+  const name = path.slice(prefix.length);
+  return name.length === SEQ_DIGITS && /^[0-9]+$/u.test(name) ? Number(name) : undefined;
+}
+
+export function writeCommitRecord(record: CommitRecord): Uint8Array {
+  return writeFrame("commit-record", COMMIT_RECORD_VERSION, record);
+}
+
+export function readCommitRecord(bytes: Uint8Array): RecordContent {
+  const frame = readFrame("commit-record", bytes);
+  if (frame.type === "damaged") return frame;
+  if (frame.version !== COMMIT_RECORD_VERSION) return { type: "unsupported", version: frame.version };
+  const reason = shapeError(frame.json);
+  return reason === undefined ? { type: "ok", record: frame.json as CommitRecord } : { type: "damaged", reason };
+}
+
+const FIELDS = {
+  formatVersion: "number",
+  seq: "number",
+  epoch: "number",
+  nonce: "string",
+  uid: "string",
+  lineage: "string",
+  closed: "boolean",
+  jobState: "string",
+  idHigh: "number",
+  planDigest: "string",
+  writtenMs: "number",
+} as const satisfies Partial<Record<keyof CommitRecord, string>>;
+const LISTS = ["retained", "condemned", "pins", "ops"] as const satisfies readonly (keyof CommitRecord)[];
+
+function shapeError(json: unknown): string | undefined {
+  if (typeof json !== "object" || json === null) return "not an object";
+  const fields = json as Readonly<Record<string, unknown>>;
+  for (const [name, type] of Object.entries(FIELDS)) {
+    if (typeof fields[name] !== type) return `field ${name} is not a ${type}`;
+  }
+  for (const name of LISTS) {
+    if (!Array.isArray(fields[name])) return `field ${name} is not a list`;
+  }
+  if (fields["head"] !== null && !isRef(fields["head"])) return "field head is not a checkpoint reference";
+  if (!(fields["retained"] as readonly unknown[]).every(isRef))
+    return "field retained holds something else than references";
+  if (fields["origin"] !== null && typeof fields["origin"] !== "string") return "field origin is not a path";
+  return undefined;
+}
+
+function isRef(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const ref = value as Readonly<Record<string, unknown>>;
+  return Number.isSafeInteger(ref["id"]) && typeof ref["path"] === "string" && typeof ref["sha256"] === "string";
+}

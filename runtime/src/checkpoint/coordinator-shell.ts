@@ -1,0 +1,395 @@
+// The coordinator's shell: runs the effects of coordinator.ts over storage, timers and messages.
+//
+// Invariants:
+//   CS1. Events are applied one after the other; an effect that causes an event at once only queues it.
+//   CS2. After `fenced`, `close` or `dispose` no message is sent and nothing is deleted (CL8).
+//   CS3. No promise floats: what an effect starts ends in an event, or in the listener.
+//
+// Not here: decisions (coordinator.ts), deployment and restarts (jobmanager/).
+
+import { assert, AssertionError, Failure, toFailure } from "@sluice/kit";
+import type { Cancel, Clock, Host, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
+import { createHash } from "node:crypto";
+import type { AttemptNumber, CheckpointAck, CheckpointId, CheckpointMetadata, SubtaskId } from "../model/checkpoint.ts";
+import { type CommitLog, ID_BLOCK_COUNT } from "./commit-log.ts";
+import {
+  commitChange,
+  type CoordinatorEffect,
+  type CoordinatorEvent,
+  initialCoordinatorState,
+  step,
+} from "./coordinator.ts";
+import { CheckpointGarbage } from "./garbage.ts";
+import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
+import { CheckpointStatsTracker } from "./stats.ts";
+import { StorageBackoff, storageFailure } from "./storage-retry.ts";
+import type {
+  CheckpointConfig,
+  CheckpointCoordination,
+  CheckpointDecline,
+  CheckpointRef,
+  CheckpointStatsSnapshot,
+  CheckpointVertex,
+  CommitRecord,
+  CoordinatorListener,
+  RecordedJobState,
+  TaskGateway,
+} from "./types.ts";
+
+/** Look at old commit records every so many commits, and remove at most so many at a time. */
+const TRIM_EVERY_COMMITS = 64;
+const TRIM_COUNT_MAX = 256;
+
+export interface CoordinatorOptions {
+  readonly env: {
+    readonly clock: Clock;
+    readonly timers: Timers;
+    readonly rng: Rng;
+    readonly log: Log;
+    readonly host: Host;
+  };
+  readonly store: ObjectStore;
+  /** Claimed; its job directory holds the checkpoints too. */
+  readonly commitLog: CommitLog;
+  readonly vertices: readonly CheckpointVertex[];
+  readonly config: CheckpointConfig;
+  readonly gateway: TaskGateway;
+  readonly listener: CoordinatorListener;
+}
+
+export class CheckpointCoordinator implements CheckpointCoordination {
+  readonly #options: CoordinatorOptions;
+  readonly #stats: CheckpointStatsTracker;
+  readonly #garbage: CheckpointGarbage;
+  readonly #metadata = new Map<CheckpointId, CheckpointMetadata>();
+  readonly #timeouts = new Map<CheckpointId, Cancel>();
+  readonly #io = new Map<CheckpointId, AbortController>();
+  readonly #queue: CoordinatorEvent[] = [];
+  #state: ReturnType<typeof initialCoordinatorState>;
+  #isStepping = false;
+  #isStopped = false;
+  #cancelTick: Cancel | undefined;
+  #commitTask: Promise<void> = Promise.resolve();
+  #cleanTask: Promise<void> = Promise.resolve();
+  #commitsSinceTrim = 0;
+
+  constructor(options: CoordinatorOptions) {
+    this.#options = options;
+    const { commitLog } = options;
+    this.#stats = new CheckpointStatsTracker(options.vertices);
+    this.#garbage = new CheckpointGarbage(options.store, commitLog.jobDir);
+    this.#state = initialCoordinatorState({
+      config: options.config,
+      vertices: options.vertices,
+      claimed: commitLog.head,
+    });
+    this.#sweep(commitLog.head.idHigh - ID_BLOCK_COUNT);
+  }
+
+  attemptStarted(attempt: AttemptNumber, restored: CheckpointMetadata | null): void {
+    const { config, commitLog, env } = this.#options;
+    if (restored !== null) {
+      const { head, origin } = commitLog.head;
+      this.#stats.restored({
+        id: restored.checkpointId,
+        restoreTimestampMs: env.clock.wallMs(),
+        isSavepoint: restored.kind === "savepoint",
+        externalPath: head?.path ?? origin ?? "",
+      });
+      if (head?.id === restored.checkpointId) this.#garbage.learn(head.path, restored);
+    }
+    // Flink: the first trigger comes after a random time in [min pause, interval], so that jobs do not march in step.
+    const spreadMs = Math.max(0, Math.floor((config.intervalMs ?? 0) - config.minPauseMs));
+    this.#dispatch({
+      type: "attemptStarted",
+      attempt,
+      initialDelayMs: config.minPauseMs + env.rng.below(spreadMs + 1),
+    });
+  }
+
+  taskRunning(subtask: SubtaskId): void {
+    this.#dispatch({ type: "taskRunning", subtask });
+  }
+
+  taskFinished(subtask: SubtaskId): void {
+    this.#dispatch({ type: "taskFinished", subtask });
+  }
+
+  sourceEnded(subtask: SubtaskId): void {
+    this.#dispatch({ type: "sourceEnded", subtask });
+  }
+
+  ack(ack: CheckpointAck): void {
+    this.#dispatch({ type: "acked", ack });
+  }
+
+  decline(decline: CheckpointDecline): void {
+    this.#dispatch({ type: "declined", decline });
+  }
+
+  triggerNow(): void {
+    this.#dispatch({ type: "triggerRequested" });
+  }
+
+  async suspend(): Promise<CommitRecord> {
+    this.#dispatch({ type: "suspended" });
+    for (const [id, io] of this.#io) if (this.#isCommitting(id)) io.abort();
+    await this.#commitTask;
+    return this.#options.commitLog.settled();
+  }
+
+  async close(jobState: Exclude<RecordedJobState, "active">): Promise<CommitRecord> {
+    await this.suspend();
+    await this.#cleanTask;
+    const never = new AbortController().signal;
+    const outcome = await this.#options.commitLog.append(() => ({ closed: jobState === "finished", jobState }), never);
+    this.dispose();
+    if (outcome.type === "failed") throw outcome.failure;
+    return outcome.record;
+  }
+
+  dispose(): void {
+    if (this.#isStopped) return;
+    this.#dispatch({ type: "stopped" });
+    this.#isStopped = true;
+    this.#cancelTick?.();
+    for (const cancel of this.#timeouts.values()) cancel();
+    this.#timeouts.clear();
+    for (const io of this.#io.values()) io.abort();
+    this.#options.commitLog.dispose();
+  }
+
+  stats(): CheckpointStatsSnapshot {
+    return this.#stats.snapshot();
+  }
+
+  #isCommitting(id: CheckpointId): boolean {
+    return this.#state.pending.some((p) => p.id === id && p.progress === "committing");
+  }
+
+  #dispatch(event: CoordinatorEvent): void {
+    if (this.#isStopped) return;
+    this.#queue.push(event);
+    if (this.#isStepping) return; // CS1
+    this.#isStepping = true;
+    try {
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        const { clock } = this.#options.env;
+        const context = { nowMs: clock.nowMs(), wallMs: clock.wallMs(), nextId: this.#options.commitLog.peekId() };
+        const [state, effects] = step(this.#state, next, context);
+        this.#state = state;
+        for (const effect of effects) this.#run(effect);
+      }
+    } finally {
+      this.#isStepping = false;
+    }
+  }
+
+  #run(effect: CoordinatorEffect): void {
+    if (this.#isStopped) return;
+    const { env, gateway, listener, commitLog } = this.#options;
+    switch (effect.type) {
+      case "trigger": {
+        const id = commitLog.takeId();
+        assert(id === effect.id, "P1: the id comes from the reserved block");
+        const { isFinal } = effect.trigger.barrier;
+        this.#stats.triggered(id, {
+          isFinal,
+          wallMs: effect.trigger.barrier.timestampMs,
+          subtaskCount: effect.expectedCount,
+        });
+        env.log.debug("checkpoint triggered", { checkpoint: id, final: isFinal });
+        for (const subtask of effect.targets) gateway.triggerCheckpoint(subtask, effect.trigger);
+        return;
+      }
+      case "armTick":
+        this.#cancelTick?.();
+        this.#cancelTick = env.timers.after(effect.delayMs, "checkpoint-tick", () => this.#dispatch({ type: "tick" }));
+        return;
+      case "armTimeout": {
+        const { id } = effect;
+        this.#timeouts.get(id)?.();
+        this.#timeouts.set(
+          id,
+          env.timers.after(effect.delayMs, "checkpoint-timeout", () => this.#dispatch({ type: "timedOut", id })),
+        );
+        return;
+      }
+      case "reserveIds":
+        this.#guard(this.#reserveIds());
+        return;
+      case "ackAccepted":
+        this.#stats.acked(effect.ack, effect.id, env.clock.wallMs());
+        return;
+      case "writeMetadata":
+        this.#guard(this.#writeMetadata(effect.metadata));
+        return;
+      case "cancelMetadata":
+      case "giveUpCommit":
+        this.#io.get(effect.id)?.abort();
+        return;
+      case "commit":
+        this.#commitTask = this.#commit(effect);
+        this.#guard(this.#commitTask);
+        return;
+      case "notifyComplete":
+        gateway.notifyComplete(this.#state.epoch, effect.id); // P5
+        return;
+      case "completed":
+        this.#completed(effect.id, effect.isFinal);
+        return;
+      case "aborted":
+        this.#forget(effect.id);
+        this.#stats.failed(effect.id, { reason: effect.reason, wallMs: env.clock.wallMs() });
+        env.log.info("checkpoint aborted", { checkpoint: effect.id, reason: effect.reason });
+        if (effect.notifies) gateway.notifyAborted(this.#state.epoch, effect.id, effect.latestCompletedId);
+        return;
+      case "delete":
+        this.#cleanTask = this.#cleanTask.then(() => this.#delete(effect.ids));
+        this.#guard(this.#cleanTask);
+        return;
+      case "failJob":
+        env.log.warn("checkpoints fail the job", { failure: effect.failure.message });
+        listener.failJob(effect.failure);
+        return;
+    }
+  }
+
+  #completed(id: CheckpointId, isFinal: boolean): void {
+    const { env, listener, commitLog, store } = this.#options;
+    const metadata = this.#metadata.get(id);
+    assert(metadata !== undefined, "a completed checkpoint has metadata");
+    const path = metadataPath(commitLog.jobDir, id);
+    this.#garbage.learn(path, metadata);
+    this.#stats.completed(id, { externalPath: `${store.uri}/${path}`, wallMs: env.clock.wallMs() });
+    this.#forget(id);
+    env.log.info("checkpoint completed", { checkpoint: id, final: isFinal });
+    listener.completed(metadata);
+    if (isFinal) listener.finalCompleted(id);
+  }
+
+  #forget(id: CheckpointId): void {
+    this.#timeouts.get(id)?.();
+    this.#timeouts.delete(id);
+    this.#io.delete(id);
+    this.#metadata.delete(id);
+  }
+
+  async #reserveIds(): Promise<void> {
+    const giveUp = new AbortController();
+    const { env, config, commitLog } = this.#options;
+    const cancel = env.timers.after(config.timeoutMs, "reserve-ids-timeout", () => giveUp.abort());
+    try {
+      const outcome = await commitLog.reserveIds(giveUp.signal);
+      this.#dispatch({ type: outcome.type === "appended" ? "idsReserved" : "idsNotReserved" });
+    } finally {
+      cancel();
+    }
+  }
+
+  /** P3: one PUT, repeated with the same bytes until it is known to have happened. */
+  async #writeMetadata(metadata: CheckpointMetadata): Promise<void> {
+    const { store, env, commitLog } = this.#options;
+    const id = metadata.checkpointId;
+    const path = metadataPath(commitLog.jobDir, id);
+    const bytes = writeCheckpointMetadata(metadata);
+    const io = new AbortController();
+    this.#io.set(id, io);
+    this.#metadata.set(id, metadata);
+    const backoff = new StorageBackoff(env);
+    for (;;) {
+      let failure: Failure;
+      try {
+        const outcome = await store.put(path, bytes, io.signal);
+        if (io.signal.aborted || this.#isStopped) return;
+        if (outcome === "stored") {
+          const sha256 = createHash("sha256").update(bytes).digest("hex");
+          const ref: CheckpointRef = { kind: metadata.kind, id, path, sha256 };
+          this.#dispatch({ type: "metadataWritten", ref });
+          return;
+        }
+        failure = new Failure("STORAGE_UNAVAILABLE", {
+          retry: "backoff",
+          message: `${store.uri}/${path}: outcome unknown`,
+        });
+      } catch (thrown) {
+        failure = storageFailure(thrown, `${store.uri}/${path}`);
+      }
+      if (io.signal.aborted) return; // timed out: the core has given it up already
+      if (failure.retry === "never") {
+        this.#dispatch({ type: "metadataFailed", id, failure });
+        return;
+      }
+      if (!(await backoff.sleep("metadata-write", [io.signal]))) return;
+    }
+  }
+
+  /** P4. */
+  async #commit(effect: Extract<CoordinatorEffect, { readonly type: "commit" }>): Promise<void> {
+    const { commitLog, config, env } = this.#options;
+    const { id } = effect.ref;
+    const io = new AbortController();
+    this.#io.set(id, io);
+    const options = { retainedMax: config.retainedMax, wallMs: env.clock.wallMs() };
+    const outcome = await commitLog.append((previous) => commitChange(previous, effect, options), io.signal);
+    if (outcome.type === "failed") {
+      this.#dispatch({ type: "commitFailed", id, failure: outcome.failure });
+      return;
+    }
+    this.#dispatch({ type: "committed", id, record: outcome.record });
+    this.#commitsSinceTrim += 1;
+    if (this.#commitsSinceTrim < TRIM_EVERY_COMMITS) return;
+    this.#commitsSinceTrim = 0;
+    this.#cleanTask = this.#cleanTask.then(() => this.#trim());
+    this.#guard(this.#cleanTask);
+  }
+
+  async #trim(): Promise<void> {
+    try {
+      if (!this.#isStopped) await this.#options.commitLog.trim(TRIM_COUNT_MAX, new AbortController().signal);
+    } catch (thrown) {
+      this.#options.env.log.warn("old commit records stay", { failure: storageFailure(thrown, "trim").message });
+    }
+  }
+
+  /** P6. Failures leave the rest for the next commit. */
+  async #delete(ids: readonly CheckpointId[]): Promise<void> {
+    const { commitLog, env } = this.#options;
+    for (const id of ids) {
+      let result: "removed" | "not-now" = "not-now";
+      try {
+        const mayDelete = (): boolean => !this.#isStopped && !commitLog.isFenced;
+        if (mayDelete()) result = await this.#garbage.remove(id, () => commitLog.head, mayDelete);
+      } catch (thrown) {
+        env.log.info("deletion postponed", { checkpoint: id, failure: storageFailure(thrown, "delete").message });
+      }
+      if (result === "removed") this.#stats.discarded([id]);
+      this.#dispatch({ type: result === "removed" ? "cleaned" : "notCleaned", ids: [id] });
+    }
+  }
+
+  /** What earlier epochs left behind and the log does not know is condemned with the next commit. */
+  #sweep(idMax: number): void {
+    const { commitLog, env } = this.#options;
+    const sweep = async (): Promise<void> => {
+      try {
+        const ids = await this.#garbage.orphans(idMax, commitLog.head);
+        if (ids.length > 0) this.#dispatch({ type: "orphansFound", ids });
+      } catch (thrown) {
+        env.log.info("sweep skipped", { failure: storageFailure(thrown, "sweep").message });
+      }
+    };
+    if (idMax > 0) this.#guard(sweep());
+  }
+
+  /** CS3: a rejection of what an effect started. */
+  #guard(task: Promise<void>): void {
+    task.catch((thrown: unknown) => {
+      if (thrown instanceof AssertionError) this.#options.env.host.crash(thrown.message);
+      const failure = toFailure(thrown);
+      if (this.#isStopped || failure.code === "CANCELED") return;
+      this.dispose();
+      this.#options.listener.fenced(failure);
+    });
+  }
+}

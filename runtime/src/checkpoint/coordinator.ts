@@ -1,0 +1,608 @@
+// The checkpoint coordinator's decisions, pure: step(state, event, context) -> [state, effects].
+//
+// Invariants: CL5, CL7, CL8, CL9 of types.ts, and
+//   C1. One checkpoint at a time is between its last ack and its commit; ids commit in ascending order.
+//   C2. A completed checkpoint subsumes all lower pending ones (Flink: CompletedCheckpointStore / dropSubsumedCheckpoints).
+//   C3. Once its commit is under way a checkpoint is aborted only if the log says that it was certainly not written.
+//   C4. Late, foreign and repeated messages change nothing.
+//   C5. Min pause is measured from completion and implies one checkpoint at a time; only periodic checkpoints wait for it.
+//   C6. Nothing is triggered before every subtask is running or finished.
+//   C7. Failures are counted consecutively: async failures of tasks, storage, expiry. A completed checkpoint resets the count.
+//
+// Not here: clocks, storage, messages (coordinator-shell.ts); the log (commit-log.ts).
+
+import { assert, Failure, planted, unreachable } from "@sluice/kit";
+import type {
+  AttemptNumber,
+  CheckpointAck,
+  CheckpointId,
+  CheckpointMetadata,
+  Epoch,
+  SubtaskId,
+} from "../model/checkpoint.ts";
+import type { CommitChange } from "./commit-log.ts";
+import type {
+  CheckpointConfig,
+  CheckpointDecline,
+  CheckpointRef,
+  CheckpointTrigger,
+  CheckpointVertex,
+  CommitRecord,
+} from "./types.ts";
+
+/** After a failed final checkpoint the next try waits this long (it waits for no interval and no pause). */
+export const FINAL_RETRY_DELAY_MS = 1_000;
+
+export interface PendingCheckpoint {
+  readonly id: CheckpointId;
+  readonly isFinal: boolean;
+  readonly timestampMs: number;
+  /** Subtasks that had finished before the trigger: part of the metadata without an ack. */
+  readonly finishedBefore: ReadonlySet<string>;
+  readonly waitingFor: ReadonlySet<string>;
+  readonly acks: ReadonlyMap<string, CheckpointAck>;
+  readonly progress: "acks" | "acked" | "metadata" | "committing";
+  /** Timeouts that passed while its commit was in doubt (C3). */
+  readonly overdueCount: number;
+}
+
+export interface CoordinatorState {
+  readonly config: CheckpointConfig;
+  readonly vertices: readonly CheckpointVertex[];
+  readonly epoch: Epoch;
+  readonly lineage: string;
+  readonly planDigest: string;
+  readonly phase: "suspended" | "running" | "stopped";
+  readonly attempt: AttemptNumber;
+  readonly running: ReadonlySet<string>;
+  readonly finished: ReadonlySet<string>;
+  /** Source subtasks without further input. */
+  readonly ended: ReadonlySet<string>;
+  /** Ascending by id. */
+  readonly pending: readonly PendingCheckpoint[];
+  readonly isFinalDone: boolean;
+  readonly latestCompletedId: CheckpointId | null;
+  readonly lastCompletionMs: number | null;
+  readonly consecutiveFailureCount: number;
+  /** When the next periodic checkpoint is due; Infinity: never. */
+  readonly dueMs: number;
+  readonly finalDueMs: number;
+  readonly isTriggerRequested: boolean;
+  readonly isReservingIds: boolean;
+  /** Ids that will never commit: condemned with the next commit. */
+  readonly abandoned: readonly CheckpointId[];
+  /** Condemned by a record of this epoch, to be deleted after the next commit (P6). */
+  readonly deletable: readonly CheckpointId[];
+  /** Being deleted: too many of them hold back triggers (Flink: cleaning checkpoints). */
+  readonly cleaning: readonly CheckpointId[];
+  /** Deleted: leave the record's list of condemned with the next commit. */
+  readonly deleted: readonly CheckpointId[];
+}
+
+/** What is true now, asked by the shell for every event. */
+export interface StepContext {
+  readonly nowMs: number;
+  readonly wallMs: number;
+  /** The id that the next checkpoint would get; undefined: the block is used up. */
+  readonly nextId: CheckpointId | undefined;
+}
+
+export type CoordinatorEvent =
+  | { readonly type: "attemptStarted"; readonly attempt: AttemptNumber; readonly initialDelayMs: number }
+  | { readonly type: "taskRunning"; readonly subtask: SubtaskId }
+  | { readonly type: "taskFinished"; readonly subtask: SubtaskId }
+  | { readonly type: "sourceEnded"; readonly subtask: SubtaskId }
+  | { readonly type: "tick" }
+  | { readonly type: "triggerRequested" }
+  | { readonly type: "idsReserved" }
+  | { readonly type: "idsNotReserved" }
+  | { readonly type: "acked"; readonly ack: CheckpointAck }
+  | { readonly type: "declined"; readonly decline: CheckpointDecline }
+  | { readonly type: "timedOut"; readonly id: CheckpointId }
+  | { readonly type: "metadataWritten"; readonly ref: CheckpointRef }
+  | { readonly type: "metadataFailed"; readonly id: CheckpointId; readonly failure: Failure }
+  | { readonly type: "committed"; readonly id: CheckpointId; readonly record: CommitRecord }
+  | { readonly type: "commitFailed"; readonly id: CheckpointId; readonly failure: Failure }
+  | { readonly type: "orphansFound"; readonly ids: readonly CheckpointId[] }
+  | { readonly type: "cleaned"; readonly ids: readonly CheckpointId[] }
+  | { readonly type: "notCleaned"; readonly ids: readonly CheckpointId[] }
+  | { readonly type: "suspended" }
+  | { readonly type: "stopped" };
+
+export type CoordinatorEffect =
+  /** Take the id, remember the start, send the trigger to these subtasks. */
+  | {
+      readonly type: "trigger";
+      readonly id: CheckpointId;
+      readonly trigger: CheckpointTrigger;
+      readonly targets: readonly SubtaskId[];
+      readonly expectedCount: number;
+    }
+  | { readonly type: "armTick"; readonly delayMs: number }
+  | { readonly type: "armTimeout"; readonly id: CheckpointId; readonly delayMs: number }
+  | { readonly type: "reserveIds" }
+  | { readonly type: "ackAccepted"; readonly id: CheckpointId; readonly ack: CheckpointAck }
+  | { readonly type: "writeMetadata"; readonly metadata: CheckpointMetadata }
+  | { readonly type: "cancelMetadata"; readonly id: CheckpointId }
+  | {
+      readonly type: "commit";
+      readonly ref: CheckpointRef;
+      readonly abandoned: readonly CheckpointId[];
+      readonly deleted: readonly CheckpointId[];
+    }
+  | { readonly type: "giveUpCommit"; readonly id: CheckpointId }
+  | { readonly type: "notifyComplete"; readonly id: CheckpointId }
+  | { readonly type: "completed"; readonly id: CheckpointId; readonly isFinal: boolean }
+  | {
+      readonly type: "aborted";
+      readonly id: CheckpointId;
+      readonly latestCompletedId: CheckpointId | null;
+      readonly reason: string;
+      readonly notifies: boolean;
+    }
+  | { readonly type: "delete"; readonly ids: readonly CheckpointId[] }
+  | { readonly type: "failJob"; readonly failure: Failure };
+
+type Step = readonly [CoordinatorState, readonly CoordinatorEffect[]];
+
+/** The state before any attempt; `claimed` is the record of this epoch's claim. */
+export function initialCoordinatorState(options: {
+  readonly config: CheckpointConfig;
+  readonly vertices: readonly CheckpointVertex[];
+  readonly claimed: CommitRecord;
+}): CoordinatorState {
+  const { config, claimed } = options;
+  return {
+    config,
+    vertices: options.vertices,
+    epoch: claimed.epoch,
+    lineage: claimed.lineage,
+    planDigest: claimed.planDigest,
+    phase: "suspended",
+    attempt: 0 as AttemptNumber,
+    running: new Set(),
+    finished: new Set(),
+    ended: new Set(),
+    pending: [],
+    isFinalDone: false,
+    latestCompletedId: claimed.head?.id ?? null,
+    lastCompletionMs: null,
+    consecutiveFailureCount: 0,
+    dueMs: Infinity,
+    finalDueMs: 0,
+    isTriggerRequested: false,
+    isReservingIds: false,
+    abandoned: [],
+    deletable: claimed.condemned, // the claim carried the list into this epoch (CL7)
+    cleaning: [],
+    deleted: [],
+  };
+}
+
+/** Text key of a subtask in the sets of the state. */
+export function subtaskKeyOf(subtask: SubtaskId): string {
+  return `${subtask.vertexId}/${subtask.subtaskIndex}`;
+}
+
+/** Pure: no clock, no I/O, no await. The shell runs the effects in order. */
+export function step(state: CoordinatorState, event: CoordinatorEvent, context: StepContext): Step {
+  if (state.phase === "stopped") return [state, []]; // CL8
+  const [next, effects] = apply(state, event, context);
+  const [after, more] = maybeTrigger(...maybeComplete(next, []), context);
+  return [after, [...effects, ...more]];
+}
+
+function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepContext): Step {
+  switch (event.type) {
+    case "attemptStarted": {
+      assert(
+        state.pending.every((p) => p.progress === "committing"),
+        "a new attempt starts after suspend",
+      );
+      const { intervalMs } = state.config;
+      const started: CoordinatorState = {
+        ...state,
+        phase: "running",
+        attempt: event.attempt,
+        running: new Set(),
+        finished: new Set(),
+        ended: new Set(),
+        isFinalDone: false,
+        finalDueMs: 0,
+        consecutiveFailureCount: 0,
+        dueMs: intervalMs === null ? Infinity : context.nowMs + event.initialDelayMs,
+      };
+      return [started, []];
+    }
+    case "taskRunning":
+      return [{ ...state, running: added(state.running, subtaskKeyOf(event.subtask)) }, []];
+    case "taskFinished": {
+      const key = subtaskKeyOf(event.subtask);
+      let next: CoordinatorState = {
+        ...state,
+        running: removed(state.running, key),
+        finished: added(state.finished, key),
+      };
+      const effects: CoordinatorEffect[] = [];
+      for (const pending of state.pending) {
+        if (pending.progress !== "acks" || !pending.waitingFor.has(key)) continue;
+        const [after, more] = abort(
+          next,
+          pending,
+          { reason: `${key} finished before it took part`, counts: false },
+          context,
+        );
+        next = after;
+        effects.push(...more);
+      }
+      return [next, effects];
+    }
+    case "sourceEnded":
+      return [{ ...state, ended: added(state.ended, subtaskKeyOf(event.subtask)) }, []];
+    case "tick":
+      return [state, []];
+    case "triggerRequested":
+      return [{ ...state, isTriggerRequested: true }, []];
+    case "idsReserved":
+      return [{ ...state, isReservingIds: false }, []];
+    case "idsNotReserved":
+      // The store did not take the record; the next periodic trigger asks again.
+      return [{ ...state, isReservingIds: false, dueMs: context.nowMs + FINAL_RETRY_DELAY_MS }, []];
+    case "acked":
+      return acked(state, event.ack);
+    case "declined": {
+      const { decline } = event;
+      const pending = findPending(state, decline);
+      if (pending === undefined || pending.progress !== "acks") return [state, []]; // C4
+      const counts = decline.reason === "async-failure" || decline.reason === "storage"; // C7
+      const reason = `${subtaskKeyOf(decline.subtask)} declined (${decline.reason}): ${decline.message}`;
+      return abort(state, pending, { reason, counts }, context);
+    }
+    case "timedOut": {
+      const pending = state.pending.find((p) => p.id === event.id);
+      if (pending === undefined) return [state, []];
+      const reason = `checkpoint ${pending.id} expired after ${state.config.timeoutMs} ms`;
+      if (pending.progress === "committing") return overdue(state, pending, reason, context); // C3
+      const [next, effects] = abort(state, pending, { reason, counts: true }, context);
+      return [
+        next,
+        pending.progress === "metadata" ? [{ type: "cancelMetadata", id: pending.id }, ...effects] : effects,
+      ];
+    }
+    case "metadataWritten": {
+      const pending = state.pending.find((p) => p.id === event.ref.id && p.progress === "metadata");
+      if (pending === undefined) return [state, []];
+      const next = withPending(state, { ...pending, progress: "committing" });
+      const effects: CoordinatorEffect[] = [
+        { type: "commit", ref: event.ref, abandoned: state.abandoned, deleted: state.deleted },
+      ];
+      if (planted("notify-before-commit-record")) effects.unshift({ type: "notifyComplete", id: pending.id });
+      return [next, effects];
+    }
+    case "metadataFailed": {
+      const pending = state.pending.find((p) => p.id === event.id && p.progress === "metadata");
+      if (pending === undefined) return [state, []];
+      return abort(state, pending, { reason: event.failure.message, counts: true, cause: event.failure }, context);
+    }
+    case "committed":
+      return committed(state, event.id, event.record, context);
+    case "commitFailed": {
+      const pending = state.pending.find((p) => p.id === event.id && p.progress === "committing");
+      if (pending === undefined) return [state, []];
+      const counts = pending.overdueCount === 0; // an overdue one has been counted already
+      return abort(state, pending, { reason: event.failure.message, counts, cause: event.failure }, context);
+    }
+    case "orphansFound": {
+      const known = new Set<CheckpointId>([
+        ...state.abandoned,
+        ...state.deletable,
+        ...state.cleaning,
+        ...state.deleted,
+      ]);
+      for (const pending of state.pending) known.add(pending.id);
+      return [{ ...state, abandoned: [...state.abandoned, ...event.ids.filter((id) => !known.has(id))] }, []];
+    }
+    case "cleaned": {
+      const cleaning = state.cleaning.filter((id) => !event.ids.includes(id));
+      return [{ ...state, cleaning, deleted: [...state.deleted, ...event.ids] }, []];
+    }
+    case "notCleaned": {
+      const cleaning = state.cleaning.filter((id) => !event.ids.includes(id));
+      return [{ ...state, cleaning, deletable: [...state.deletable, ...event.ids] }, []];
+    }
+    case "suspended": {
+      let next = state;
+      const effects: CoordinatorEffect[] = [];
+      for (const pending of state.pending) {
+        if (pending.progress === "committing") continue; // C3: its outcome decides what a restart restores
+        if (pending.progress === "metadata") effects.push({ type: "cancelMetadata", id: pending.id });
+        effects.push(abortEffect(next, pending, "the job is being stopped or restarted", false));
+        next = withoutPending(next, pending.id);
+        next = { ...next, abandoned: [...next.abandoned, pending.id] };
+      }
+      return [{ ...next, phase: "suspended", isTriggerRequested: false }, effects];
+    }
+    case "stopped":
+      return [{ ...state, phase: "stopped", pending: [] }, []];
+    default:
+      return unreachable(event);
+  }
+}
+
+function findPending(
+  state: CoordinatorState,
+  message: { readonly checkpointId: CheckpointId; readonly epoch: Epoch; readonly attempt: AttemptNumber },
+): PendingCheckpoint | undefined {
+  if (message.epoch !== state.epoch || message.attempt !== state.attempt || state.phase !== "running") return undefined; // CL9
+  return state.pending.find((p) => p.id === message.checkpointId);
+}
+
+function acked(state: CoordinatorState, ack: CheckpointAck): Step {
+  const key = subtaskKeyOf(ack.subtask);
+  const pending = planted("ack-of-another-checkpoint")
+    ? state.pending.find((p) => p.waitingFor.has(key) && ack.epoch === state.epoch && ack.attempt === state.attempt)
+    : findPending(state, ack);
+  if (pending === undefined || pending.progress !== "acks" || !pending.waitingFor.has(key)) return [state, []]; // C4
+  const waitingFor = removed(pending.waitingFor, key);
+  const acks = new Map(pending.acks).set(key, ack);
+  const isEarly = planted("metadata-before-last-ack") && waitingFor.size === 1 && acks.size > 0;
+  const progress = waitingFor.size === 0 || isEarly ? "acked" : "acks";
+  const next = withPending(state, { ...pending, waitingFor, acks, progress });
+  return [next, [{ type: "ackAccepted", id: pending.id, ack }]];
+}
+
+/** C1: starts the completion of the lowest fully acknowledged checkpoint when no other one is in completion. */
+function maybeComplete(state: CoordinatorState, effects: readonly CoordinatorEffect[]): Step {
+  if (state.pending.some((p) => p.progress === "metadata" || p.progress === "committing")) return [state, effects];
+  const ready = state.pending.find((p) => p.progress === "acked");
+  if (ready === undefined) return [state, effects];
+  const next = withPending(state, { ...ready, progress: "metadata" });
+  return [next, [...effects, { type: "writeMetadata", metadata: buildMetadata(state, ready) }]];
+}
+
+function committed(state: CoordinatorState, id: CheckpointId, record: CommitRecord, context: StepContext): Step {
+  assert(record.head?.id === id, "CL5: the commit record has this checkpoint as its head");
+  const pending = state.pending.find((p) => p.id === id);
+  assert(pending !== undefined, "a checkpoint stays pending until its commit is certain");
+  const effects: CoordinatorEffect[] = [{ type: "notifyComplete", id }];
+  let next = withoutPending(state, id);
+  for (const older of state.pending) {
+    if (older.id >= id) continue;
+    effects.push({ ...abortEffect(next, older, `subsumed by checkpoint ${id}`, true), latestCompletedId: id });
+    next = withoutPending(next, older.id); // C2
+    next = { ...next, abandoned: [...next.abandoned, older.id] };
+  }
+  effects.push({ type: "completed", id, isFinal: pending.isFinal });
+  // P6: what an earlier record of this epoch condemned; what this record condemned waits for the next one.
+  const condemned = new Set(record.condemned);
+  const due = state.deletable.filter((d) => condemned.has(d));
+  const victims = [...due];
+  if (planted("delete-retained-object") && record.retained.length > 1)
+    victims.push(...record.retained.slice(0, 1).map((r) => r.id));
+  if (victims.length > 0) effects.push({ type: "delete", ids: victims });
+  next = {
+    ...next,
+    latestCompletedId: id,
+    lastCompletionMs: context.nowMs,
+    consecutiveFailureCount: 0,
+    isFinalDone: state.isFinalDone || pending.isFinal,
+    abandoned: next.abandoned.filter((a) => !condemned.has(a)),
+    deleted: state.deleted.filter((d) => condemned.has(d)),
+    cleaning: [...state.cleaning, ...due],
+    deletable: record.condemned.filter(
+      (c) => !due.includes(c) && !state.cleaning.includes(c) && !state.deleted.includes(c),
+    ),
+  };
+  return [next, effects];
+}
+
+/** C3: the outcome of its commit is in doubt; the log goes on asking, the failure is counted once per timeout. */
+function overdue(state: CoordinatorState, pending: PendingCheckpoint, reason: string, context: StepContext): Step {
+  const next = withPending(state, { ...pending, overdueCount: pending.overdueCount + 1 });
+  const [counted, effects] = count(next, reason, undefined, context);
+  return [
+    counted,
+    [
+      { type: "giveUpCommit", id: pending.id },
+      { type: "armTimeout", id: pending.id, delayMs: state.config.timeoutMs },
+      ...effects,
+    ],
+  ];
+}
+
+function abort(
+  state: CoordinatorState,
+  pending: PendingCheckpoint,
+  why: { readonly reason: string; readonly counts: boolean; readonly cause?: Failure },
+  context: StepContext,
+): Step {
+  const effect = abortEffect(state, pending, why.reason, true);
+  const without = withoutPending(state, pending.id);
+  const next: CoordinatorState = {
+    ...without,
+    abandoned: [...without.abandoned, pending.id],
+    finalDueMs: pending.isFinal ? context.nowMs + FINAL_RETRY_DELAY_MS : without.finalDueMs,
+  };
+  if (!why.counts) return [next, [effect]];
+  const [counted, more] = count(next, why.reason, why.cause, context);
+  return [counted, [effect, ...more]];
+}
+
+function count(state: CoordinatorState, reason: string, cause: Failure | undefined, _context: StepContext): Step {
+  const consecutiveFailureCount = state.consecutiveFailureCount + 1;
+  const next = { ...state, consecutiveFailureCount };
+  if (state.phase !== "running" || consecutiveFailureCount <= state.config.tolerableFailedCount) return [next, []];
+  const failure = new Failure(cause?.code ?? "CHECKPOINT_EXPIRED", {
+    retry: "backoff",
+    message: `${consecutiveFailureCount} checkpoints in a row failed, ${state.config.tolerableFailedCount} are tolerated; the last: ${reason}`,
+    remedy: "look at the storage and at backpressure; execution.checkpointing.tolerable-failed-checkpoints allows more",
+    cause,
+  });
+  return [{ ...next, consecutiveFailureCount: 0 }, [{ type: "failJob", failure }]];
+}
+
+function abortEffect(
+  state: CoordinatorState,
+  pending: PendingCheckpoint,
+  reason: string,
+  notifies: boolean,
+): Extract<CoordinatorEffect, { readonly type: "aborted" }> {
+  return { type: "aborted", id: pending.id, latestCompletedId: state.latestCompletedId, reason, notifies };
+}
+
+/** Starts a checkpoint if one is wanted and everything allows it (Flink: CheckpointRequestDecider); else arms the clock. */
+function maybeTrigger(state: CoordinatorState, effects: readonly CoordinatorEffect[], context: StepContext): Step {
+  const { config } = state;
+  if (state.phase !== "running" || !isEverythingUp(state)) return [state, effects]; // C6
+  const wantsFinal = isAllInputEnded(state) && !state.isFinalDone && !state.pending.some((p) => p.isFinal);
+  if (state.pending.some((p) => p.isFinal) || state.isFinalDone) return [state, effects];
+  const { nowMs } = context;
+  if (wantsFinal && state.finalDueMs > nowMs)
+    return [state, [...effects, { type: "armTick", delayMs: state.finalDueMs - nowMs }]];
+  const isForced = wantsFinal || state.isTriggerRequested;
+  if (!isForced && state.dueMs > nowMs) {
+    return state.dueMs === Infinity
+      ? [state, effects]
+      : [state, [...effects, { type: "armTick", delayMs: state.dueMs - nowMs }]];
+  }
+  const concurrentMax = config.minPauseMs > 0 ? 1 : config.concurrentMax; // C5
+  if (state.pending.length >= concurrentMax || state.cleaning.length > concurrentMax + config.retainedMax)
+    return [state, effects];
+  const pauseEndMs = state.lastCompletionMs === null ? -Infinity : state.lastCompletionMs + config.minPauseMs;
+  if (!isForced && pauseEndMs > nowMs) {
+    return [{ ...state, dueMs: pauseEndMs }, [...effects, { type: "armTick", delayMs: pauseEndMs - nowMs }]];
+  }
+  const { nextId } = context;
+  if (nextId === undefined) {
+    if (state.isReservingIds) return [state, effects];
+    return [{ ...state, isReservingIds: true }, [...effects, { type: "reserveIds" }]];
+  }
+  const [next, more] = begin(state, nextId, wantsFinal, context);
+  return [next, [...effects, ...more]];
+}
+
+function begin(state: CoordinatorState, id: CheckpointId, isFinal: boolean, context: StepContext): Step {
+  const { config, running } = state;
+  const dueMs = config.intervalMs === null ? Infinity : context.nowMs + config.intervalMs;
+  if (running.size === 0) return [{ ...state, dueMs, isTriggerRequested: false }, []];
+  assert(
+    state.pending.every((p) => p.id < id),
+    "CL4: ids grow",
+  );
+  const pending: PendingCheckpoint = {
+    id,
+    isFinal,
+    timestampMs: context.wallMs,
+    finishedBefore: state.finished,
+    waitingFor: running,
+    acks: new Map(),
+    progress: "acks",
+    overdueCount: 0,
+  };
+  const barrier = { checkpointId: id, timestampMs: context.wallMs, isFinal };
+  const trigger: CheckpointTrigger = { epoch: state.epoch, attempt: state.attempt, barrier };
+  const next = { ...state, pending: [...state.pending, pending], dueMs, isTriggerRequested: false };
+  const effects: CoordinatorEffect[] = [
+    { type: "trigger", id, trigger, targets: triggerTargets(state), expectedCount: running.size + state.finished.size },
+    { type: "armTimeout", id, delayMs: config.timeoutMs },
+  ];
+  if (dueMs !== Infinity) effects.push({ type: "armTick", delayMs: dueMs - context.nowMs });
+  return [next, effects];
+}
+
+/** Running subtasks whose predecessors have all finished: sources, and what follows finished ones. */
+function triggerTargets(state: CoordinatorState): readonly SubtaskId[] {
+  const finishedVertices = new Set<string>();
+  for (const vertex of state.vertices) {
+    if (subtasksOf(vertex).every((subtask) => state.finished.has(subtaskKeyOf(subtask))))
+      finishedVertices.add(vertex.vertexId);
+  }
+  return state.vertices
+    .filter((vertex) => vertex.inputVertexIds.every((input) => finishedVertices.has(input)))
+    .flatMap(subtasksOf)
+    .filter((subtask) => state.running.has(subtaskKeyOf(subtask)));
+}
+
+/** All subtasks of a vertex. */
+export function subtasksOf(vertex: { readonly vertexId: string; readonly parallelism: number }): readonly SubtaskId[] {
+  return Array.from({ length: vertex.parallelism }, (_, subtaskIndex) => ({ vertexId: vertex.vertexId, subtaskIndex }));
+}
+
+function isEverythingUp(state: CoordinatorState): boolean {
+  return state.vertices.every((vertex) =>
+    subtasksOf(vertex).every((s) => state.running.has(subtaskKeyOf(s)) || state.finished.has(subtaskKeyOf(s))),
+  );
+}
+
+function isAllInputEnded(state: CoordinatorState): boolean {
+  return state.vertices
+    .filter((vertex) => vertex.inputVertexIds.length === 0)
+    .every((vertex) =>
+      subtasksOf(vertex).every((s) => state.ended.has(subtaskKeyOf(s)) || state.finished.has(subtaskKeyOf(s))),
+    );
+}
+
+function buildMetadata(state: CoordinatorState, pending: PendingCheckpoint): CheckpointMetadata {
+  return {
+    formatVersion: 0,
+    checkpointId: pending.id,
+    kind: "checkpoint",
+    lineage: state.lineage,
+    epoch: state.epoch,
+    attempt: state.attempt,
+    planDigest: state.planDigest,
+    timestampMs: pending.timestampMs,
+    isFinal: pending.isFinal,
+    vertices: state.vertices.map((vertex) => ({
+      vertexId: vertex.vertexId,
+      parallelism: vertex.parallelism,
+      maxParallelism: vertex.maxParallelism,
+      uids: vertex.uids,
+      subtasks: subtasksOf(vertex).map((subtask) => {
+        const key = subtaskKeyOf(subtask);
+        const ack = pending.acks.get(key);
+        assert(
+          ack !== undefined || pending.finishedBefore.has(key) || planted("metadata-before-last-ack"),
+          "CK1: metadata holds every subtask's part",
+        );
+        return { subtaskIndex: subtask.subtaskIndex, finished: ack?.finished ?? true, parts: ack?.parts ?? [] };
+      }),
+    })),
+  };
+}
+
+/** P4 as a change of the record before: the new head, what is retained and what is condemned. */
+export function commitChange(
+  previous: CommitRecord,
+  commit: Extract<CoordinatorEffect, { readonly type: "commit" }>,
+  options: { readonly retainedMax: number; readonly wallMs: number },
+): CommitChange {
+  const all = [...previous.retained.filter((ref) => ref.id !== commit.ref.id), commit.ref].sort((a, b) => a.id - b.id);
+  const retained = all.slice(-options.retainedMax);
+  const dropped = all.slice(0, -options.retainedMax).map((ref) => ref.id);
+  const pins = previous.pins.filter((pin) => pin.expiresAtMs === null || pin.expiresAtMs > options.wallMs);
+  const kept = new Set<CheckpointId>([...retained.map((ref) => ref.id), ...pins.map((pin) => pin.ref.id)]);
+  const condemned = new Set<CheckpointId>([...previous.condemned, ...dropped, ...commit.abandoned]);
+  for (const id of commit.deleted) condemned.delete(id);
+  for (const id of kept) condemned.delete(id);
+  return { head: commit.ref, origin: null, retained, pins, condemned: [...condemned].sort((a, b) => a - b) };
+}
+
+function withPending(state: CoordinatorState, changed: PendingCheckpoint): CoordinatorState {
+  return { ...state, pending: state.pending.map((p) => (p.id === changed.id ? changed : p)) };
+}
+
+function withoutPending(state: CoordinatorState, id: CheckpointId): CoordinatorState {
+  return { ...state, pending: state.pending.filter((p) => p.id !== id) };
+}
+
+function added(set: ReadonlySet<string>, key: string): ReadonlySet<string> {
+  return set.has(key) ? set : new Set([...set, key]);
+}
+
+function removed(set: ReadonlySet<string>, key: string): ReadonlySet<string> {
+  if (!set.has(key)) return set;
+  const copy = new Set(set);
+  copy.delete(key);
+  return copy;
+}

@@ -1,0 +1,55 @@
+// What a start over an existing or absent commit log does: the table of docs/internals/commit-log.md as a pure function.
+//
+// Invariants:
+//   SD1. Nothing starts empty, or over another job's log, unless somebody asked for exactly that.
+//   SD2. A restart of the same submission (same `lineage`) continues what the submission began, whatever its flags.
+
+import { Failure } from "@sluice/kit";
+import type { CommitRecord, StartDecision, StartRequest } from "./types.ts";
+
+/** Pure and total: `head` is the highest record of the log, undefined when the store said that there is none. */
+export function decideStart(head: CommitRecord | undefined, request: StartRequest): StartDecision {
+  const restoreFrom = request.from ?? null;
+  const wantsNewLineage = request.newLineage || restoreFrom !== null;
+  if (head === undefined) {
+    if (request.mayCreate) return { type: "create", lineage: request.lineage, restoreFrom };
+    return refuse(
+      "SNAPSHOT_DAMAGED",
+      `the commit log of job ${request.jobName} is missing although the job has run before`,
+      "restore the checkpoint directory, or start with --new-lineage to begin without the old state",
+    );
+  }
+  const isOwnSubmission = head.lineage === request.lineage && head.uid === request.uid; // SD2
+  if (isOwnSubmission && !head.closed) return { type: "continue" };
+  if (!isOwnSubmission && wantsNewLineage) return { type: "new-lineage", lineage: request.lineage, restoreFrom };
+  if (head.uid !== request.uid) {
+    return refuse(
+      "JOB_FOREIGN",
+      `the commit log of job ${request.jobName} belongs to another job (uid ${head.uid}, this one is ${request.uid})`,
+      "choose another name, or start with --new-lineage (no state) or --from CHECKPOINT (its state); both write output under a new prefix",
+    );
+  }
+  if (head.jobState === "finished") {
+    return refuse(
+      "JOB_FINISHED",
+      `job ${request.jobName} has finished${head.head === null ? "" : ` with checkpoint ${head.head.id}`}; all its output is published`,
+      "choose another name to run it again beside the old output, or start with --new-lineage or --from CHECKPOINT",
+    );
+  }
+  if (head.closed) {
+    return refuse(
+      "JOB_CLOSED",
+      `job ${request.jobName} is closed (deleted)`,
+      "start with --new-lineage or --from CHECKPOINT, or choose another name",
+    );
+  }
+  return { type: "continue" }; // crashed, cancelled or failed: from its head
+}
+
+function refuse(
+  code: "JOB_FOREIGN" | "JOB_FINISHED" | "JOB_CLOSED" | "SNAPSHOT_DAMAGED",
+  message: string,
+  remedy: string,
+): StartDecision {
+  return { type: "refuse", failure: new Failure(code, { retry: "never", message, remedy }) };
+}

@@ -1,0 +1,15 @@
+// The slice of a plan that checkpointing needs.
+
+import type { JobPlan } from "../model/plan.ts";
+import type { CheckpointVertex } from "./types.ts";
+
+/** The vertices of a plan as the coordinator and assignState take them. */
+export function checkpointVertices(plan: Pick<JobPlan, "vertices">): readonly CheckpointVertex[] {
+  return plan.vertices.map((vertex) => ({
+    vertexId: vertex.id,
+    parallelism: vertex.parallelism,
+    maxParallelism: vertex.maxParallelism,
+    uids: vertex.chain.map((operator) => operator.uid),
+    inputVertexIds: [...new Set(vertex.inputs.map((edge) => edge.sourceVertexId))],
+  }));
+}
