@@ -17,6 +17,8 @@ export interface ChannelSpec {
   readonly target: SubtaskId;
   /** The ring of this channel; for a remote peer the TaskManager's bridge holds the other end. */
   readonly ring: SharedArrayBuffer;
+  /** The bell of whoever holds the other end: another slot, the TaskManager's bridge, or this slot itself. */
+  readonly peerDoorbell: SharedArrayBuffer;
 }
 
 /** What a task restores. */

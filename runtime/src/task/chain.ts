@@ -1,0 +1,161 @@
+// The operators of one task, wired head to tail, and the loop that feeds rows into the head.
+//
+// Invariants:
+//   CH1. A record travels the whole chain by plain calls: no queue, no allocation, no await between chained operators.
+//   CH2. Every failure that leaves the chain is a Failure that names the operator in which it happened.
+//   CH3. The current key is set before the head of a keyed task sees a record, and only then.
+//
+// Each link is compiled by itself (`new Function`), so that every call site stays monomorphic; where code generation is
+// disallowed the same text exists as ordinary closures.
+//
+// Not here: where rows come from (network/), when to run (task.ts).
+
+import { AssertionError, Failure, isFailure } from "@sluice/kit";
+import type { Collector, KeySelector, OneInputOperator, Operator, TwoInputOperator } from "../model/index.ts";
+
+/** Rows of the frame that a channel has at its head (network/codec readers). */
+export interface Rows {
+  read(index: number): unknown;
+  /** Canonical hash of the row's key; only on HASH edges. */
+  hash(index: number): number;
+}
+
+/** What the loop needs of keyed state. */
+export interface KeyScope {
+  setCurrentKey(key: unknown, hash: number): void;
+}
+
+/** Feeds rows [from, to) into the head of a chain. */
+export interface HeadLoop {
+  process(rows: Rows, from: number, to: number): void;
+}
+
+/** A collector that counts what passes. */
+export interface CountingCollector extends Collector<unknown> {
+  numRecords: number;
+}
+
+type Attribute = (thrown: unknown) => unknown;
+
+/** Turns what user code threw into a Failure that names the operator (CH2); Failures and broken assertions pass. */
+export function attributeTo(operator: { readonly name: string; readonly uid: string }): Attribute {
+  return (thrown) => {
+    if (isFailure(thrown) || thrown instanceof AssertionError) return thrown;
+    const message = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
+    return new Failure("USER_FUNCTION_FAILED", {
+      retry: "backoff",
+      message: `operator "${operator.name}" (uid ${operator.uid}): ${message}`,
+      remedy: "look at the stack below: the exception came out of the job's own code",
+      cause: thrown,
+    });
+  };
+}
+
+let serial = 0;
+let codeGenerationAllowed: boolean | undefined;
+
+function compile<T>(parameters: readonly string[], body: string, values: readonly unknown[]): T | undefined {
+  if (codeGenerationAllowed === false) return undefined;
+  try {
+    serial += 1; // unique text: V8 would share feedback between functions of equal source
+    const make = new Function(...parameters, `"use strict"; /* ${serial} */ ${body}`) as (...args: readonly unknown[]) => T;
+    codeGenerationAllowed = true;
+    return make(...values);
+  } catch (thrown) {
+    if (codeGenerationAllowed === true) throw thrown;
+    codeGenerationAllowed = false;
+    return undefined;
+  }
+}
+
+/** The collector in front of a chained operator. */
+export function linkTo(operator: OneInputOperator, attribute: Attribute): CountingCollector {
+  const compiled = compile<CountingCollector>(
+    ["operator", "attribute"],
+    `return { numRecords: 0, collect(record) {
+       this.numRecords += 1;
+       try { operator.processElement(record); } catch (thrown) { throw attribute(thrown); }
+     } };`,
+    [operator, attribute],
+  );
+  return (
+    compiled ?? {
+      numRecords: 0,
+      collect(record) {
+        this.numRecords += 1;
+        try {
+          operator.processElement(record);
+        } catch (thrown) {
+          throw attribute(thrown);
+        }
+      },
+    }
+  );
+}
+
+/** Where records of an output edge go. */
+export interface RecordEmitter {
+  emit(record: unknown): void;
+}
+
+/** The collector at the end of a chain: every record to every output edge; a sink's chain ends in nothing. */
+export function tailOf(writers: readonly RecordEmitter[]): CountingCollector {
+  const only = writers.length === 1 ? writers[0] : undefined;
+  if (only !== undefined) {
+    const compiled = compile<CountingCollector>(
+      ["writer"],
+      `return { numRecords: 0, collect(record) { this.numRecords += 1; writer.emit(record); } };`,
+      [only],
+    );
+    if (compiled !== undefined) return compiled;
+  }
+  return {
+    numRecords: 0,
+    collect(record) {
+      this.numRecords += 1;
+      for (let i = 0; i < writers.length; i += 1) (writers[i] as RecordEmitter).emit(record);
+    },
+  };
+}
+
+/** The loop over rows for one input of the head. `keySelector` and `scope` come together (CH3). */
+export function headLoop(options: {
+  readonly operator: Operator;
+  readonly method: "processElement" | "processElement1" | "processElement2";
+  readonly attribute: Attribute;
+  readonly keySelector: KeySelector<unknown, unknown> | undefined;
+  readonly scope: KeyScope | undefined;
+}): HeadLoop {
+  const { operator, method, attribute, keySelector, scope } = options;
+  const keyed = keySelector !== undefined && scope !== undefined;
+  const perRow = keyed ? "scope.setCurrentKey(select(record), rows.hash(i));" : "";
+  const compiled = compile<HeadLoop>(
+    ["operator", "attribute", "select", "scope"],
+    `return { process(rows, from, to) {
+       try {
+         for (let i = from; i < to; i += 1) { const record = rows.read(i); ${perRow} operator.${method}(record); }
+       } catch (thrown) { throw attribute(thrown); }
+     } };`,
+    [operator, attribute, keySelector, scope],
+  );
+  if (compiled !== undefined) return compiled;
+  const call =
+    method === "processElement"
+      ? (record: unknown): void => (operator as OneInputOperator).processElement(record)
+      : method === "processElement1"
+        ? (record: unknown): void => (operator as TwoInputOperator).processElement1(record)
+        : (record: unknown): void => (operator as TwoInputOperator).processElement2(record);
+  return {
+    process(rows, from, to) {
+      try {
+        for (let i = from; i < to; i += 1) {
+          const record = rows.read(i);
+          if (keyed) scope.setCurrentKey(keySelector(record), rows.hash(i));
+          call(record);
+        }
+      } catch (thrown) {
+        throw attribute(thrown);
+      }
+    },
+  };
+}

@@ -1,0 +1,519 @@
+// One task: the chain of one subtask, its inputs and outputs, its part in checkpoints, its life.
+//
+// Invariants (tests cite them):
+//   TK1. All methods are called from the slot's loop, one at a time; user code runs only inside them.
+//   TK2. At the trigger of a checkpoint the barrier goes to every output before any later record, and state is captured
+//        before any later record is processed: both happen in one synchronous stretch.
+//   TK3. A task whose output has no room is not run until its staging has drained; nothing is dropped.
+//   TK4. A snapshot is submitted at most once, and only while its checkpoint was not aborted.
+//   TK5. Side effects of checkpoint n are asked for only by notifyCheckpointComplete(m >= n).
+//   TK6. FINISHED is reported after the final checkpoint was confirmed (or at once without checkpointing).
+//
+// Not here: the loop over tasks (slot-runner.ts), barrier alignment (checkpoint/aligner), codecs and rings (network/).
+
+import { assert, Failure, failureToJson, planted, toFailure } from "@sluice/kit";
+import type { Clock, Log } from "@sluice/kit/env";
+import { BarrierAligner, type AlignerDecision } from "../checkpoint/index.ts";
+import type {
+  AttemptNumber,
+  Barrier,
+  CheckpointId,
+  CheckpointingMode,
+  Epoch,
+  Operator,
+  RestoredOperatorState,
+  SlotPort,
+  SourceOperator,
+  SubtaskId,
+  TaskRestore,
+  TaskState,
+} from "../model/index.ts";
+import type { InputGate, RecordWriter } from "../network/index.ts";
+import type { HeapKeyedStateBackend } from "../state/index.ts";
+import type { CountingCollector, HeadLoop } from "./chain.ts";
+import type { TaskCounters } from "./counters.ts";
+import { PendingSnapshot, type CapturedOperatorState } from "./snapshot.ts";
+
+/** Rows between two looks at output room and commands. */
+const ROWS_PER_CHUNK = 256;
+/** Rows in one step at most, so that tasks of a slot take turns. */
+const ROWS_PER_STEP = 4_096;
+/** Slice of snapshot encoding per step (protocols 3). */
+const ENCODE_BUDGET_MS = 1;
+
+/** One operator of the chain, with what it needs to be opened. */
+export interface ChainedOperator {
+  readonly uid: string;
+  readonly name: string;
+  readonly operator: Operator;
+  /** Opens the operator; `restored` is its own operator state. */
+  open(restored: RestoredOperatorState | undefined): void | Promise<void>;
+  /** The collector this operator emits into. */
+  readonly output: CountingCollector;
+}
+
+export interface TaskOptions {
+  readonly subtask: SubtaskId;
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly restore: TaskRestore | undefined;
+  readonly mode: CheckpointingMode;
+  readonly checkpointingEnabled: boolean;
+  readonly bufferTimeoutMs: number;
+  /** Head first. */
+  readonly chain: readonly ChainedOperator[];
+  /** Undefined for a source. */
+  readonly gate: InputGate | undefined;
+  /** By input index of the head (0, 1); empty for a source. */
+  readonly headLoops: readonly HeadLoop[];
+  readonly writers: readonly RecordWriter[];
+  readonly keyedState: HeapKeyedStateBackend | undefined;
+  readonly counters: TaskCounters;
+  readonly port: SlotPort;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Makes the slot's loop run again soon. */
+  readonly wake: () => void;
+}
+
+export class Task {
+  readonly subtask: SubtaskId;
+  readonly #options: TaskOptions;
+  readonly #aligner: BarrierAligner | undefined;
+  readonly #source: SourceOperator | undefined;
+  #state: TaskState = "INITIALIZING";
+  #snapshots: PendingSnapshot[] = [];
+  #sourceIdleUntilMs = 0;
+  #drained = false;
+  #endedChannelCount = 0;
+  /** By channel, 1 while the aligner holds it back. */
+  readonly #blocked: Uint8Array;
+  #finalId: CheckpointId | undefined;
+  #committing = 0;
+  #lastFlushMs = 0;
+  readonly #closed = Promise.withResolvers<void>();
+
+  constructor(options: TaskOptions) {
+    this.#options = options;
+    this.subtask = options.subtask;
+    const head = options.chain[0];
+    assert(head !== undefined, "a task has at least one operator");
+    if (options.gate === undefined) this.#source = head.operator as SourceOperator;
+    else this.#aligner = new BarrierAligner({ channelCount: options.gate.channelCount, mode: options.mode });
+    this.#blocked = new Uint8Array(options.gate?.channelCount ?? 0);
+  }
+
+  get state(): TaskState {
+    return this.#state;
+  }
+
+  /** Resolves when the task has ended, its operators are closed and its last event was sent. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  /** True when nothing more will happen here. */
+  get ended(): boolean {
+    return this.#state === "FINISHED" || this.#state === "CANCELED" || this.#state === "FAILED";
+  }
+
+  /** Restores state, opens the chain tail to head (so that whatever the head emits finds open successors), reports RUNNING. */
+  async initialize(): Promise<void> {
+    const { chain, restore, keyedState, port, clock } = this.#options;
+    this.#setState("INITIALIZING");
+    const startedMs = clock.nowMs();
+    try {
+      const operatorStates = new Map<string, Map<string, Uint8Array>>();
+      if (restore !== undefined) {
+        const contents = await port.fetchParts(restore.parts);
+        const keyedParts: { stateName: string; keyGroups: readonly [number, number]; bytes: Uint8Array }[] = [];
+        restore.parts.forEach((part, i) => {
+          const bytes = contents[i];
+          assert(bytes !== undefined, "every requested part was fetched");
+          if (part.kind === "keyed") {
+            assert(part.keyGroups !== undefined, "a keyed part names its key groups");
+            keyedParts.push({ stateName: part.stateName, keyGroups: part.keyGroups, bytes });
+            return;
+          }
+          const states = operatorStates.get(part.uid) ?? new Map<string, Uint8Array>();
+          states.set(part.stateName, bytes);
+          operatorStates.set(part.uid, states);
+        });
+        assert(keyedParts.length === 0 || keyedState !== undefined, "keyed parts go to a keyed task");
+        keyedState?.restore(keyedParts);
+      }
+      for (const link of chain.toReversed()) {
+        if (this.ended) return; // cancelled while an operator was opening
+        await link.open(
+          restore === undefined
+            ? undefined
+            : {
+                checkpointId: restore.checkpointId,
+                retractAbove: restore.retractAbove,
+                states: operatorStates.get(link.uid) ?? new Map<string, Uint8Array>(),
+              },
+        );
+      }
+    } catch (thrown) {
+      await this.fail(thrown);
+      return;
+    }
+    if (this.ended) return;
+    this.#state = "RUNNING";
+    this.#lastFlushMs = clock.nowMs();
+    port.send({
+      type: "taskState",
+      subtask: this.subtask,
+      state: "RUNNING",
+      ...(restore === undefined ? {} : { restoreMs: clock.nowMs() - startedMs }),
+    });
+  }
+
+  /**
+   * Does a bounded amount of work. True when it did something: call again soon. Failures end the task, never the slot.
+   */
+  runStep(nowMs: number): boolean {
+    if (this.#state !== "RUNNING" && this.#state !== "DRAINED") return false;
+    try {
+      const encoded = this.#stepSnapshots(nowMs);
+      if (!this.#drainOutputs()) {
+        this.#options.counters.set("isBackPressured", 1);
+        return encoded;
+      }
+      this.#options.counters.set("isBackPressured", 0);
+      if (this.#drained && !this.#options.checkpointingEnabled) {
+        void this.#succeed(); // nothing will confirm anything: what was emitted has left this task (TK6)
+        return true;
+      }
+      const worked = this.#source === undefined ? this.#stepInputs() : this.#stepSource(this.#source, nowMs);
+      if (nowMs - this.#lastFlushMs >= this.#options.bufferTimeoutMs) this.#flush(nowMs);
+      return worked || encoded;
+    } catch (thrown) {
+      void this.fail(thrown);
+      return true;
+    }
+  }
+
+  /** Clock time at which this task may have work that nobody will ring for; Infinity: never. */
+  nextRunMs(): number {
+    if (this.#state !== "RUNNING") return Number.POSITIVE_INFINITY;
+    const flushMs = this.#lastFlushMs + this.#options.bufferTimeoutMs;
+    return this.#source !== undefined && this.#blockedOutputs() ? flushMs : Math.min(flushMs, this.#sourceIdleUntilMs || Number.POSITIVE_INFINITY);
+  }
+
+  get backPressured(): boolean {
+    return this.#blockedOutputs();
+  }
+
+  /** From the JobManager, to sources: start a checkpoint. */
+  triggerCheckpoint(barrier: Barrier, wallMs: number): void {
+    if (this.#source === undefined || (this.#state !== "RUNNING" && this.#state !== "DRAINED")) return;
+    try {
+      this.#takeSnapshot({ barrier, alignmentMs: 0, startDelayMs: Math.max(0, wallMs - barrier.timestampMs) });
+    } catch (thrown) {
+      void this.fail(thrown);
+    }
+  }
+
+  notifyCheckpointComplete(id: CheckpointId): void {
+    if (this.ended || this.#state === "INITIALIZING") return;
+    this.#commit(id);
+  }
+
+  notifyCheckpointAborted(id: CheckpointId): void {
+    if (this.ended || this.#state === "INITIALIZING") return;
+    if (this.#aligner !== undefined) this.#apply(this.#aligner.onCancel(id));
+    this.#dropSnapshots((snapshot) => snapshot.barrier.checkpointId === id); // TK4
+    for (const link of this.#options.chain) link.operator.notifyCheckpointAborted?.(id);
+  }
+
+  /** Ends the task without committing anything. */
+  async cancel(): Promise<void> {
+    if (this.ended) return;
+    this.#state = "CANCELED";
+    await this.#close(false);
+    this.#options.port.send({ type: "taskState", subtask: this.subtask, state: "CANCELED" });
+    this.#closed.resolve();
+  }
+
+  /** Ends the task with a failure; the first one counts. */
+  async fail(thrown: unknown): Promise<void> {
+    if (this.ended) return;
+    this.#state = "FAILED";
+    const failure = toFailure(thrown, "INTERNAL", `task ${this.subtask.vertexId}/${this.subtask.subtaskIndex}`);
+    await this.#close(false);
+    this.#options.port.send({ type: "taskState", subtask: this.subtask, state: "FAILED", failure: failureToJson(failure) });
+    this.#closed.resolve();
+  }
+
+  // ---- input
+
+  #stepSource(source: SourceOperator, nowMs: number): boolean {
+    if (this.#drained || nowMs < this.#sourceIdleUntilMs) return false;
+    const output = this.#options.chain[0]?.output;
+    assert(output !== undefined, "a source has an output");
+    const before = output.numRecords;
+    for (let polled = 0; polled < ROWS_PER_STEP && this.#outputsAvailable(); polled += ROWS_PER_CHUNK) {
+      const status = source.poll(ROWS_PER_CHUNK);
+      if (status === "more") continue;
+      if (status === "finished") {
+        this.#finishChain();
+        return true;
+      }
+      this.#sourceIdleUntilMs = source.wakeAtMs;
+      return output.numRecords !== before;
+    }
+    return true;
+  }
+
+  /** A source said that it may have more. */
+  sourceReady(): void {
+    this.#sourceIdleUntilMs = 0;
+  }
+
+  #stepInputs(): boolean {
+    const gate = this.#options.gate;
+    const aligner = this.#aligner;
+    assert(gate !== undefined && aligner !== undefined, "a task without source has a gate");
+    let rowsLeft = ROWS_PER_STEP;
+    let worked = false;
+    while (rowsLeft > 0 && this.#outputsAvailable()) {
+      const channel = gate.nextReady(this.#blocked);
+      if (channel < 0) return worked;
+      worked = true;
+      const frame = gate.head(channel);
+      if (frame.kind === "RECORDS") {
+        const loop = this.#options.headLoops[frame.inputIndex];
+        assert(loop !== undefined, "every input of the head has its loop");
+        const from = frame.cursor;
+        const to = Math.min(frame.rowCount, from + Math.min(ROWS_PER_CHUNK, rowsLeft));
+        loop.process(frame.reader, from, to);
+        frame.cursor = to;
+        rowsLeft -= to - from;
+        if (to === frame.rowCount) gate.consume(channel);
+      } else if (frame.kind === "BARRIER") {
+        const { barrier } = frame;
+        assert(barrier !== undefined, "a BARRIER frame carries a barrier");
+        gate.consume(channel);
+        const { clock } = this.#options;
+        this.#apply(aligner.onBarrier(channel, barrier, { nowMs: clock.nowMs(), wallMs: clock.wallMs() }));
+        rowsLeft -= 1;
+      } else {
+        gate.consume(channel);
+        rowsLeft -= 1;
+        // Barriers still travel after the last record: a channel that ended takes part in every later checkpoint.
+        this.#endedChannelCount += 1;
+        if (this.#endedChannelCount === gate.channelCount) this.#finishChain();
+      }
+    }
+    return worked;
+  }
+
+  #finishChain(): void {
+    for (const link of this.#options.chain) link.operator.finish?.();
+    for (const writer of this.#options.writers) writer.broadcastEndOfData();
+    this.#drained = true;
+    this.#setState("DRAINED");
+  }
+
+  // ---- output
+
+  #outputsAvailable(): boolean {
+    const { writers } = this.#options;
+    for (let i = 0; i < writers.length; i += 1) if (!(writers[i] as RecordWriter).available) return false;
+    return true;
+  }
+
+  #blockedOutputs(): boolean {
+    return !this.#outputsAvailable();
+  }
+
+  #drainOutputs(): boolean {
+    const { writers } = this.#options;
+    let drained = true;
+    for (let i = 0; i < writers.length; i += 1) {
+      const writer = writers[i] as RecordWriter;
+      if (!writer.available && !writer.drain()) drained = false;
+    }
+    return drained;
+  }
+
+  #flush(nowMs: number): void {
+    this.#lastFlushMs = nowMs;
+    for (const writer of this.#options.writers) writer.flush();
+    this.publishCounters();
+  }
+
+  /** Copies this task's figures into the shared counters. */
+  publishCounters(): void {
+    const { counters, chain, gate, writers } = this.#options;
+    const first = chain[0];
+    const last = chain.at(-1);
+    counters.set("numRecordsIn", gate === undefined ? (first?.output.numRecords ?? 0) : gate.rowsRead);
+    counters.set("numRecordsOut", last?.output.numRecords ?? 0);
+    counters.set("numBytesIn", gate?.bytesRead ?? 0);
+    let bytesOut = 0;
+    for (const writer of writers) bytesOut += writer.bytesWritten;
+    counters.set("numBytesOut", bytesOut);
+  }
+
+  // ---- checkpoints
+
+  #apply(decisions: readonly AlignerDecision[]): void {
+    const aligner = this.#aligner;
+    if (aligner !== undefined) for (let i = 0; i < this.#blocked.length; i += 1) this.#blocked[i] = aligner.isBlocked(i) ? 1 : 0;
+    for (const decision of decisions) {
+      if (decision.type === "trigger") {
+        this.#takeSnapshot(decision);
+      } else if (decision.type === "aborted") {
+        this.#decline(
+          decision.checkpointId,
+          new Failure("CHECKPOINT_SUPERSEDED", {
+            retry: "never",
+            message: `alignment of checkpoint ${decision.checkpointId} was given up: ${decision.reason}`,
+          }),
+        );
+      }
+    }
+  }
+
+  #takeSnapshot(trigger: { readonly barrier: Barrier; readonly alignmentMs: number; readonly startDelayMs: number }): void {
+    const { chain, writers, keyedState, clock, counters } = this.#options;
+    const { barrier } = trigger;
+    const startedMs = clock.nowMs();
+    for (const writer of writers) writer.broadcastBarrier(barrier); // TK2
+    let snapshot: PendingSnapshot;
+    try {
+      const operators: CapturedOperatorState[] = [];
+      for (const link of chain) {
+        const state = link.operator.snapshotState?.(barrier);
+        if (state !== undefined) operators.push({ uid: link.uid, state });
+      }
+      const keyed = keyedState?.snapshot(barrier.checkpointId);
+      const nowMs = clock.nowMs();
+      snapshot = new PendingSnapshot({
+        barrier,
+        finished: this.#drained && barrier.isFinal,
+        times: { alignmentMs: trigger.alignmentMs, startDelayMs: trigger.startDelayMs, syncMs: nowMs - startedMs, asyncFromMs: nowMs },
+        operators,
+        keyed,
+        wake: this.#options.wake,
+      });
+    } catch (thrown) {
+      // Flink: a failure in the synchronous part always fails the task.
+      throw toFailure(thrown, "USER_FUNCTION_FAILED", `snapshot of checkpoint ${barrier.checkpointId}`);
+    }
+    counters.set("checkpointAlignmentMs", trigger.alignmentMs);
+    counters.set("checkpointStartDelayMs", trigger.startDelayMs);
+    counters.set("lastCheckpointSyncMs", snapshot.times.syncMs);
+    if (barrier.isFinal) this.#finalId = barrier.checkpointId;
+    this.#snapshots.push(snapshot);
+    if (planted("sink-commits-before-record")) this.#commit(barrier.checkpointId);
+  }
+
+  #stepSnapshots(nowMs: number): boolean {
+    if (this.#snapshots.length === 0) return false;
+    let worked = false;
+    for (const snapshot of [...this.#snapshots]) {
+      if (snapshot.failure !== undefined) {
+        this.#dropSnapshots((other) => other === snapshot);
+        this.#decline(snapshot.barrier.checkpointId, snapshot.failure);
+        continue;
+      }
+      if (!worked) worked = snapshot.step(ENCODE_BUDGET_MS);
+      if (snapshot.ready) this.#submit(snapshot, nowMs);
+    }
+    return worked;
+  }
+
+  #submit(snapshot: PendingSnapshot, nowMs: number): void {
+    this.#snapshots = this.#snapshots.filter((other) => other !== snapshot);
+    const { epoch, attempt, port, counters } = this.#options;
+    const parts = snapshot.takeParts();
+    const stateSizeBytes = parts.reduce((sum, part) => sum + part.chunks.reduce((bytes, chunk) => bytes + chunk.byteLength, 0), 0);
+    counters.set("stateSizeBytes", stateSizeBytes);
+    port.submitSnapshot({
+      checkpointId: snapshot.barrier.checkpointId,
+      epoch,
+      attempt,
+      subtask: this.subtask,
+      parts,
+      finished: snapshot.finished,
+      stats: {
+        startDelayMs: snapshot.times.startDelayMs,
+        alignmentMs: snapshot.times.alignmentMs,
+        syncMs: snapshot.times.syncMs,
+        asyncMs: Math.max(0, nowMs - snapshot.times.asyncFromMs),
+        stateSizeBytes,
+      },
+    });
+  }
+
+  #dropSnapshots(which: (snapshot: PendingSnapshot) => boolean): void {
+    for (const snapshot of this.#snapshots) if (which(snapshot)) snapshot.release();
+    this.#snapshots = this.#snapshots.filter((snapshot) => !which(snapshot));
+  }
+
+  #decline(checkpointId: CheckpointId, failure: Failure): void {
+    this.#options.port.send({ type: "declineCheckpoint", subtask: this.subtask, checkpointId, failure: failureToJson(failure) });
+  }
+
+  /** TK5. Operators commit in chain order; asynchronous commits delay only the end of the task. */
+  #commit(id: CheckpointId): void {
+    for (const link of this.#options.chain) {
+      try {
+        const committing = link.operator.notifyCheckpointComplete?.(id);
+        if (committing instanceof Promise) {
+          this.#committing += 1;
+          committing
+            .catch((thrown: unknown) => this.fail(thrown))
+            .finally(() => {
+              this.#committing -= 1;
+              this.#finishIfConfirmed(id);
+            });
+        }
+      } catch (thrown) {
+        void this.fail(thrown);
+        return;
+      }
+    }
+    this.#finishIfConfirmed(id);
+  }
+
+  #finishIfConfirmed(id: CheckpointId): void {
+    if (this.#drained && this.#committing === 0 && this.#finalId !== undefined && id >= this.#finalId) void this.#succeed(); // TK6
+  }
+
+  async #succeed(): Promise<void> {
+    if (this.ended) return;
+    try {
+      this.publishCounters();
+      this.#state = "FINISHED";
+      await this.#close(true);
+    } catch (thrown) {
+      this.#state = "RUNNING";
+      await this.fail(thrown);
+      return;
+    }
+    this.#options.port.send({ type: "taskState", subtask: this.subtask, state: "FINISHED" });
+    this.#closed.resolve();
+    this.#options.wake();
+  }
+
+  async #close(succeeded: boolean): Promise<void> {
+    this.#dropSnapshots(() => true);
+    for (const link of this.#options.chain) {
+      try {
+        await link.operator.close(succeeded);
+      } catch (thrown) {
+        if (succeeded) throw thrown;
+        this.#options.log.warn("closing an operator failed", { operator: link.name, error: String(thrown) });
+      }
+    }
+  }
+
+  #setState(state: TaskState): void {
+    this.#state = state;
+    this.#options.port.send({ type: "taskState", subtask: this.subtask, state });
+  }
+}
