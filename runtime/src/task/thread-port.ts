@@ -1,0 +1,88 @@
+// The slot's port over threads: commands from the shared mailbox, events to the TaskManager's main thread, snapshots to its I/O thread.
+//
+// Invariants:
+//   TP1. Buffers of a submitted snapshot are transferred: the slot cannot change them afterwards.
+//   TP2. Every fetch is answered once; answers carry the request's id.
+//
+// Not here: the threads themselves (bin/slot-worker.ts, taskmanager/).
+
+import { failureFromJson, type FailureJson } from "@sluice/kit";
+import type { PartHandle, SlotCommand, SlotEvent, SlotPort, SlotSpec, SnapshotSubmission } from "../model/index.ts";
+import { MailboxReader } from "../network/index.ts";
+
+/** What a slot thread is started with (`workerData`), beside `ioPort`, its MessagePort to the I/O thread. */
+export interface SlotWorkerData {
+  readonly spec: SlotSpec;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+}
+
+/** The part of a message port that is used here; the real one is given by the process shell. */
+export interface PostingPort {
+  postMessage(message: unknown, transfer?: readonly ArrayBuffer[]): void;
+}
+
+/** Slot thread to I/O thread. */
+export type IoRequest =
+  | { readonly type: "submit"; readonly submission: SnapshotSubmission }
+  | { readonly type: "fetch"; readonly requestId: number; readonly parts: readonly PartHandle[] };
+
+/** I/O thread to slot thread. */
+export type IoReply =
+  | { readonly type: "fetched"; readonly requestId: number; readonly contents: readonly Uint8Array[] }
+  | { readonly type: "fetchFailed"; readonly requestId: number; readonly failure: FailureJson };
+
+interface Fetch {
+  readonly resolve: (contents: readonly Uint8Array[]) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+export class ThreadSlotPort implements SlotPort {
+  readonly #mailbox: MailboxReader;
+  readonly #io: PostingPort;
+  readonly #main: PostingPort;
+  readonly #decoder = new TextDecoder();
+  readonly #fetches = new Map<number, Fetch>();
+  #nextRequestId = 1;
+
+  constructor(options: { readonly mailbox: SharedArrayBuffer; readonly io: PostingPort; readonly main: PostingPort }) {
+    this.#mailbox = new MailboxReader(options.mailbox);
+    this.#io = options.io;
+    this.#main = options.main;
+  }
+
+  poll(): SlotCommand | undefined {
+    const message = this.#mailbox.poll();
+    return message === undefined ? undefined : (JSON.parse(this.#decoder.decode(message)) as SlotCommand);
+  }
+
+  send(event: SlotEvent): void {
+    this.#main.postMessage(event);
+  }
+
+  submitSnapshot(submission: SnapshotSubmission): void {
+    const transfer = new Set<ArrayBuffer>();
+    for (const part of submission.parts) {
+      for (const chunk of part.chunks) if (chunk.buffer instanceof ArrayBuffer) transfer.add(chunk.buffer);
+    }
+    this.#io.postMessage({ type: "submit", submission } satisfies IoRequest, [...transfer]); // TP1
+  }
+
+  fetchParts(parts: readonly PartHandle[]): Promise<readonly Uint8Array[]> {
+    if (parts.length === 0) return Promise.resolve([]);
+    const requestId = this.#nextRequestId;
+    this.#nextRequestId += 1;
+    return new Promise((resolve, reject) => {
+      this.#fetches.set(requestId, { resolve, reject });
+      this.#io.postMessage({ type: "fetch", requestId, parts } satisfies IoRequest);
+    });
+  }
+
+  /** To be called with every message of the I/O port. */
+  onIoReply(reply: IoReply): void {
+    const fetch = this.#fetches.get(reply.requestId);
+    if (fetch === undefined) return;
+    this.#fetches.delete(reply.requestId); // TP2
+    if (reply.type === "fetched") fetch.resolve(reply.contents);
+    else fetch.reject(failureFromJson(reply.failure));
+  }
+}
