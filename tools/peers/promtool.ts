@@ -1,7 +1,7 @@
 // promtool, which judges metrics pages: from PATH, or unpacked from the distribution's package "prometheus" without
 // installing it (no service is started, no administrator needed).
 
-import { existsSync, mkdirSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import { runToEnd } from "./command.ts";
@@ -76,6 +76,7 @@ async function unpackPackage(options: {
   if (archive === undefined) throw new Error(lastLines(outcome.output));
   const unpacked = await runToEnd({ command: dpkg, args: ["-x", join(download, archive), folder] });
   if (unpacked.code !== 0 || !existsSync(join(folder, "usr/bin/promtool"))) throw new Error(lastLines(unpacked.output));
+  rmSync(download, { recursive: true });
 }
 
 function lastLines(text: string): string {
