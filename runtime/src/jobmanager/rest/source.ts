@@ -1,0 +1,168 @@
+// What REST and the JobManager's metrics need to know, as read-only snapshots, and the few things they may ask for.
+//
+// Invariants:
+//   RS1. Reading changes nothing: a snapshot is taken at the call and stays as it is.
+//   RS2. All times named `...Ms` next to `wall` or `At` are wall-clock milliseconds since the epoch; durations are milliseconds.
+//   RS3. Nothing here is a decision: whoever implements it copies what it knows.
+//
+// Not here: the JSON of REST (handlers), Prometheus names (../metrics).
+
+import type { CheckpointConfig, CheckpointStatsSnapshot } from "../../checkpoint/index.ts";
+import type { JobPlan } from "../../model/index.ts";
+
+/** Flink: JobStatus. */
+export const JOB_STATES = [
+  "INITIALIZING",
+  "CREATED",
+  "RUNNING",
+  "FAILING",
+  "FAILED",
+  "CANCELLING",
+  "CANCELED",
+  "FINISHED",
+  "RESTARTING",
+  "SUSPENDED",
+  "RECONCILING",
+] as const;
+
+export type JobStatus = (typeof JOB_STATES)[number];
+
+/** Flink: ExecutionState. */
+export const EXECUTION_STATES = [
+  "CREATED",
+  "SCHEDULED",
+  "DEPLOYING",
+  "INITIALIZING",
+  "RECONCILING",
+  "RUNNING",
+  "FINISHED",
+  "CANCELING",
+  "CANCELED",
+  "FAILED",
+] as const;
+
+export type ExecutionState = (typeof EXECUTION_STATES)[number];
+
+/** Sums over the life of one subtask's current attempt, from the newest heartbeat. */
+export interface SubtaskMetrics {
+  readonly readRecords: number;
+  readonly readBytes: number;
+  readonly writeRecords: number;
+  readonly writeBytes: number;
+  readonly busyMs: number;
+  readonly idleMs: number;
+  readonly backPressuredMs: number;
+}
+
+/** One subtask of a vertex: its current attempt. */
+export interface SubtaskView {
+  readonly subtaskIndex: number;
+  readonly state: ExecutionState;
+  /** Counts deployments of this subtask, from 0. */
+  readonly attempt: number;
+  /** Machine of its TaskManager; empty before it is placed. */
+  readonly host: string;
+  /** Empty before it is placed. */
+  readonly taskManagerId: string;
+  /** When its deployment began; -1 before. */
+  readonly startedAtMs: number;
+  /** When it ended; -1 before. */
+  readonly endedAtMs: number;
+  /** When it first became RUNNING; -1 before. */
+  readonly runningAtMs: number;
+  readonly metrics: SubtaskMetrics;
+}
+
+/** Subtasks of one vertex; vertex id, name and parallelism are those of the plan. */
+export interface VertexView {
+  readonly id: string;
+  readonly subtasks: readonly SubtaskView[];
+}
+
+/** One failure of the job, for the exception history. */
+export interface ExceptionView {
+  /** Failure code, or the class of the user's error: what REST calls `exceptionName`. */
+  readonly name: string;
+  /** Code, what, where, what to do; then the stack of the user's code when there is one. */
+  readonly text: string;
+  readonly atMs: number;
+  /** `name (1/2) - execution #3`; null when the failure belongs to no task. */
+  readonly taskName: string | null;
+  /** `host:port`; null when unknown. */
+  readonly endpoint: string | null;
+  readonly taskManagerId: string | null;
+}
+
+/** The job, as known at one moment. */
+export interface JobView {
+  /** 32 hex digits. */
+  readonly jid: string;
+  readonly state: JobStatus;
+  /** When each state was entered last; 0: never. */
+  readonly timestamps: Readonly<Record<JobStatus, number>>;
+  /** Time spent in each state so far, the current one included. */
+  readonly stateTotalsMs: Readonly<Record<JobStatus, number>>;
+  readonly startedAtMs: number;
+  /** -1 while the job lives. */
+  readonly endedAtMs: number;
+  /** When the state or a task last changed. */
+  readonly lastModifiedAtMs: number;
+  readonly plan: JobPlan;
+  readonly vertices: readonly VertexView[];
+  readonly restartCount: number;
+  /** Newest first, bounded (Flink: web.exception-history-size, 16). */
+  readonly exceptions: readonly ExceptionView[];
+  /** True when older exceptions were dropped. */
+  readonly exceptionsTruncated: boolean;
+  readonly checkpoints: CheckpointStatsSnapshot;
+  /** Settings in force. */
+  readonly checkpointConfig: CheckpointConfig;
+  /** Effective Flink-named configuration of the job. */
+  readonly configuration: Readonly<Record<string, string>>;
+  /** URI of the checkpoint store; undefined without one. */
+  readonly storeUri: string | undefined;
+}
+
+export interface TaskManagerView {
+  readonly id: string;
+  /** `host:port` of its control connection. */
+  readonly rpcAddress: string;
+  /** `host:port` for data. */
+  readonly dataAddress: string;
+  readonly slots: number;
+  readonly freeSlots: number;
+  /** Tasks deployed on it. */
+  readonly taskCount: number;
+  readonly lastHeartbeatAtMs: number;
+  readonly cpuCores: number;
+  readonly physicalMemoryBytes: number;
+  readonly freeMemoryBytes: number;
+  /** Resident set of the process, 0 before its first heartbeat. */
+  readonly residentBytes: number;
+  /** Largest heap that its V8 isolates may use together. */
+  readonly heapLimitBytes: number;
+}
+
+/** All that REST and /metrics see of a JobManager. A JobManager has exactly one job. */
+export interface JobManagerView {
+  readonly host: string;
+  /** Wall clock. */
+  wallMs(): number;
+  job(): JobView;
+  /** Those registered now. */
+  taskManagers(): readonly TaskManagerView[];
+  /** Slots that the job needs to run. */
+  slotsRequired(): number;
+  /** Cancels the job; resolves once the request is taken, not when the job has ended. Harmless when the job has ended. */
+  cancel(jid: string): Promise<void>;
+}
+
+/** A record with one value per state: for building JobView.timestamps and stateTotalsMs. */
+export function perJobState(value: number): Record<JobStatus, number> {
+  return Object.fromEntries(JOB_STATES.map((state) => [state, value])) as Record<JobStatus, number>;
+}
+
+/** Flink's terminal states. */
+export function isTerminal(state: JobStatus): boolean {
+  return state === "FINISHED" || state === "CANCELED" || state === "FAILED";
+}
