@@ -1,0 +1,6 @@
+// The real world: the only part of Sluice that touches the system. Composition roots import it; core code must not.
+
+export { CRASH_EXIT_CODE, NodeHost } from "./host.ts";
+export { NodeLog } from "./log.ts";
+export type { NodeLogOptions } from "./log.ts";
+export { NodeClock, nodeRng, NodeTimers } from "./time.ts";
