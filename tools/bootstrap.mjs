@@ -13,7 +13,7 @@
 
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -21,7 +21,7 @@ import { fileURLToPath } from "node:url";
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const NODE_MODULES = join(ROOT, "node_modules");
 const STAMP = join(NODE_MODULES, ".sluice-stamp");
-const LOCK_DIR = join(ROOT, ".bootstrap-lock");
+const LOCK = join(ROOT, ".bootstrap-lock");
 const LOCK_STALE_MS = 15 * 60_000;
 
 /** Task name -> program and what it is. A program that takes Node flags names them. */
@@ -117,7 +117,7 @@ async function ensureInstalled() {
     await install();
     writeFileSync(STAMP, wanted);
   } finally {
-    rmSync(LOCK_DIR, { recursive: true, force: true });
+    rmSync(LOCK, { force: true });
   }
 }
 
@@ -138,29 +138,41 @@ function installedStamp() {
   }
 }
 
-/** B4. A lock older than any installation takes belongs to a process that died. */
+/** B4. The lock holds the id of the process that installs; a dead one has left it behind. */
 async function takeLock() {
   let told = false;
   for (;;) {
     try {
-      mkdirSync(LOCK_DIR);
+      writeFileSync(LOCK, `${process.pid}\n`, { flag: "wx" });
       return;
     } catch (error) {
       if (error.code !== "EEXIST") throw new Stop(`cannot write into ${ROOT}: ${error.message}`);
     }
-    let ageMs = 0;
-    try {
-      ageMs = Date.now() - statSync(LOCK_DIR).mtimeMs;
-    } catch {
-      continue; // released in between
-    }
-    if (ageMs > LOCK_STALE_MS) {
-      rmSync(LOCK_DIR, { recursive: true, force: true });
+    if (isAbandoned()) {
+      rmSync(LOCK, { force: true });
       continue;
     }
     if (!told) console.error("another command is installing the dependencies; waiting for it");
     told = true;
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+/** The age decides where process ids say nothing, for example between two containers that share the folder. */
+function isAbandoned() {
+  let pid;
+  try {
+    if (Date.now() - statSync(LOCK).mtimeMs > LOCK_STALE_MS) return true;
+    pid = Number(readFileSync(LOCK, "utf8"));
+  } catch {
+    return false; // released in between
+  }
+  if (!Number.isInteger(pid) || pid <= 0) return false; // being written
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    return error.code === "ESRCH";
   }
 }
 
