@@ -4,10 +4,12 @@
 //   E1. Core code reaches time, chance, network, storage, processes and logs only through these interfaces.
 //   E2. Every interface has a real implementation (./node) and a simulated one (the sim workspace).
 //
-// Not here: any implementation.
+// Not here: any implementation of them.
 
 export type { Cancel, Clock, Rng, Timers } from "./time.ts";
 export type { Conn, Listener, Net } from "./net.ts";
+export { checkPath, PATH_BYTES_MAX } from "./paths.ts";
+export { CONDITIONAL_BYTES_MAX } from "./storage.ts";
 export type { Disk, ObjectInfo, ObjectStore, PutOutcome, PutIfAbsentOutcome } from "./storage.ts";
 export type { Log, LogFields, LogLevel } from "./log.ts";
 export type { Env, Host } from "./env.ts";

@@ -6,6 +6,9 @@
 //   S3. Reads after a known write see it (strong consistency, as S3, GCS, MinIO and HDFS give today); `list` as well.
 //   S4. Nothing durable lives on a Disk.
 
+/** Largest object for `putIfAbsent`: stores ignore the condition on multipart uploads (protocols 1). */
+export const CONDITIONAL_BYTES_MAX = 32 * 1024 * 1024;
+
 export type PutOutcome = "stored" | "unknown";
 export type PutIfAbsentOutcome = "created" | "exists" | "unknown";
 
