@@ -26,7 +26,7 @@ export interface Bell {
 export interface RowReader {
   /** Row `row` as a fresh value. */
   read(row: number): unknown;
-  /** Canonical key hash (u32) that the sender computed; 0 on edges without keys. */
+  /** Canonical key hash (kit/hash.ts, signed 32 bits) that the sender computed; 0 on edges without keys. */
   hash(row: number): number;
 }
 

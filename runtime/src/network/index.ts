@@ -8,7 +8,7 @@
 //     flush(): void                 publishes partial batches
 //     hasPending: boolean           rows written and not yet published (arm the buffer timeout when it becomes true)
 //     broadcastBarrier(barrier): void, broadcastEndOfData(): void      both seal first; order per channel is kept
-//     rowsWritten, bytesWritten, taggedSwitches: number
+//     rowsWritten, bytesWritten, taggedChannels: number
 // and per subtask with inputs:
 //   new InputGate({ channels: readonly GateChannel[] })
 //     channelCount: number
@@ -21,7 +21,9 @@
 // Channels of one slot to itself use the slot's own bell on both ends.
 
 export { Doorbell, DOORBELL_BYTES } from "./doorbell.ts";
+export { InputGate } from "./input-gate.ts";
 export { allocateMailbox, MailboxReader, MailboxWriter } from "./mailbox.ts";
+export { RecordWriter } from "./record-writer.ts";
 export { allocateRing, DEFAULT_SLOT_BYTES, DEFAULT_SLOT_COUNT, RingConsumer, RingProducer } from "./ring.ts";
 export type {
   Bell,
