@@ -56,3 +56,34 @@ export type {
   TaskState,
 } from "./slot.ts";
 export type { JobManagerConfig, ProcessEvent, StoreConfig, TaskManagerConfig } from "./process.ts";
+export {
+  CheckpointingOptions,
+  ConfigOption,
+  configurationOf,
+  EffectiveConfiguration,
+  findOption,
+  HeartbeatOptions,
+  NOT_IMPLEMENTED_OPTIONS,
+  OPTION_GROUPS,
+  optionNames,
+  JVM_ONLY_PREFIXES,
+  parseConfiguration,
+  PipelineOptions,
+  ProcessOptions,
+  RestartStrategyOptions,
+  runtimeSettings,
+  S3Options,
+  StateBackendOptions,
+  StateRecoveryOptions,
+  TaskManagerOptions,
+} from "./configuration/index.ts";
+export type {
+  CheckpointSettings,
+  ConfigEntry,
+  ConfigOrigin,
+  OptionGroup,
+  OptionStatus,
+  OptionType,
+  RestartSettings,
+  RuntimeSettings,
+} from "./configuration/index.ts";

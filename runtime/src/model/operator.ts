@@ -97,7 +97,10 @@ export interface SourceOperator extends Operator {
 
 /** Makes one operator for one subtask; the instance is used by that subtask only. `splits` are the plan's (sources). */
 export type OperatorFactory =
-  | { readonly kind: "source"; create(options: { readonly splits: readonly unknown[]; readonly subtask: SubtaskInfo }): SourceOperator }
+  | {
+      readonly kind: "source";
+      create(options: { readonly splits: readonly unknown[]; readonly subtask: SubtaskInfo }): SourceOperator;
+    }
   | { readonly kind: "oneInput"; create(subtask: SubtaskInfo): OneInputOperator }
   | { readonly kind: "twoInput"; create(subtask: SubtaskInfo): TwoInputOperator }
   | { readonly kind: "sink"; create(subtask: SubtaskInfo): OneInputOperator };

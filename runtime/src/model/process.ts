@@ -30,7 +30,11 @@ export interface JobManagerConfig {
   readonly rpcAddress: string;
   readonly restAddress: string;
   /** What to do with an existing commit log (checkpoint/decideStart). */
-  readonly start: { readonly newLineage: boolean; readonly from: string | undefined; readonly allowReplay: number | undefined };
+  readonly start: {
+    readonly newLineage: boolean;
+    readonly from: string | undefined;
+    readonly allowReplay: number | undefined;
+  };
   readonly plantedBugs: readonly string[];
 }
 
@@ -51,8 +55,20 @@ export interface TaskManagerConfig {
 
 /** Lines on standard output. */
 export type ProcessEvent =
-  | { readonly event: "listening"; readonly rpcAddress?: string; readonly restAddress?: string; readonly dataAddress?: string; readonly metricsAddress?: string }
+  | {
+      readonly event: "listening";
+      readonly rpcAddress?: string;
+      readonly restAddress?: string;
+      readonly dataAddress?: string;
+      readonly metricsAddress?: string;
+    }
   /** The job has ended for good; exit code 0 for FINISHED and CANCELED, 1 for FAILED. */
   | { readonly event: "jobEnded"; readonly state: "FINISHED" | "CANCELED" | "FAILED"; readonly message: string }
   /** The process cannot start or go on; `message` holds code, what, where and remedy. The supervisor restarts it only when `retry` says so. */
-  | { readonly event: "fatal"; readonly code: string; readonly message: string; readonly remedy: string; readonly retry: "now" | "backoff" | "never" };
+  | {
+      readonly event: "fatal";
+      readonly code: string;
+      readonly message: string;
+      readonly remedy: string;
+      readonly retry: "now" | "backoff" | "never";
+    };

@@ -7,7 +7,16 @@
 // Not here: the loop inside a slot (task/), threads (taskmanager/), bytes of channels (network/).
 
 import type { FailureJson } from "@sluice/kit";
-import type { AttemptNumber, Barrier, CheckpointId, Epoch, PartHandle, SnapshotPart, SubtaskCheckpointStats, SubtaskId } from "./checkpoint.ts";
+import type {
+  AttemptNumber,
+  Barrier,
+  CheckpointId,
+  Epoch,
+  PartHandle,
+  SnapshotPart,
+  SubtaskCheckpointStats,
+  SubtaskId,
+} from "./checkpoint.ts";
 import type { JobPlan } from "./plan.ts";
 
 /** One direction of one edge between two subtasks. */
@@ -67,8 +76,19 @@ export type TaskState = "INITIALIZING" | "RUNNING" | "DRAINED" | "FINISHED" | "C
 /** Slot to TaskManager. */
 export type SlotEvent =
   /** DRAINED: all input seen and processed; waits for the final checkpoint (or finishes at once without checkpoints). */
-  | { readonly type: "taskState"; readonly subtask: SubtaskId; readonly state: TaskState; readonly failure?: FailureJson; readonly restoreMs?: number }
-  | { readonly type: "declineCheckpoint"; readonly subtask: SubtaskId; readonly checkpointId: CheckpointId; readonly failure: FailureJson }
+  | {
+      readonly type: "taskState";
+      readonly subtask: SubtaskId;
+      readonly state: TaskState;
+      readonly failure?: FailureJson;
+      readonly restoreMs?: number;
+    }
+  | {
+      readonly type: "declineCheckpoint";
+      readonly subtask: SubtaskId;
+      readonly checkpointId: CheckpointId;
+      readonly failure: FailureJson;
+    }
   /** All tasks of the slot have ended; the thread may go. */
   | { readonly type: "slotEnded" };
 

@@ -57,7 +57,11 @@ export const Types = {
   ): TypeInformation<{ -readonly [K in keyof F]: ValueOf<F[K]> }> => {
     const names = Object.keys(fields);
     assert(names.length > 0, "a ROW has at least one field");
-    return new TypeInformation({ kind: "ROW", names, fields: names.map((n) => (fields[n] as TypeInformation<unknown>).descriptor) });
+    return new TypeInformation({
+      kind: "ROW",
+      names,
+      fields: names.map((n) => (fields[n] as TypeInformation<unknown>).descriptor),
+    });
   },
   LIST: <E>(element: TypeInformation<E>): TypeInformation<E[]> =>
     new TypeInformation({ kind: "LIST", element: element.descriptor }),

@@ -100,7 +100,10 @@ export function readSlotCounters(shared: SharedArrayBuffer, taskCount: number): 
   for (let task = 0; task < taskCount; task += 1) {
     const base = HEADER_FIELDS + task * TASK_COUNTERS.length;
     tasks.push(
-      Object.fromEntries(TASK_COUNTERS.map((name, i) => [name, cells[base + i] as number])) as Record<TaskCounterName, number>,
+      Object.fromEntries(TASK_COUNTERS.map((name, i) => [name, cells[base + i] as number])) as Record<
+        TaskCounterName,
+        number
+      >,
     );
   }
   return { stepSequence: cells[STEP_SEQUENCE] as number, currentTask: current === 0 ? undefined : current - 1, tasks };

@@ -24,6 +24,7 @@ import type {
   RestoredOperatorState,
   SlotPort,
   SourceOperator,
+  SourceStatus,
   SubtaskId,
   TaskRestore,
   TaskState,
@@ -32,6 +33,7 @@ import type { InputGate, RecordWriter } from "../network/index.ts";
 import type { HeapKeyedStateBackend } from "../state/index.ts";
 import type { CountingCollector, HeadLoop } from "./chain.ts";
 import type { TaskCounters } from "./counters.ts";
+import type { TaskMetrics } from "./operator-context.ts";
 import { PendingSnapshot, type CapturedOperatorState } from "./snapshot.ts";
 
 /** Rows between two looks at output room and commands. */
@@ -48,6 +50,8 @@ export interface ChainedOperator {
   readonly operator: Operator;
   /** Opens the operator; `restored` is its own operator state. */
   open(restored: RestoredOperatorState | undefined): void | Promise<void>;
+  /** Makes a Failure that names this operator. */
+  attribute(thrown: unknown): unknown;
   /** The collector this operator emits into. */
   readonly output: CountingCollector;
 }
@@ -64,10 +68,11 @@ export interface TaskOptions {
   readonly chain: readonly ChainedOperator[];
   /** Undefined for a source. */
   readonly gate: InputGate | undefined;
-  /** By input index of the head (0, 1); empty for a source. */
+  /** By input channel; empty for a source. */
   readonly headLoops: readonly HeadLoop[];
   readonly writers: readonly RecordWriter[];
   readonly keyedState: HeapKeyedStateBackend | undefined;
+  readonly metrics: TaskMetrics;
   readonly counters: TaskCounters;
   readonly port: SlotPort;
   readonly clock: Clock;
@@ -198,7 +203,9 @@ export class Task {
   nextRunMs(): number {
     if (this.#state !== "RUNNING") return Number.POSITIVE_INFINITY;
     const flushMs = this.#lastFlushMs + this.#options.bufferTimeoutMs;
-    return this.#source !== undefined && this.#blockedOutputs() ? flushMs : Math.min(flushMs, this.#sourceIdleUntilMs || Number.POSITIVE_INFINITY);
+    return this.#source !== undefined && this.#blockedOutputs()
+      ? flushMs
+      : Math.min(flushMs, this.#sourceIdleUntilMs || Number.POSITIVE_INFINITY);
   }
 
   get backPressured(): boolean {
@@ -242,7 +249,12 @@ export class Task {
     this.#state = "FAILED";
     const failure = toFailure(thrown, "INTERNAL", `task ${this.subtask.vertexId}/${this.subtask.subtaskIndex}`);
     await this.#close(false);
-    this.#options.port.send({ type: "taskState", subtask: this.subtask, state: "FAILED", failure: failureToJson(failure) });
+    this.#options.port.send({
+      type: "taskState",
+      subtask: this.subtask,
+      state: "FAILED",
+      failure: failureToJson(failure),
+    });
     this.#closed.resolve();
   }
 
@@ -254,7 +266,7 @@ export class Task {
     assert(output !== undefined, "a source has an output");
     const before = output.numRecords;
     for (let polled = 0; polled < ROWS_PER_STEP && this.#outputsAvailable(); polled += ROWS_PER_CHUNK) {
-      const status = source.poll(ROWS_PER_CHUNK);
+      const status = this.#poll(source);
       if (status === "more") continue;
       if (status === "finished") {
         this.#finishChain();
@@ -264,6 +276,14 @@ export class Task {
       return output.numRecords !== before;
     }
     return true;
+  }
+
+  #poll(source: SourceOperator): SourceStatus {
+    try {
+      return source.poll(ROWS_PER_CHUNK);
+    } catch (thrown) {
+      throw this.#options.chain[0]?.attribute(thrown);
+    }
   }
 
   /** A source said that it may have more. */
@@ -283,8 +303,8 @@ export class Task {
       worked = true;
       const frame = gate.head(channel);
       if (frame.kind === "RECORDS") {
-        const loop = this.#options.headLoops[frame.inputIndex];
-        assert(loop !== undefined, "every input of the head has its loop");
+        const loop = this.#options.headLoops[channel];
+        assert(loop !== undefined, "every input channel has its loop");
         const from = frame.cursor;
         const to = Math.min(frame.rowCount, from + Math.min(ROWS_PER_CHUNK, rowsLeft));
         loop.process(frame.reader, from, to);
@@ -310,7 +330,13 @@ export class Task {
   }
 
   #finishChain(): void {
-    for (const link of this.#options.chain) link.operator.finish?.();
+    for (const link of this.#options.chain) {
+      try {
+        link.operator.finish?.();
+      } catch (thrown) {
+        throw link.attribute(thrown);
+      }
+    }
     for (const writer of this.#options.writers) writer.broadcastEndOfData();
     this.#drained = true;
     this.#setState("DRAINED");
@@ -346,7 +372,7 @@ export class Task {
 
   /** Copies this task's figures into the shared counters. */
   publishCounters(): void {
-    const { counters, chain, gate, writers } = this.#options;
+    const { counters, chain, gate, writers, metrics } = this.#options;
     const first = chain[0];
     const last = chain.at(-1);
     counters.set("numRecordsIn", gate === undefined ? (first?.output.numRecords ?? 0) : gate.rowsRead);
@@ -355,13 +381,15 @@ export class Task {
     let bytesOut = 0;
     for (const writer of writers) bytesOut += writer.bytesWritten;
     counters.set("numBytesOut", bytesOut);
+    counters.set("numRecordsSkipped", metrics.total("numRecordsSkipped"));
   }
 
   // ---- checkpoints
 
   #apply(decisions: readonly AlignerDecision[]): void {
     const aligner = this.#aligner;
-    if (aligner !== undefined) for (let i = 0; i < this.#blocked.length; i += 1) this.#blocked[i] = aligner.isBlocked(i) ? 1 : 0;
+    if (aligner !== undefined)
+      for (let i = 0; i < this.#blocked.length; i += 1) this.#blocked[i] = aligner.isBlocked(i) ? 1 : 0;
     for (const decision of decisions) {
       if (decision.type === "trigger") {
         this.#takeSnapshot(decision);
@@ -377,7 +405,11 @@ export class Task {
     }
   }
 
-  #takeSnapshot(trigger: { readonly barrier: Barrier; readonly alignmentMs: number; readonly startDelayMs: number }): void {
+  #takeSnapshot(trigger: {
+    readonly barrier: Barrier;
+    readonly alignmentMs: number;
+    readonly startDelayMs: number;
+  }): void {
     const { chain, writers, keyedState, clock, counters } = this.#options;
     const { barrier } = trigger;
     const startedMs = clock.nowMs();
@@ -394,7 +426,12 @@ export class Task {
       snapshot = new PendingSnapshot({
         barrier,
         finished: this.#drained && barrier.isFinal,
-        times: { alignmentMs: trigger.alignmentMs, startDelayMs: trigger.startDelayMs, syncMs: nowMs - startedMs, asyncFromMs: nowMs },
+        times: {
+          alignmentMs: trigger.alignmentMs,
+          startDelayMs: trigger.startDelayMs,
+          syncMs: nowMs - startedMs,
+          asyncFromMs: nowMs,
+        },
         operators,
         keyed,
         wake: this.#options.wake,
@@ -430,7 +467,10 @@ export class Task {
     this.#snapshots = this.#snapshots.filter((other) => other !== snapshot);
     const { epoch, attempt, port, counters } = this.#options;
     const parts = snapshot.takeParts();
-    const stateSizeBytes = parts.reduce((sum, part) => sum + part.chunks.reduce((bytes, chunk) => bytes + chunk.byteLength, 0), 0);
+    const stateSizeBytes = parts.reduce(
+      (sum, part) => sum + part.chunks.reduce((bytes, chunk) => bytes + chunk.byteLength, 0),
+      0,
+    );
     counters.set("stateSizeBytes", stateSizeBytes);
     port.submitSnapshot({
       checkpointId: snapshot.barrier.checkpointId,
@@ -455,7 +495,12 @@ export class Task {
   }
 
   #decline(checkpointId: CheckpointId, failure: Failure): void {
-    this.#options.port.send({ type: "declineCheckpoint", subtask: this.subtask, checkpointId, failure: failureToJson(failure) });
+    this.#options.port.send({
+      type: "declineCheckpoint",
+      subtask: this.subtask,
+      checkpointId,
+      failure: failureToJson(failure),
+    });
   }
 
   /** TK5. Operators commit in chain order; asynchronous commits delay only the end of the task. */
@@ -481,7 +526,8 @@ export class Task {
   }
 
   #finishIfConfirmed(id: CheckpointId): void {
-    if (this.#drained && this.#committing === 0 && this.#finalId !== undefined && id >= this.#finalId) void this.#succeed(); // TK6
+    if (this.#drained && this.#committing === 0 && this.#finalId !== undefined && id >= this.#finalId)
+      void this.#succeed(); // TK6
   }
 
   async #succeed(): Promise<void> {

@@ -1,7 +1,7 @@
 // The slot's port over threads: commands from the shared mailbox, events to the TaskManager's main thread, snapshots to its I/O thread.
 //
 // Invariants:
-//   TP1. Buffers of a submitted snapshot are transferred: the slot cannot change them afterwards.
+//   TP1. A submitted snapshot is out of the slot's reach: its buffers are transferred or copied.
 //   TP2. Every fetch is answered once; answers carry the request's id.
 //
 // Not here: the threads themselves (bin/slot-worker.ts, taskmanager/).
@@ -62,7 +62,11 @@ export class ThreadSlotPort implements SlotPort {
   submitSnapshot(submission: SnapshotSubmission): void {
     const transfer = new Set<ArrayBuffer>();
     for (const part of submission.parts) {
-      for (const chunk of part.chunks) if (chunk.buffer instanceof ArrayBuffer) transfer.add(chunk.buffer);
+      for (const chunk of part.chunks) {
+        // A view into a larger buffer (Node's pool) is copied: transferring would take the rest of the buffer away from others.
+        if (chunk.buffer instanceof ArrayBuffer && chunk.byteLength === chunk.buffer.byteLength)
+          transfer.add(chunk.buffer);
+      }
     }
     this.#io.postMessage({ type: "submit", submission } satisfies IoRequest, [...transfer]); // TP1
   }
@@ -79,10 +83,10 @@ export class ThreadSlotPort implements SlotPort {
 
   /** To be called with every message of the I/O port. */
   onIoReply(reply: IoReply): void {
-    const fetch = this.#fetches.get(reply.requestId);
-    if (fetch === undefined) return;
+    const waiting = this.#fetches.get(reply.requestId);
+    if (waiting === undefined) return;
     this.#fetches.delete(reply.requestId); // TP2
-    if (reply.type === "fetched") fetch.resolve(reply.contents);
-    else fetch.reject(failureFromJson(reply.failure));
+    if (reply.type === "fetched") waiting.resolve(reply.contents);
+    else waiting.reject(failureFromJson(reply.failure));
   }
 }

@@ -1,0 +1,113 @@
+// Options of checkpointing, recovery and state. Names and meanings are Flink's (CheckpointingOptions, StateRecoveryOptions,
+// StateBackendOptions); keys that are ours say so.
+
+import { boolean, duration, int, oneOf, optional, storeUri, string, withDefault } from "./option.ts";
+
+/** Flink: CheckpointingOptions. */
+export const CheckpointingOptions = {
+  CHECKPOINTING_INTERVAL: optional({
+    key: "execution.checkpointing.interval",
+    type: duration({ minMs: 10 }),
+    description:
+      "Time between the starts of periodic checkpoints. Without it there are none, and only the final checkpoint of a job whose input ends is taken.",
+  }),
+  CHECKPOINTING_MODE: withDefault({
+    key: "execution.checkpointing.mode",
+    type: oneOf(["EXACTLY_ONCE", "AT_LEAST_ONCE"]),
+    default: "EXACTLY_ONCE",
+    description:
+      "EXACTLY_ONCE: tasks with several inputs align barriers. AT_LEAST_ONCE: they do not wait, and records may count twice after a restore.",
+  }),
+  CHECKPOINTING_TIMEOUT: withDefault({
+    key: "execution.checkpointing.timeout",
+    type: duration({ minMs: 10 }),
+    default: "10 min",
+    description: "A checkpoint that takes longer is aborted and counts as failed.",
+  }),
+  MIN_PAUSE: withDefault({
+    key: "execution.checkpointing.min-pause",
+    type: duration(),
+    default: "0 ms",
+    description:
+      "Shortest time from the end of one checkpoint to the start of the next periodic one. Above zero only one checkpoint runs at a time.",
+  }),
+  MAX_CONCURRENT: withDefault({
+    key: "execution.checkpointing.max-concurrent-checkpoints",
+    type: int({ min: 1 }),
+    default: "1",
+    description: "Checkpoints that may be in progress at the same time.",
+  }),
+  TOLERABLE_FAILED: withDefault({
+    key: "execution.checkpointing.tolerable-failed-checkpoints",
+    type: int({ min: 0 }),
+    default: "0",
+    description: "Consecutive checkpoint failures that do not fail the job.",
+  }),
+  EXTERNALIZED_RETENTION: withDefault({
+    key: "execution.checkpointing.externalized-checkpoint-retention",
+    type: oneOf(["RETAIN_ON_CANCELLATION", "DELETE_ON_CANCELLATION", "NO_EXTERNALIZED_CHECKPOINTS"]),
+    default: "RETAIN_ON_CANCELLATION",
+    flinkDefault: "NO_EXTERNALIZED_CHECKPOINTS",
+    description:
+      "Whether the checkpoints of a cancelled job are kept. Kept ones let `sluice run` with the same name go on from them. NO_EXTERNALIZED_CHECKPOINTS acts as DELETE_ON_CANCELLATION.",
+  }),
+  STORAGE: withDefault({
+    key: "execution.checkpointing.storage",
+    aliases: ["state.checkpoint-storage"],
+    type: oneOf(["filesystem", "jobmanager"]),
+    default: "filesystem",
+    flinkDefault: "jobmanager, or filesystem once a directory is set",
+    only: ["filesystem"],
+    description: "Checkpoints live in execution.checkpointing.dir.",
+  }),
+  CHECKPOINTS_DIRECTORY: optional({
+    key: "execution.checkpointing.dir",
+    aliases: ["state.checkpoints.dir", "state.backend.fs.checkpointdir"],
+    type: storeUri(),
+    description: "Where checkpoints and the commit log live.",
+  }),
+  MAX_RETAINED: withDefault({
+    key: "execution.checkpointing.num-retained",
+    aliases: ["state.checkpoints.num-retained"],
+    type: int({ min: 1, max: 100 }),
+    default: "3",
+    flinkDefault: "1",
+    description: "Completed checkpoints that are kept.",
+  }),
+} as const;
+
+/** Flink: StateRecoveryOptions. */
+export const StateRecoveryOptions = {
+  PATH: optional({
+    key: "execution.state-recovery.path",
+    aliases: ["execution.savepoint.path"],
+    type: string(),
+    description: "A checkpoint to start from, as a new lineage (the same as `sluice run --from`).",
+  }),
+  ALLOW_REPLAY: optional({
+    key: "execution.state-recovery.allow-replay",
+    type: int({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+    description:
+      "Sluice's own. When the newest checkpoint is damaged beyond repair and not every sink can take output back: the id of the older checkpoint to go back to, which accepts that output after it appears twice.",
+  }),
+} as const;
+
+/** Flink: StateBackendOptions. */
+export const StateBackendOptions = {
+  STATE_BACKEND: withDefault({
+    key: "state.backend.type",
+    aliases: ["state.backend"],
+    type: oneOf(["hashmap", "rocksdb", "forst"]),
+    default: "hashmap",
+    only: ["hashmap"],
+    description: "Where keyed state lives while the job runs: hashmap is the memory of the slots.",
+  }),
+  INCREMENTAL: withDefault({
+    key: "execution.checkpointing.incremental",
+    aliases: ["state.backend.incremental"],
+    type: boolean(),
+    default: "false",
+    status: "known",
+    description: "Checkpoints that store only what changed.",
+  }),
+} as const;

@@ -1,0 +1,264 @@
+// From a slot's specification and the rebuilt graph to tasks that can run.
+//
+// Invariants:
+//   SB1. Every channel of the specification is used by exactly one writer or one gate of this slot, or by both when it is the slot's own.
+//   SB2. Channels of a gate are ordered by (edge, source subtask), those of a writer by target subtask.
+//
+// Not here: loading the job's module (datastream/), the loop (slot-runner.ts).
+
+import { assert, keyGroupRange, toFailure } from "@sluice/kit";
+import type { Clock, Log } from "@sluice/kit/env";
+import { taskOperators, type StreamGraph, type TaskOperators } from "../graph/index.ts";
+import type {
+  ChannelSpec,
+  KeyedStateAccess,
+  OneInputOperator,
+  Operator,
+  PlanOperator,
+  SlotPort,
+  SlotSpec,
+  SubtaskInfo,
+  TaskSpec,
+} from "../model/index.ts";
+import { subtaskKey } from "../model/index.ts";
+import { Doorbell, InputGate, RecordWriter, RingConsumer, RingProducer, type GateChannel } from "../network/index.ts";
+import { HeapKeyedStateBackend } from "../state/index.ts";
+import { attributeTo, headLoop, linkTo, tailOf, type CountingCollector, type HeadLoop } from "./chain.ts";
+import { SlotCounters, type TaskCounters } from "./counters.ts";
+import { operatorContext, TaskMetrics } from "./operator-context.ts";
+import { SlotRunner, type SlotWaiting } from "./slot-runner.ts";
+import { Task, type ChainedOperator } from "./task.ts";
+
+export interface SlotEnvironment {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly port: SlotPort;
+  /** Lets promises, timers and I/O of this thread run. */
+  readonly yieldToEvents: () => Promise<void>;
+}
+
+/** Settings of a slot, from the job's configuration. */
+export interface SlotSettings {
+  readonly mode: "EXACTLY_ONCE" | "AT_LEAST_ONCE";
+  readonly checkpointingEnabled: boolean;
+  readonly bufferTimeoutMs: number;
+}
+
+/** Builds all tasks of a slot. The caller has checked that `graph` is the graph of `spec.plan`. */
+export function buildSlot(
+  spec: SlotSpec,
+  graph: StreamGraph,
+  settings: SlotSettings,
+  env: SlotEnvironment,
+): SlotRunner {
+  const bell = new Doorbell(spec.doorbell);
+  const counters = new SlotCounters(spec.counters);
+  const tasks = spec.tasks.map((task, index) => {
+    const taskCounters = counters.task(index);
+    return {
+      task: buildTask({ spec, task, graph, settings, env, bell, counters: taskCounters }),
+      counters: taskCounters,
+    };
+  });
+  const waiting: SlotWaiting = {
+    yieldToEvents: env.yieldToEvents,
+    bellSequence: () => bell.sequence(),
+    waitPast: (sequence, timeoutMs) => bell.waitPast(sequence, timeoutMs),
+  };
+  return new SlotRunner({ tasks, port: env.port, clock: env.clock, log: env.log, waiting, counters });
+}
+
+interface TaskContext {
+  readonly spec: SlotSpec;
+  readonly task: TaskSpec;
+  readonly graph: StreamGraph;
+  readonly settings: SlotSettings;
+  readonly env: SlotEnvironment;
+  readonly bell: Doorbell;
+  readonly counters: TaskCounters;
+}
+
+function buildTask(context: TaskContext): Task {
+  const { spec, task, graph, settings, env, bell } = context;
+  const operators = taskOperators(graph, spec.plan, task.subtask.vertexId);
+  const { vertex } = operators;
+  const { subtaskIndex } = task.subtask;
+  const own = subtaskKey(task.subtask);
+  const head = vertex.chain[0];
+  assert(head !== undefined, "a vertex has a head");
+
+  const keyGroups = keyGroupRange(subtaskIndex, vertex.maxParallelism, vertex.parallelism);
+  const keyedState =
+    operators.keyType === undefined
+      ? undefined
+      : new HeapKeyedStateBackend({
+          keyType: operators.keyType,
+          keyGroups: [keyGroups.first, keyGroups.last],
+          maxParallelism: vertex.maxParallelism,
+          uid: head.uid,
+          clock: env.clock,
+        });
+  const writers = buildWriters(context, operators);
+  const metrics = new TaskMetrics();
+  // Set once the task exists: operators may wake it from promises.
+  let built: Task | undefined;
+  const wake = (): void => {
+    built?.sourceReady();
+    bell.ring();
+  };
+  const chain = buildChain({ context, operators, metrics, keyedState, output: tailOf(writers), wake });
+  const channels = spec.channels
+    .filter((channel) => subtaskKey(channel.target) === own)
+    .toSorted((a, b) => a.edgeId - b.edgeId || a.source.subtaskIndex - b.source.subtaskIndex); // SB2
+  const loops = buildLoops({ operators, operator: chain[0]?.operator, uid: head.uid, name: head.name, keyedState });
+  const gate =
+    channels.length === 0
+      ? undefined
+      : new InputGate({ channels: channels.map((channel) => gateChannel(channel, operators)) });
+  built = new Task({
+    subtask: task.subtask,
+    epoch: spec.epoch,
+    attempt: spec.attempt,
+    restore: task.restore,
+    mode: settings.mode,
+    checkpointingEnabled: settings.checkpointingEnabled,
+    bufferTimeoutMs: settings.bufferTimeoutMs,
+    chain,
+    gate,
+    headLoops: channels.map(({ edgeId }) => {
+      const loop = loops.get(edgeId);
+      assert(loop !== undefined, "every input edge has its loop");
+      return loop;
+    }),
+    writers,
+    keyedState,
+    metrics,
+    counters: context.counters,
+    port: env.port,
+    clock: env.clock,
+    log: env.log.with({ vertex: vertex.name, subtask: subtaskIndex }),
+    wake,
+  });
+  return built;
+}
+
+function gateChannel(channel: ChannelSpec, operators: TaskOperators): GateChannel {
+  const input = operators.inputs.find(({ edgeId }) => edgeId === channel.edgeId);
+  assert(input !== undefined, "SB1: a channel belongs to an input edge of its target");
+  return {
+    ring: new RingConsumer(channel.ring, new Doorbell(channel.peerDoorbell)),
+    inputIndex: input.inputIndex,
+    type: input.type,
+    edge: String(channel.edgeId),
+    name: `edge ${channel.edgeId} from ${subtaskKey(channel.source)} to ${subtaskKey(channel.target)}`,
+  };
+}
+
+function buildWriters(context: TaskContext, operators: TaskOperators): RecordWriter[] {
+  const { spec, task } = context;
+  const own = subtaskKey(task.subtask);
+  return operators.outputs.map((output) => {
+    const channels = spec.channels
+      .filter((channel) => channel.edgeId === output.edgeId && subtaskKey(channel.source) === own)
+      .toSorted((a, b) => a.target.subtaskIndex - b.target.subtaskIndex); // SB2
+    const expected = output.partitioning === "FORWARD" ? 1 : output.targetParallelism;
+    assert(channels.length === expected, "SB1: an output edge has one channel per subtask it reaches");
+    return new RecordWriter({
+      channels: channels.map((channel) => new RingProducer(channel.ring, new Doorbell(channel.peerDoorbell))),
+      partitioning: output.partitioning,
+      type: output.type,
+      ...(output.keySelector === undefined ? {} : { keySelector: output.keySelector }),
+      ...(output.keyType === undefined ? {} : { keyType: output.keyType }),
+      maxParallelism: output.targetMaxParallelism,
+      subtaskIndex: task.subtask.subtaskIndex,
+      edge: `"${operators.vertex.name}" -> ${output.targetVertexId}`,
+    });
+  });
+}
+
+/** Instances of the chain, tail first, so that each finds its output. */
+function buildChain(options: {
+  readonly context: TaskContext;
+  readonly operators: TaskOperators;
+  readonly metrics: TaskMetrics;
+  readonly keyedState: HeapKeyedStateBackend | undefined;
+  readonly output: CountingCollector;
+  readonly wake: () => void;
+}): ChainedOperator[] {
+  const { context, operators, metrics, keyedState, wake } = options;
+  const { spec, task, env, settings } = context;
+  const { vertex } = operators;
+  const links: ChainedOperator[] = [];
+  let output = options.output;
+  for (const [index, { operator: plan, factory }] of [...operators.chain.entries()].toReversed()) {
+    const subtask: SubtaskInfo = {
+      jobName: spec.plan.jobName,
+      lineage: spec.lineage,
+      epoch: spec.epoch,
+      attempt: spec.attempt,
+      operatorName: plan.name,
+      uid: plan.uid,
+      subtaskIndex: task.subtask.subtaskIndex,
+      parallelism: vertex.parallelism,
+      maxParallelism: vertex.maxParallelism,
+    };
+    const attribute = attributeTo({ name: plan.name, uid: plan.uid });
+    const operator: Operator =
+      factory.kind === "source" ? factory.create({ splits: vertex.splits, subtask }) : factory.create(subtask);
+    const keyed: KeyedStateAccess | undefined = index === 0 ? keyedState : undefined;
+    const ownOutput = output;
+    links.unshift({
+      uid: plan.uid,
+      name: plan.name,
+      operator,
+      attribute,
+      output: ownOutput,
+      open: async (restored) => {
+        try {
+          await operator.open(
+            operatorContext({
+              subtask,
+              output: ownOutput,
+              metrics,
+              clock: env.clock,
+              log: env.log,
+              keyed,
+              checkpointingEnabled: settings.checkpointingEnabled,
+              wake,
+            }),
+            restored,
+          );
+        } catch (thrown) {
+          throw toFailure(attribute(thrown));
+        }
+      },
+    });
+    if (index > 0) output = linkTo(operator as OneInputOperator, attribute);
+  }
+  return links;
+}
+
+/** One loop per input edge: edges of a union may select keys differently. */
+function buildLoops(options: {
+  readonly operators: TaskOperators;
+  readonly operator: Operator | undefined;
+  readonly uid: PlanOperator["uid"];
+  readonly name: string;
+  readonly keyedState: HeapKeyedStateBackend | undefined;
+}): ReadonlyMap<number, HeadLoop> {
+  const { operators, operator, keyedState } = options;
+  assert(operator !== undefined, "a chain has a head");
+  const two = operators.chain[0]?.factory.kind === "twoInput";
+  return new Map(
+    operators.inputs.map((input) => [
+      input.edgeId,
+      headLoop({
+        operator,
+        method: two ? (input.inputIndex === 0 ? "processElement1" : "processElement2") : "processElement",
+        attribute: attributeTo({ name: options.name, uid: options.uid }),
+        keySelector: keyedState === undefined ? undefined : input.keySelector,
+        scope: keyedState,
+      }),
+    ]),
+  );
+}
