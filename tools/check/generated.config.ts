@@ -10,4 +10,6 @@ export interface GeneratedFiles {
   readonly outputs: readonly string[];
 }
 
-export const GENERATED: readonly GeneratedFiles[] = [];
+export const GENERATED: readonly GeneratedFiles[] = [
+  { program: "tools/generate/configuration.ts", outputs: ["docs/configuration.md"] },
+];

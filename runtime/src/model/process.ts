@@ -31,6 +31,11 @@ export interface JobManagerConfig {
   readonly restAddress: string;
   /** What to do with an existing commit log (checkpoint/decideStart). */
   readonly start: {
+    /**
+     * Lineage to create if one has to be created: drawn once per submission by whoever starts the JobManager, and the same
+     * for every restart of it (checkpoint/StartRequest).
+     */
+    readonly lineage: string;
     readonly newLineage: boolean;
     readonly from: string | undefined;
     readonly allowReplay: number | undefined;

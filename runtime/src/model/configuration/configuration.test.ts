@@ -157,7 +157,12 @@ describe("settings are consistent", () => {
 
   test("defaults, with the deviations from Flink", () => {
     const made = settings();
-    expect(made.checkpoints).toMatchObject({ mode: "EXACTLY_ONCE", intervalMs: null, retainedMax: 3, concurrentMax: 1 });
+    expect(made.checkpoints).toMatchObject({
+      mode: "EXACTLY_ONCE",
+      intervalMs: null,
+      retainedMax: 3,
+      concurrentMax: 1,
+    });
     expect([made.heartbeatIntervalMs, made.heartbeatTimeoutMs]).toEqual([1_000, 5_000]);
     expect(made.restart).toEqual({ type: "none" });
     expect(made.store).toBeUndefined();
@@ -196,10 +201,7 @@ describe("settings are consistent", () => {
     [["parallelism.default=8", "pipeline.max-parallelism=4"], "is above pipeline.max-parallelism"],
     [["pipeline.max-parallelism=0"], "is 0"],
     [
-      [
-        "restart-strategy=exponential-delay",
-        "restart-strategy.exponential-delay.initial-backoff=2 min",
-      ],
+      ["restart-strategy=exponential-delay", "restart-strategy.exponential-delay.initial-backoff=2 min"],
       "is below initial-backoff",
     ],
     [["state.checkpoints.dir=s3://b/p", "s3.endpoint=127.0.0.1:9000"], "is not an address"],

@@ -61,7 +61,9 @@ export class EffectiveConfiguration {
 
   /** Everything that was set, under today's keys; defaults left out (CF4). */
   toRecord(): Readonly<Record<string, string>> {
-    return Object.fromEntries([...this.#values].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, { text }]) => [key, text]));
+    return Object.fromEntries(
+      [...this.#values].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, { text }]) => [key, text]),
+    );
   }
 }
 

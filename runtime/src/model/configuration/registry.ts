@@ -26,7 +26,10 @@ export interface OptionGroup {
 export const OPTION_GROUPS: readonly OptionGroup[] = [
   { title: "Checkpoints", options: [...Object.values(CheckpointingOptions), ...Object.values(StateRecoveryOptions)] },
   { title: "State", options: Object.values(StateBackendOptions).filter((option) => option.status === "implemented") },
-  { title: "Restarts and heartbeats", options: [...Object.values(RestartStrategyOptions), ...Object.values(HeartbeatOptions)] },
+  {
+    title: "Restarts and heartbeats",
+    options: [...Object.values(RestartStrategyOptions), ...Object.values(HeartbeatOptions)],
+  },
   { title: "Pipeline", options: Object.values(PipelineOptions) },
   { title: "Processes", options: [...Object.values(TaskManagerOptions), ...Object.values(ProcessOptions)] },
   { title: "S3", options: Object.values(S3Options) },

@@ -93,7 +93,8 @@ export const PipelineOptions = {
     key: "pipeline.max-parallelism",
     type: int({ min: -1, max: 32_768 }),
     default: "-1",
-    description: "Number of key groups, fixed for the life of the state. -1: derived from the parallelism, at least 128.",
+    description:
+      "Number of key groups, fixed for the life of the state. -1: derived from the parallelism, at least 128.",
   }),
   PARALLELISM: withDefault({
     key: "parallelism.default",
@@ -191,6 +192,7 @@ export const S3Options = {
     default: "true",
     flinkDefault: "false",
     only: ["true"],
-    description: "Bucket in the path of the address, not in its host name. With an endpoint that is not AWS it is always so.",
+    description:
+      "Bucket in the path of the address, not in its host name. With an endpoint that is not AWS it is always so.",
   }),
 } as const;

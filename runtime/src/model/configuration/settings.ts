@@ -72,7 +72,8 @@ export function runtimeSettings(configuration: EffectiveConfiguration): RuntimeS
   const warnings = [...configuration.warnings];
   const parallelism = configuration.get(PipelineOptions.PARALLELISM);
   const maxParallelism = configuration.get(PipelineOptions.MAX_PARALLELISM);
-  if (maxParallelism === 0) throw contradiction("pipeline.max-parallelism is 0", "Give at least 1, or -1 to have it derived.");
+  if (maxParallelism === 0)
+    throw contradiction("pipeline.max-parallelism is 0", "Give at least 1, or -1 to have it derived.");
   if (maxParallelism > 0 && parallelism > maxParallelism) {
     throw contradiction(
       `parallelism.default ${parallelism} is above pipeline.max-parallelism ${maxParallelism}`,
