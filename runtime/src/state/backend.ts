@@ -1,0 +1,231 @@
+// The heap backend: all keyed state of one operator of one subtask.
+//
+// Invariants:
+//   HB1. The backend holds keys of its own key groups only; a record of another one is refused.
+//   HB2. A state that was restored is written again in every snapshot, whether or not the job asks for it.
+//   HB3. A state name means one type for the life of the backend and of its snapshots.
+//
+// Not here: layouts (number-table.ts, string-table.ts, object-table.ts), bytes (format.ts), which subtask restores what
+// (checkpoint/).
+
+import { assert, Failure } from "@sluice/kit";
+import { containsGeneric, describeType, sameType } from "../model/index.ts";
+import type { CheckpointId, KeyedStateAccess, TypeDescriptor, ValueState, ValueStateDescriptor } from "../model/index.ts";
+import { PartReader, PartWriter } from "./format.ts";
+import { KeyScope } from "./keys.ts";
+import { isNumberLike, NumberTable } from "./number-table.ts";
+import { ObjectTable } from "./object-table.ts";
+import { CooperativeSnapshot } from "./snapshot.ts";
+import type { KeyedSnapshot } from "./snapshot.ts";
+import type { StateTable } from "./table.ts";
+
+/** Snapshots of one backend in flight; each owns one bit of a segment's pending mask. */
+const SNAPSHOTS_IN_FLIGHT_MAX = 30;
+
+/** A part to restore from; `bytes` is its whole content. */
+export interface RestoredPart {
+  readonly stateName: string;
+  /** The part's own range, inclusive; only the groups that this backend owns are read. */
+  readonly keyGroups: readonly [first: number, last: number];
+  readonly bytes: Uint8Array;
+}
+
+/** Keyed state as the task uses it. */
+export interface KeyedStateBackend extends KeyedStateAccess {
+  /** Before each record. `hash` is the canonical hash of the key (@sluice/kit hash.ts), signed or unsigned. */
+  setCurrentKey(key: unknown, hash: number): void;
+  clearCurrentKey(): void;
+  /** Cuts all states here; call between records. Failure CHECKPOINT_DECLINED when 30 snapshots are in flight. */
+  snapshot(checkpointId: CheckpointId): KeyedSnapshot;
+  /**
+   * Loads parts before the first record.
+   * @throws Failure SNAPSHOT_DAMAGED, FORMAT_UNSUPPORTED, or STATE_INCOMPATIBLE when key type or maxParallelism differ.
+   */
+  restore(parts: readonly RestoredPart[]): void;
+}
+
+interface RegisteredState {
+  readonly table: StateTable;
+  /** What getState returns; undefined until somebody asked (HB2). */
+  handle: ValueState<unknown> | undefined;
+}
+
+export class HeapKeyedStateBackend implements KeyedStateBackend {
+  readonly #uid: string;
+  readonly #keyType: TypeDescriptor;
+  readonly #keyGroups: readonly [first: number, last: number];
+  readonly #maxParallelism: number;
+  readonly #scope: KeyScope;
+  readonly #states = new Map<string, RegisteredState>();
+  #interval = 1;
+  #bitsInUse = 0;
+
+  /** `keyGroups` is inclusive. Failure TYPE_MISMATCH for a key type without canonical hash (MAP, GENERIC). */
+  constructor(options: {
+    readonly keyType: TypeDescriptor;
+    readonly keyGroups: readonly [first: number, last: number];
+    readonly maxParallelism: number;
+    readonly uid: string;
+  }) {
+    const [first, last] = options.keyGroups;
+    this.#uid = options.uid;
+    this.#keyType = options.keyType;
+    this.#keyGroups = options.keyGroups;
+    this.#maxParallelism = options.maxParallelism;
+    this.#scope = new KeyScope({
+      keyType: options.keyType,
+      groups: { first, count: last - first + 1, maxParallelism: options.maxParallelism },
+      uid: options.uid,
+    });
+    this.#scope.onWrap(() => {
+      for (const { table } of this.#states.values()) table.forget();
+    });
+  }
+
+  setCurrentKey(key: unknown, hash: number): void {
+    this.#scope.set(key, hash);
+  }
+
+  clearCurrentKey(): void {
+    this.#scope.clear();
+  }
+
+  getCurrentKey(): unknown {
+    return this.#scope.get();
+  }
+
+  /** Entries over all states, for metrics. */
+  get entryCount(): number {
+    let count = 0;
+    for (const { table } of this.#states.values()) count += table.entryCount;
+    return count;
+  }
+
+  getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T> {
+    const declared = descriptor.type.descriptor;
+    if (containsGeneric(declared)) {
+      throw new Failure("TYPE_MISMATCH", {
+        retry: "never",
+        message: `operator uid ${this.#uid}, state "${descriptor.name}": ${describeType(declared)} contains GENERIC, which cannot be stored`,
+        remedy: "declare the state with concrete types, e.g. Types.ROW({...}) or Types.LIST(...)",
+      });
+    }
+    const registered = this.#states.get(descriptor.name) ?? this.#register(descriptor.name, declared);
+    const stored = registered.table.valueType;
+    if (!sameType(stored, declared)) throw this.#otherType(descriptor.name, { stored, declared, wasRestored: registered.handle === undefined });
+    registered.handle ??= registered.table.handle;
+    return registered.handle as ValueState<T>;
+  }
+
+  #register(name: string, valueType: TypeDescriptor): RegisteredState {
+    const options = { stateName: name, valueType, interval: this.#interval };
+    const isNumeric = (this.#scope.form === "number" || this.#scope.form === "boolean") && isNumberLike(valueType);
+    const table = isNumeric ? new NumberTable(this.#scope, options) : new ObjectTable(this.#scope, options);
+    const registered: RegisteredState = { table, handle: undefined };
+    this.#states.set(name, registered);
+    return registered;
+  }
+
+  #otherType(
+    name: string,
+    types: { readonly stored: TypeDescriptor; readonly declared: TypeDescriptor; readonly wasRestored: boolean },
+  ): Failure {
+    const where = `operator uid ${this.#uid}, state "${name}"`;
+    const [stored, declared] = [describeType(types.stored), describeType(types.declared)];
+    if (types.wasRestored) {
+      return new Failure("STATE_INCOMPATIBLE", {
+        retry: "never",
+        message: `${where}: the snapshot holds ${stored}, the job declares ${declared}`,
+        remedy: `declare ${stored}, or give the new state another name`,
+      });
+    }
+    return new Failure("STATE_ACCESS_INVALID", {
+      retry: "never",
+      message: `${where}: declared twice, as ${stored} and as ${declared}`,
+      remedy: "use one type per state name",
+    });
+  }
+
+  snapshot(checkpointId: CheckpointId): KeyedSnapshot {
+    let bit = 1;
+    while ((this.#bitsInUse & bit) !== 0) bit <<= 1;
+    if (bit >= 1 << SNAPSHOTS_IN_FLIGHT_MAX) {
+      throw new Failure("CHECKPOINT_DECLINED", {
+        retry: "backoff",
+        message: `operator uid ${this.#uid}: ${SNAPSHOTS_IN_FLIGHT_MAX} snapshots are already being written`,
+        remedy: "lower execution.checkpointing.max-concurrent-checkpoints or lengthen the interval",
+      });
+    }
+    this.#bitsInUse |= bit;
+    const interval = this.#interval;
+    this.#interval += 1;
+    const tables = [...this.#states.values()].map(({ table }) => {
+      const cut = table.cut({ bit, interval });
+      table.advance(this.#interval);
+      const writer = new PartWriter({
+        uid: this.#uid,
+        stateName: table.stateName,
+        keyType: this.#keyType,
+        valueType: table.valueType,
+        maxParallelism: this.#maxParallelism,
+        keyGroups: this.#keyGroups,
+      });
+      return { cut, writer };
+    });
+    return new CooperativeSnapshot({
+      checkpointId,
+      tables,
+      onEnd: () => {
+        assert((this.#bitsInUse & bit) !== 0, "a snapshot ends once");
+        this.#bitsInUse &= ~bit;
+      },
+    });
+  }
+
+  restore(parts: readonly RestoredPart[]): void {
+    const [first, last] = this.#keyGroups;
+    for (const part of parts) {
+      const where = `snapshot of operator uid ${this.#uid}, state "${part.stateName}", key groups ${part.keyGroups.join("-")}`;
+      const reader = new PartReader(part.bytes, where);
+      this.#checkOrigin(reader.description, part, where);
+      const { stateName, valueType } = reader.description;
+      const { table } = this.#states.get(stateName) ?? this.#register(stateName, valueType);
+      if (!sameType(table.valueType, valueType)) {
+        throw this.#otherType(stateName, { stored: valueType, declared: table.valueType, wasRestored: true });
+      }
+      for (const row of reader.blocks) {
+        if (row.keyGroup < first || row.keyGroup > last) continue;
+        const block = reader.block(row);
+        const count = table.load(block, row.keyGroup);
+        if (count !== row.entryCount) throw block.failure(`${count} entries where its directory counts ${row.entryCount}`);
+      }
+    }
+    this.#interval += 1;
+    for (const { table } of this.#states.values()) table.advance(this.#interval);
+  }
+
+  #checkOrigin(description: PartReader["description"], part: RestoredPart, where: string): void {
+    const { uid, stateName, keyGroups, keyType, maxParallelism } = description;
+    const isOther = uid !== this.#uid || stateName !== part.stateName || keyGroups.join() !== part.keyGroups.join();
+    if (isOther) {
+      throw new Failure("SNAPSHOT_DAMAGED", {
+        retry: "never",
+        message: `${where}: the part found there is of operator uid ${uid}, state "${stateName}", key groups ${keyGroups.join("-")}`,
+      });
+    }
+    if (!sameType(keyType, this.#keyType)) {
+      throw new Failure("STATE_INCOMPATIBLE", {
+        retry: "never",
+        message: `${where}: it is keyed by ${describeType(keyType)}, the job keys by ${describeType(this.#keyType)}`,
+        remedy: "keep the key type, or give the operator a new uid to start it empty",
+      });
+    }
+    if (maxParallelism !== this.#maxParallelism) {
+      throw new Failure("STATE_INCOMPATIBLE", {
+        retry: "never",
+        message: `${where}: it was written with maxParallelism ${maxParallelism}, the job has ${this.#maxParallelism}`,
+        remedy: `set maxParallelism to ${maxParallelism}; it is fixed for the life of the state`,
+      });
+    }
+  }
+}

@@ -1,0 +1,10 @@
+// Public module of runtime/state: keyed state on the heap, its snapshots, and the binary formats of state.
+
+export { HeapKeyedStateBackend } from "./backend.ts";
+export type { KeyedStateBackend, RestoredPart } from "./backend.ts";
+export { codecFor, encodeValue } from "./codec.ts";
+export type { ValueCodec } from "./codec.ts";
+export { PartReader } from "./format.ts";
+export type { BlockRow, PartDescription } from "./format.ts";
+export { keyHasher } from "./keys.ts";
+export type { KeyedSnapshot } from "./snapshot.ts";

@@ -1,0 +1,128 @@
+// What the backend and its snapshots need of a table: the values of one state, whatever their layout.
+//
+// Invariants (all tables keep them; protocols 3):
+//   TB1. Every entry carries the interval of its last write. A snapshot closes interval n; entries with a stamp <= n belong to it.
+//   TB2. Before the first change of such an entry, its old content is saved for every snapshot that has not captured its
+//        segment yet; so a snapshot sees exactly what was there at its cut, whenever it captures.
+//   TB3. A segment that is split or grown is retired: it never changes again, snapshots that need it keep it.
+//   TB4. Capturing changes nothing but the segment's pending bits: snapshots neither order nor disturb each other.
+
+import { Failure } from "@sluice/kit";
+import type { ByteReader } from "@sluice/kit";
+import type { TypeDescriptor, ValueState } from "../model/index.ts";
+import type { Segment } from "./directory.ts";
+import type { PartWriter } from "./format.ts";
+
+/** The cut of one snapshot through one table. */
+export interface TableCut {
+  /** Encodes the next segment; returns the number of entries it had, at least 1. */
+  captureNext(into: PartWriter): number;
+  readonly isDone: boolean;
+  /** Forgets what is not captured yet (abort). */
+  drop(): void;
+}
+
+/** The values of one state. */
+export interface StateTable {
+  readonly stateName: string;
+  readonly valueType: TypeDescriptor;
+  /** The state as user functions hold it. */
+  readonly handle: ValueState<unknown>;
+  /** Entries in the table, for metrics. */
+  readonly entryCount: number;
+  /** Opens a cut of all entries so far, whose stamps are `interval` or less. No other cut in flight has this `bit`. */
+  cut(options: { readonly bit: number; readonly interval: number }): TableCut;
+  /** From now on writes are stamped with this interval. */
+  advance(interval: number): void;
+  /** Reads entries (key | value)* of one key group to the end; returns how many. */
+  load(from: ByteReader, keyGroup: number): number;
+  /** Forgets the remembered slot of the current key. */
+  forget(): void;
+}
+
+/** What a table is made of. */
+export interface TableOptions {
+  readonly stateName: string;
+  readonly valueType: TypeDescriptor;
+  readonly interval: number;
+}
+
+/** The shared part of all cuts: walks the segments of the cut in order. */
+export class SegmentCut<S extends Segment> implements TableCut {
+  readonly #segments: readonly S[];
+  readonly #bit: number;
+  readonly #encode: (segment: S, into: PartWriter) => number;
+  readonly #dropSaved: (segment: S) => void;
+  #next = 0;
+
+  constructor(options: {
+    readonly segments: readonly S[];
+    readonly bit: number;
+    readonly encode: (segment: S, into: PartWriter) => number;
+    readonly dropSaved: (segment: S) => void;
+  }) {
+    this.#segments = options.segments;
+    this.#bit = options.bit;
+    this.#encode = options.encode;
+    this.#dropSaved = options.dropSaved;
+    for (let i = 0; i < this.#segments.length; i += 1) (this.#segments[i] as S).pending |= this.#bit;
+  }
+
+  get isDone(): boolean {
+    return this.#next === this.#segments.length;
+  }
+
+  captureNext(into: PartWriter): number {
+    const segment = this.#segments[this.#next] as S;
+    const count = this.#encode(segment, into);
+    this.#finish(segment);
+    return Math.max(1, count);
+  }
+
+  drop(): void {
+    while (!this.isDone) this.#finish(this.#segments[this.#next] as S);
+  }
+
+  #finish(segment: S): void {
+    segment.pending &= ~this.#bit;
+    this.#dropSaved(segment);
+    this.#next += 1;
+  }
+}
+
+/** The failure of a stored value that is not of the declared type. */
+export function valueMismatch(where: { readonly uid: string; readonly stateName: string }, problem: string): Failure {
+  return new Failure("TYPE_MISMATCH", {
+    retry: "never",
+    message: `operator uid ${where.uid}, state "${where.stateName}": ${problem}`,
+    remedy: "store a value of the declared type, or declare another type in the state's descriptor",
+  });
+}
+
+/** The failure of a stored key that does not belong where it was found. */
+export function misplacedKey(from: ByteReader): Failure {
+  return from.failure("a key that does not belong to its key group");
+}
+
+/** Orders entries by key group where a segment spans several: `order` becomes a permutation of [0, count). */
+export function orderByGroup(groups: Uint16Array, count: number, order: Uint32Array): void {
+  let low = 65535;
+  let high = 0;
+  for (let i = 0; i < count; i += 1) {
+    const group = groups[i] as number;
+    if (group < low) low = group;
+    if (group > high) high = group;
+  }
+  if (low >= high) {
+    for (let i = 0; i < count; i += 1) order[i] = i;
+    return;
+  }
+  const starts = new Uint32Array(high - low + 2);
+  for (let i = 0; i < count; i += 1) starts[(groups[i] as number) - low + 1]! += 1;
+  for (let g = 1; g < starts.length; g += 1) starts[g]! += starts[g - 1] as number;
+  for (let i = 0; i < count; i += 1) {
+    const group = (groups[i] as number) - low;
+    order[starts[group] as number] = i;
+    starts[group]! += 1;
+  }
+}
