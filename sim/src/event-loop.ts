@@ -95,7 +95,9 @@ export class EventLoop {
 
   /** The newest lines, oldest first. */
   tail(countMax: number): readonly string[] {
-    const lines = this.#keepsTrace ? this.#trace : [...this.#trace.slice(this.#traceAt), ...this.#trace.slice(0, this.#traceAt)];
+    const lines = this.#keepsTrace
+      ? this.#trace
+      : [...this.#trace.slice(this.#traceAt), ...this.#trace.slice(0, this.#traceAt)];
     return lines.slice(-countMax);
   }
 

@@ -44,7 +44,14 @@ export interface FaultPlan {
 }
 
 export const HEALTHY: FaultPlan = {
-  net: { delayMinMs: 1, delayMaxMs: 5, breakProbability: 0, partitionMeanMs: 0, isOneWay: false, slowReaderProbability: 0 },
+  net: {
+    delayMinMs: 1,
+    delayMaxMs: 5,
+    breakProbability: 0,
+    partitionMeanMs: 0,
+    isOneWay: false,
+    slowReaderProbability: 0,
+  },
   store: {
     latencyMinMs: 2,
     latencyMaxMs: 15,

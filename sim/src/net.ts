@@ -186,11 +186,16 @@ class SimConn implements Conn {
   #pump(): void {
     if (this.#isPumping || this.#outgoing.length === 0) return;
     this.#isPumping = true;
-    this.#loop.at(this.#wires.delayMs() * this.#slowness, this.#remote.owner, `frame from ${this.local.owner.name}`, () => {
-      this.#isPumping = false;
-      this.#deliver();
-      this.#pump();
-    });
+    this.#loop.at(
+      this.#wires.delayMs() * this.#slowness,
+      this.#remote.owner,
+      `frame from ${this.local.owner.name}`,
+      () => {
+        this.#isPumping = false;
+        this.#deliver();
+        this.#pump();
+      },
+    );
   }
 
   #deliver(): void {

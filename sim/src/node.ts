@@ -163,7 +163,11 @@ export class SimNode {
   #env(owner: EventOwner): SimEnv {
     const world = this.#world;
     const rng = world.rng.fork(owner.name);
-    const skew = { startMs: rng.below(100_000), wallMs: 1_700_000_000_000 + rng.below(7_200_000), rate: 0.98 + rng.below(40) / 1_000 };
+    const skew = {
+      startMs: rng.below(100_000),
+      wallMs: 1_700_000_000_000 + rng.below(7_200_000),
+      rate: 0.98 + rng.below(40) / 1_000,
+    };
     const clock: Clock = {
       nowMs: () => skew.startMs + world.loop.nowMs * skew.rate,
       wallMs: () => Math.floor(skew.wallMs + world.loop.nowMs),

@@ -33,7 +33,12 @@ export class SimStorage {
   #fullUntilMs = 0;
   #nextFullMs = 0;
 
-  constructor(options: { readonly loop: EventLoop; readonly rng: Rng; readonly faults: FaultPlan; readonly observer: StorageObserver }) {
+  constructor(options: {
+    readonly loop: EventLoop;
+    readonly rng: Rng;
+    readonly faults: FaultPlan;
+    readonly observer: StorageObserver;
+  }) {
     this.#loop = options.loop;
     this.#rng = options.rng;
     this.faults = options.faults;
@@ -102,7 +107,9 @@ export class SimStorage {
       };
       this.#loop.at(this.#latencyMs(), this.#owner, label, () => {
         if (this.#isFull() && !label.startsWith("remove")) {
-          answer(() => reject(new Failure("STORAGE_FULL", { retry: "backoff", message: `${label}: the store is full` })));
+          answer(() =>
+            reject(new Failure("STORAGE_FULL", { retry: "backoff", message: `${label}: the store is full` })),
+          );
         } else if (this.#rng.chance(copyFaults.failProbability)) {
           answer(() => reject(this.#unavailable(label)));
         } else if (this.#rng.chance(copyFaults.unknownProbability)) {
@@ -122,7 +129,8 @@ export class SimStorage {
   #create(path: string, bytes: Uint8Array, by: EventOwner, onlyIfAbsent: boolean): boolean {
     const before = this.objects.get(path);
     if (before !== undefined) {
-      if (!onlyIfAbsent && !isSame(before.bytes, bytes)) this.#observer.violation(`S1: ${by.name} overwrote ${path} with other bytes`);
+      if (!onlyIfAbsent && !isSame(before.bytes, bytes))
+        this.#observer.violation(`S1: ${by.name} overwrote ${path} with other bytes`);
       return false;
     }
     this.objects.set(path, { bytes, modifiedMs: this.#loop.nowMs });
@@ -171,7 +179,10 @@ class SimObjectStore implements ObjectStore {
     return this.#storage.read(this.#owner, `get ${path}`, () => this.#storage.objects.get(path)?.bytes.slice());
   }
 
-  getRange(path: string, range: { readonly offset: number; readonly lengthBytes: number }): Promise<Uint8Array | undefined> {
+  getRange(
+    path: string,
+    range: { readonly offset: number; readonly lengthBytes: number },
+  ): Promise<Uint8Array | undefined> {
     const end = range.offset + range.lengthBytes;
     return this.#storage.read(this.#owner, `get ${path}`, () =>
       this.#storage.objects.get(path)?.bytes.slice(range.offset, end),

@@ -1,0 +1,160 @@
+// Watches the object store of a world and holds it against the invariants of the commit protocol.
+//
+// Invariants checked: CL1, CL3, CL4, CL5 (through `headId`), CL6, CL7, CL9, CL12 of runtime/checkpoint/types.ts, and
+//   CUT. The parts of a committed checkpoint are one consistent cut: source position = records counted = records sunk.
+
+import { crc32c } from "@sluice/kit";
+import {
+  checkpointIdOfPath,
+  commitSeq,
+  type CommitRecord,
+  readCheckpointMetadata,
+  readCommitRecord,
+} from "@sluice/runtime/internal/checkpoint";
+import type { CheckpointMetadata, PartHandle } from "@sluice/runtime/internal/model";
+import { createHash } from "node:crypto";
+import type { EventOwner, World } from "../index.ts";
+import type { PartContent } from "./task-manager.ts";
+
+export class CommitChecks {
+  /** The highest record: the truth. */
+  truth: CommitRecord | undefined;
+  commitCount = 0;
+  readonly #world: World;
+  readonly #jobDir: string;
+  readonly #epochOf = new Map<EventOwner, number>();
+  readonly #condemnedBy = new Map<number, Set<number>>();
+  readonly #triggered = new Map<number, string>();
+  readonly #headsSeen = new Set<number>();
+
+  constructor(world: World, jobDir: string) {
+    this.#world = world;
+    this.#jobDir = jobDir;
+    world.observers.push({
+      created: (path, bytes, by) => this.#created(path, bytes, by),
+      removed: (path, by) => this.#removed(path, by),
+    });
+  }
+
+  /** The newest committed checkpoint, 0 before the first. */
+  get headId(): number {
+    return this.truth?.head?.id ?? 0;
+  }
+
+  /** A JobManager triggers `id`: nobody else may ever have (CL4). */
+  triggered(id: number, epoch: number, attempt: number): void {
+    const by = `epoch ${epoch} attempt ${attempt}`;
+    const before = this.#triggered.get(id);
+    if (before !== undefined && before !== by)
+      this.#world.violate(`CL4: checkpoint ${id} of ${before} is triggered again by ${by}`);
+    this.#triggered.set(id, by);
+  }
+
+  /** A sink publishes what belongs to checkpoint `id`, or was told that `id` completed (CL5). */
+  sideEffect(id: number, what: string): void {
+    if (id > this.headId) this.#world.violate(`CL5: ${what} for checkpoint ${id} while the head is ${this.headId}`);
+  }
+
+  #created(path: string, bytes: Uint8Array, by: EventOwner): void {
+    const seq = commitSeq(this.#jobDir, path);
+    if (seq === undefined) return;
+    const violate = (reason: string): void => this.#world.violate(`${reason} (record ${seq} by ${by.name})`);
+    const content = readCommitRecord(bytes);
+    if (content.type !== "ok") return violate("CL1: a commit record cannot be read");
+    const { record } = content;
+    const before = this.truth;
+    if (seq !== (before?.seq ?? 0) + 1) violate(`CL1: the log went from record ${before?.seq ?? 0} to ${seq}`);
+    if (record.epoch < (before?.epoch ?? 0))
+      violate(`CL1: epoch ${record.epoch} appended after epoch ${before?.epoch ?? 0}`);
+    if (record.idHigh < (before?.idHigh ?? 0)) violate("CL4: the ids given out decreased");
+    if (before?.closed === true && record.override?.type !== "new-lineage")
+      violate("CL12: an append after the end of a lineage");
+    const headBefore = before?.head?.id ?? 0;
+    const head = record.head?.id ?? 0;
+    if (head < headBefore && record.override === null) violate(`CL6: the head went from ${headBefore} to ${head}`);
+    this.truth = record;
+    this.#epochOf.set(by, record.epoch);
+    const condemned = this.#condemnedBy.get(record.epoch) ?? new Set();
+    for (const id of record.condemned) condemned.add(id);
+    this.#condemnedBy.set(record.epoch, condemned);
+    if (record.retained.some((ref) => record.condemned.includes(ref.id)))
+      violate("CL7: a retained checkpoint is condemned");
+    for (const ref of [...record.retained, ...record.pins.map((pin) => pin.ref)]) {
+      const metadata = this.#verify(ref.path, ref.sha256, violate);
+      if (metadata === undefined || ref.id !== head || head === headBefore) continue;
+      if (this.#headsSeen.has(head)) violate(`CL4: checkpoint ${head} became the head twice`);
+      this.#headsSeen.add(head);
+      this.commitCount += 1;
+      if (metadata.epoch !== record.epoch) violate(`CL9: checkpoint ${head} was taken in epoch ${metadata.epoch}`);
+      this.#checkCut(metadata, violate);
+    }
+  }
+
+  /** CL3: everything that the metadata reaches is there, with its checksum. */
+  #verify(path: string, sha256: string, violate: (reason: string) => void): CheckpointMetadata | undefined {
+    const bytes = this.#world.storage.objects.get(path)?.bytes;
+    const content = bytes === undefined ? undefined : readCheckpointMetadata(bytes);
+    if (bytes === undefined || content?.type !== "ok") {
+      violate(`CL3: ${path} is not there or damaged`);
+      return undefined;
+    }
+    if (createHash("sha256").update(bytes).digest("hex") !== sha256) violate(`CL3: ${path} has another sha256`);
+    for (const part of partsOf(content.metadata)) {
+      const stored = this.#world.storage.objects.get(`${this.#jobDir}/${part.object}`)?.bytes;
+      const slice = stored?.subarray(part.offset, part.offset + part.lengthBytes);
+      if (slice?.length !== part.lengthBytes || crc32c(slice) !== part.crc32c)
+        violate(`CL3: ${part.object} is not there or damaged`);
+    }
+    return content.metadata;
+  }
+
+  #checkCut(metadata: CheckpointMetadata, violate: (reason: string) => void): void {
+    const positions = new Map<number, Set<number>>();
+    for (const vertex of metadata.vertices) {
+      for (const subtask of vertex.subtasks) {
+        if (subtask.parts.length === 0)
+          violate(`CK1: checkpoint ${metadata.checkpointId} lacks ${vertex.vertexId}/${subtask.subtaskIndex}`);
+        for (const part of subtask.parts) {
+          const bytes = this.#world.storage.objects.get(`${this.#jobDir}/${part.object}`)?.bytes;
+          if (bytes === undefined) continue; // reported by CL3
+          const content = JSON.parse(new TextDecoder().decode(bytes)) as PartContent;
+          const isOwn =
+            content.id === metadata.checkpointId &&
+            content.epoch === metadata.epoch &&
+            content.attempt === metadata.attempt;
+          if (!isOwn) {
+            violate(
+              `CL9: checkpoint ${metadata.checkpointId} of attempt ${metadata.attempt} holds a part of ${content.id}, attempt ${content.attempt}`,
+            );
+          }
+          const seen = positions.get(subtask.subtaskIndex) ?? new Set();
+          positions.set(subtask.subtaskIndex, seen.add(content.position));
+        }
+      }
+    }
+    for (const [subtaskIndex, seen] of positions) {
+      if (seen.size > 1)
+        violate(
+          `CUT: checkpoint ${metadata.checkpointId}, subtask ${subtaskIndex} is at positions ${[...seen].join(", ")}`,
+        );
+    }
+  }
+
+  #removed(path: string, by: EventOwner): void {
+    const id = checkpointIdOfPath(this.#jobDir, path);
+    if (id === undefined) return;
+    const truth = this.truth;
+    const isKept = [...(truth?.retained ?? []), ...(truth?.pins ?? []).map((pin) => pin.ref)].some(
+      (ref) => ref.id === id,
+    );
+    if (isKept) this.#world.violate(`CL3: ${by.name} deleted ${path}, which is retained`);
+    const epoch = this.#epochOf.get(by);
+    if (epoch === undefined || this.#condemnedBy.get(epoch)?.has(id) !== true) {
+      this.#world.violate(`CL7: ${by.name} deleted ${path}, which no record of its epoch condemned`);
+    }
+  }
+}
+
+function partsOf(metadata: CheckpointMetadata): readonly PartHandle[] {
+  return metadata.vertices.flatMap((vertex) => vertex.subtasks.flatMap((subtask) => subtask.parts));
+}

@@ -1,0 +1,225 @@
+// The coordinator world: JobManagers that run the real commit log, coordinator and recovery; TaskManagers with model tasks; a
+// faulty store and network; a nemesis that kills, pauses and partitions.
+//
+// Two phases: faults on (nothing may ever be wrong), then healed (the job must finish within a bound, with exact output).
+
+import { plantBugs, SeededRng } from "@sluice/kit";
+import type { Rng } from "@sluice/kit/env";
+import type { CheckpointConfig } from "@sluice/runtime/internal/checkpoint";
+import { type SimNode, swarm, Violation, World } from "../index.ts";
+import { CommitChecks } from "./commit-checks.ts";
+import { SimJobManager } from "./job-manager.ts";
+import { Ledger } from "./ledger.ts";
+import type { RunOptions, RunResult } from "./run.ts";
+import { SimTaskManager } from "./task-manager.ts";
+
+const JOB_DIR = "jobs/default/job";
+const SUPERVISE_MS = 120;
+const LIVENESS_MS = 60_000;
+const EVENT_COUNT_MAX = 200_000;
+
+interface Shape {
+  readonly parallelism: number;
+  readonly taskManagerCount: number;
+  readonly recordCount: number;
+  readonly chaosMs: number;
+  readonly heartbeatTimeoutMs: number;
+  readonly config: CheckpointConfig;
+}
+
+function drawShape(rng: Rng): Shape {
+  return {
+    parallelism: 1 + rng.below(3),
+    taskManagerCount: 1 + rng.below(3),
+    recordCount: 20 + rng.below(60),
+    chaosMs: 1_500 + rng.below(4_000),
+    heartbeatTimeoutMs: 400 + rng.below(400),
+    config: {
+      mode: "EXACTLY_ONCE",
+      intervalMs: 60 + rng.below(300),
+      timeoutMs: 200 + rng.below(1_500),
+      minPauseMs: rng.chance(0.5) ? 0 : rng.below(100),
+      concurrentMax: 1 + rng.below(3),
+      tolerableFailedCount: rng.chance(0.3) ? 0 : rng.below(8),
+      retainedMax: 1 + rng.below(4),
+    },
+  };
+}
+
+/** One seed. Never throws for what the seed finds: the result says it. */
+export async function runCoordinatorWorld(options: RunOptions): Promise<RunResult> {
+  plantBugs(options.planted);
+  const faults = swarm(new SeededRng(options.seed).fork("swarm"));
+  const world = new World({ seed: options.seed, faults, keepsTrace: options.keepsTrace });
+  const run = new CoordinatorRun(world, drawShape(world.rng.fork("shape")));
+  let failure: string | undefined;
+  try {
+    await run.go();
+  } catch (thrown) {
+    if (thrown instanceof Violation) failure = thrown.message;
+    else failure = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+  }
+  return {
+    seed: options.seed,
+    failure,
+    hash: world.loop.hash,
+    eventCount: world.loop.eventCount,
+    virtualMs: world.loop.nowMs,
+    counts: {
+      commits: run.checks.commitCount,
+      jobManagers: run.jobManagerCount,
+      kills: run.killCount,
+      transactions: run.ledger.publishedTransactionCount,
+    },
+    trace: world.loop.tail(options.keepsTrace ? 1_000_000 : 60),
+  };
+}
+
+class CoordinatorRun {
+  readonly checks: CommitChecks;
+  readonly ledger: Ledger;
+  jobManagerCount = 0;
+  killCount = 0;
+  readonly #world: World;
+  readonly #shape: Shape;
+  readonly #rng: Rng;
+  readonly #taskManagers: SimNode[] = [];
+  /** Oldest first; more than one is up while an old one is a zombie. */
+  readonly #jobManagers: SimNode[] = [];
+  #address = "";
+  #isHealed = false;
+
+  constructor(world: World, shape: Shape) {
+    this.#world = world;
+    this.#shape = shape;
+    this.#rng = world.rng.fork("nemesis");
+    this.checks = new CommitChecks(world, JOB_DIR);
+    this.ledger = new Ledger(shape.parallelism, (reason) => world.violate(reason));
+  }
+
+  async go(): Promise<void> {
+    const world = this.#world;
+    const { chaosMs, recordCount } = this.#shape;
+    for (let i = 0; i < this.#shape.taskManagerCount; i += 1) {
+      const node = world.node(`tm${i}`);
+      this.#taskManagers.push(node);
+      this.#startTaskManager(node);
+    }
+    this.#startJobManager();
+    this.#supervise();
+    this.#nemesis();
+    const isFinished = (): boolean => this.checks.truth?.jobState === "finished";
+    const inChaos = await world.runUntil(() => world.loop.nowMs >= chaosMs || isFinished(), {
+      virtualMs: chaosMs * 2,
+      events: EVENT_COUNT_MAX,
+    });
+    if (inChaos === "limit") world.violate("the run stood still while faults were on");
+    this.#heal();
+    const end = world.loop.nowMs + LIVENESS_MS;
+    const healed = await world.runUntil(isFinished, { virtualMs: end, events: EVENT_COUNT_MAX });
+    if (healed === "limit")
+      world.violate(
+        `liveness: not finished ${LIVENESS_MS} ms after everything was healed (record ${this.checks.truth?.seq ?? 0}, head ${this.checks.headId})`,
+      );
+    else this.ledger.finish(recordCount);
+    await world.runUntil(() => true, { virtualMs: end, events: EVENT_COUNT_MAX }); // throws what was found last
+  }
+
+  #heal(): void {
+    this.#world.heal();
+    this.#isHealed = true;
+    for (const old of this.#jobManagers.slice(0, -1)) old.crash("superseded, ended by its supervisor");
+  }
+
+  #startTaskManager(node: SimNode): void {
+    const { recordCount, chaosMs, heartbeatTimeoutMs } = this.#shape;
+    node.start((env) =>
+      new SimTaskManager({
+        env,
+        name: node.name,
+        jobDir: JOB_DIR,
+        recordCount,
+        emitEveryMs: Math.max(5, Math.floor((chaosMs * 2) / recordCount)),
+        heartbeatTimeoutMs,
+        jobManagerAddress: () => this.#address,
+        publish: (id, name, subtaskIndex, records) => {
+          this.checks.sideEffect(id, `${node.name} publishes ${name}`);
+          this.ledger.publish(name, subtaskIndex, records);
+        },
+        notified: (id) => this.checks.sideEffect(id, `${node.name} is notified`),
+      }).run(),
+    );
+  }
+
+  #startJobManager(): void {
+    const { config, parallelism, heartbeatTimeoutMs } = this.#shape;
+    const node = this.#world.node(`jm${this.jobManagerCount}`);
+    this.jobManagerCount += 1;
+    this.#jobManagers.push(node);
+    const address = `${node.name}:6123`;
+    node.start((env) =>
+      new SimJobManager({
+        env,
+        address,
+        jobDir: JOB_DIR,
+        parallelism,
+        taskManagers: this.#taskManagers.map((tm) => tm.name),
+        config,
+        heartbeatTimeoutMs,
+        checks: this.checks,
+        claimed: () => {
+          this.#address = address;
+        },
+        exit: (reason) => node.crash(reason),
+        violate: (reason) => this.#world.violate(`${node.name}: ${reason}`),
+      }).run(),
+    );
+  }
+
+  /** Starts what is down again; takes a long pause for a death now and then, so that two JobManagers are alive at once. */
+  #supervise(): void {
+    this.#world.after(SUPERVISE_MS, "supervise", () => {
+      for (const tm of this.#taskManagers) if (!tm.isUp && this.#rng.chance(0.5)) this.#startTaskManager(tm);
+      const newest = this.#jobManagers.at(-1);
+      const isFinished = this.checks.truth?.jobState === "finished";
+      const isGone = newest === undefined || !newest.isUp;
+      const looksGone = newest?.isPaused === true && this.#rng.chance(0.3);
+      if (!isFinished && ((isGone && this.#rng.chance(0.6)) || looksGone)) this.#startJobManager();
+      this.#supervise();
+    });
+  }
+
+  #nemesis(): void {
+    const { crashMeanMs, pauseMeanMs } = this.#world.faults;
+    const { partitionMeanMs } = this.#world.faults.net;
+    this.#repeat(crashMeanMs, "nemesis kills", () => {
+      this.killCount += 1;
+      this.#victim().crash("killed");
+    });
+    this.#repeat(pauseMeanMs, "nemesis pauses", () => this.#victim().pause(50 + this.#rng.below(2_000)));
+    this.#repeat(partitionMeanMs, "nemesis partitions", () => {
+      const jm = this.#jobManagers.at(-1)?.name ?? "jm0";
+      const tm = this.#taskManagers[this.#rng.below(this.#taskManagers.length)]?.name ?? "tm0";
+      const isOneWay = this.#world.faults.net.isOneWay;
+      this.#world.wires.cut(jm, tm);
+      if (!isOneWay) this.#world.wires.cut(tm, jm);
+      this.#world.after(100 + this.#rng.below(1_500), "partition ends", () => this.#world.wires.heal());
+    });
+  }
+
+  #victim(): SimNode {
+    const all = [...this.#taskManagers, ...this.#jobManagers.slice(-2)];
+    const isManager = this.#rng.chance(0.5);
+    const pool = isManager ? this.#jobManagers.slice(-2) : all;
+    return pool[this.#rng.below(pool.length)] as SimNode;
+  }
+
+  #repeat(meanMs: number, label: string, act: () => void): void {
+    if (meanMs === 0) return;
+    this.#world.after(1 + this.#rng.below(meanMs * 2), label, () => {
+      if (this.#isHealed) return;
+      act();
+      this.#repeat(meanMs, label, act);
+    });
+  }
+}

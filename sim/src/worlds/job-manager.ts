@@ -1,0 +1,262 @@
+// A JobManager of the coordinator world: the real commit log, recovery and coordinator, with a small deployment loop around them.
+//
+// Invariants:
+//   JM1. One restart at a time; it begins with `suspend` and ends with a deployment of every subtask.
+//   JM2. Once fenced it sends nothing; it ends.
+
+import { isFailure } from "@sluice/kit";
+import type { Conn } from "@sluice/kit/env";
+import {
+  assignState,
+  type CheckpointConfig,
+  CheckpointCoordinator,
+  type CheckpointVertex,
+  CommitLog,
+  recover,
+  type TaskGateway,
+} from "@sluice/runtime/internal/checkpoint";
+import type { AttemptNumber, CheckpointId, CheckpointMetadata } from "@sluice/runtime/internal/model";
+import type { SimEnv } from "../index.ts";
+import type { CommitChecks } from "./commit-checks.ts";
+import { decode, encode, type ToJobManager, type ToTaskManager } from "./messages.ts";
+import { sleep, VERTICES } from "./task-manager.ts";
+
+export interface JobManagerOptions {
+  readonly env: SimEnv;
+  readonly address: string;
+  readonly jobDir: string;
+  readonly parallelism: number;
+  readonly taskManagers: readonly string[];
+  readonly config: CheckpointConfig;
+  readonly heartbeatTimeoutMs: number;
+  readonly checks: CommitChecks;
+  readonly claimed: () => void;
+  /** This process ends; the log says why. */
+  readonly exit: (reason: string) => void;
+  readonly violate: (reason: string) => void;
+}
+
+interface Peer {
+  readonly conn: Conn;
+  lastHeardMs: number;
+}
+
+const HEARTBEAT_MS = 150;
+
+/** The job's graph: three vertices in a row, same parallelism. */
+export function worldVertices(parallelism: number): readonly CheckpointVertex[] {
+  return VERTICES.map((vertexId, i) => ({
+    vertexId,
+    parallelism,
+    maxParallelism: 128,
+    uids: [vertexId],
+    inputVertexIds: i === 0 ? [] : [VERTICES[i - 1] as string],
+  }));
+}
+
+export class SimJobManager {
+  readonly #options: JobManagerOptions;
+  readonly #peers = new Map<string, Peer>();
+  readonly #finished = new Set<string>();
+  #coordinator: CheckpointCoordinator | undefined;
+  #log: CommitLog | undefined;
+  #attempt = -1 as AttemptNumber;
+  #isRestarting = false;
+  #wantsRestart = false;
+  #isFenced = false;
+  #isClosing = false;
+
+  constructor(options: JobManagerOptions) {
+    this.#options = options;
+  }
+
+  async run(): Promise<void> {
+    const { env, jobDir, config, parallelism } = this.#options;
+    const request = { jobName: "job", uid: "uid", lineage: "lineage-1", newLineage: false, mayCreate: true };
+    try {
+      const { log } = await CommitLog.claim({
+        store: env.store,
+        jobDir,
+        env,
+        request,
+        planDigest: "digest",
+        signal: new AbortController().signal,
+      });
+      this.#log = log;
+    } catch (thrown) {
+      if (isFailure(thrown) && thrown.code === "JOB_FINISHED") return this.#options.exit("the job has finished");
+      throw thrown;
+    }
+    this.#coordinator = new CheckpointCoordinator({
+      env,
+      store: env.store,
+      commitLog: this.#log,
+      vertices: worldVertices(parallelism),
+      config,
+      gateway: this.#gateway(),
+      listener: {
+        failJob: (failure) => this.#restart(failure.message),
+        fenced: (failure) => {
+          this.#isFenced = true;
+          this.#options.exit(failure.message);
+        },
+        completed: () => undefined,
+        finalCompleted: () => undefined,
+      },
+    });
+    await env.net.listen(this.#options.address, (conn) => this.#accept(conn));
+    this.#options.claimed();
+    this.#restart("start");
+    for (;;) {
+      await sleep(env, HEARTBEAT_MS, "jm-heartbeat");
+      for (const [name, peer] of this.#peers) {
+        peer.conn.send(encode({ type: "heartbeat" }));
+        if (env.clock.nowMs() - peer.lastHeardMs > this.#options.heartbeatTimeoutMs) this.#lost(name, peer);
+      }
+    }
+  }
+
+  #accept(conn: Conn): void {
+    let name: string | undefined;
+    const peer: Peer = { conn, lastHeardMs: this.#options.env.clock.nowMs() };
+    conn.onClose = () => {
+      if (name !== undefined) this.#lost(name, peer);
+    };
+    conn.onFrame = (frame) => {
+      const message = decode<ToJobManager>(frame);
+      peer.lastHeardMs = this.#options.env.clock.nowMs();
+      if (message.type === "register") {
+        name = message.taskManager;
+        const before = this.#peers.get(name);
+        this.#peers.set(name, peer);
+        before?.conn.close();
+        if (!this.#isRestarting) this.#restart(`${name} registered`);
+        return;
+      }
+      this.#receive(message);
+    };
+  }
+
+  #lost(name: string, peer: Peer): void {
+    if (this.#peers.get(name) !== peer) return;
+    this.#peers.delete(name);
+    peer.conn.close();
+    this.#restart(`${name} lost`);
+  }
+
+  #receive(message: Exclude<ToJobManager, { readonly type: "register" }>): void {
+    const coordinator = this.#coordinator;
+    if (coordinator === undefined || this.#isFenced || message.type === "heartbeat") return;
+    if (message.type === "ack") return coordinator.ack(message.ack);
+    if (message.type === "decline") return coordinator.decline(message.decline);
+    if (message.epoch !== this.#log?.epoch || message.attempt !== this.#attempt || this.#isRestarting) return;
+    if (message.type === "running") coordinator.taskRunning(message.subtask);
+    if (message.type === "ended") coordinator.sourceEnded(message.subtask);
+    if (message.type === "finished") {
+      coordinator.taskFinished(message.subtask);
+      this.#finished.add(`${message.subtask.vertexId}/${message.subtask.subtaskIndex}`);
+      if (this.#finished.size === VERTICES.length * this.#options.parallelism) this.#close();
+    }
+  }
+
+  /** JM1. Floating by design: it ends in a deployment, a violation, or the end of this process. */
+  #restart(reason: string): void {
+    this.#wantsRestart = true;
+    if (this.#isRestarting || this.#isFenced || this.#isClosing) return;
+    this.#isRestarting = true;
+    this.#options.env.log.info("restart", { reason });
+    this.#restartNow().catch((thrown: unknown) => {
+      if (this.#isFenced || (isFailure(thrown) && thrown.code === "FENCED")) return this.#options.exit("fenced");
+      this.#options.violate(
+        `a restart failed: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}`,
+      );
+    });
+  }
+
+  async #restartNow(): Promise<void> {
+    const { env, taskManagers, parallelism, jobDir } = this.#options;
+    const log = this.#log;
+    const coordinator = this.#coordinator;
+    if (log === undefined || coordinator === undefined) return;
+    while (this.#wantsRestart) {
+      await coordinator.suspend();
+      await sleep(env, env.rng.below(100), "restart-delay");
+      while (taskManagers.some((name) => !this.#peers.has(name))) await sleep(env, 40, "wait-for-slots");
+      this.#wantsRestart = false;
+      const recovery = await recover({
+        store: env.store,
+        log,
+        env,
+        localCopies: new Set(),
+        allSinksCanRetract: false,
+        allowReplay: undefined,
+        signal: new AbortController().signal,
+      });
+      if (recovery.type === "repair") throw new Error("nothing can be repaired here");
+      if (this.#wantsRestart) continue;
+      this.#attempt = (this.#attempt + 1) as AttemptNumber;
+      this.#finished.clear();
+      this.#isRestarting = false;
+      const metadata = recovery.type === "restore" ? recovery.metadata : null;
+      coordinator.attemptStarted(this.#attempt, metadata);
+      this.#deploy(metadata, log.epoch, log.head.lineage);
+      env.log.info("deployed", { attempt: this.#attempt, restored: metadata?.checkpointId ?? 0, parallelism, jobDir });
+      return;
+    }
+    this.#isRestarting = false;
+  }
+
+  #deploy(metadata: CheckpointMetadata | null, epoch: CommitLog["epoch"], lineage: string): void {
+    const { parallelism, taskManagers } = this.#options;
+    const vertices = worldVertices(parallelism);
+    const all =
+      metadata === null
+        ? vertices.flatMap((v) =>
+            Array.from({ length: parallelism }, (_, subtaskIndex) => ({
+              vertexId: v.vertexId,
+              subtaskIndex,
+              finished: false,
+              parts: [],
+            })),
+          )
+        : assignState(metadata, vertices);
+    taskManagers.forEach((name, i) => {
+      const subtasks = all.filter((s) => s.subtaskIndex % taskManagers.length === i);
+      const restoredId = metadata?.checkpointId ?? null;
+      this.#send(name, { type: "deploy", epoch, attempt: this.#attempt, lineage, restoredId, subtasks });
+    });
+  }
+
+  #gateway(): TaskGateway {
+    const { taskManagers, checks } = this.#options;
+    const toAll = (type: "complete" | "aborted", epoch: CommitLog["epoch"], id: CheckpointId): void => {
+      if (this.#isFenced) this.#options.violate(`CL8: ${type} ${id} was sent after fencing`);
+      for (const name of taskManagers) this.#send(name, { type, epoch, attempt: this.#attempt, id });
+    };
+    return {
+      triggerCheckpoint: (subtask, trigger) => {
+        checks.triggered(trigger.barrier.checkpointId, trigger.epoch, trigger.attempt);
+        const name = taskManagers[subtask.subtaskIndex % taskManagers.length];
+        if (name !== undefined) this.#send(name, { type: "trigger", subtask, trigger });
+      },
+      notifyComplete: (epoch, id) => toAll("complete", epoch, id),
+      notifyAborted: (epoch, id) => toAll("aborted", epoch, id),
+    };
+  }
+
+  #send(name: string, message: ToTaskManager): void {
+    this.#peers.get(name)?.conn.send(encode(message));
+  }
+
+  #close(): void {
+    if (this.#isClosing) return;
+    this.#isClosing = true;
+    this.#coordinator?.close("finished").then(
+      () => this.#options.exit("finished"),
+      (thrown: unknown) => {
+        if (isFailure(thrown) && thrown.code === "FENCED") this.#options.exit("fenced");
+        else this.#options.violate(`close failed: ${String(thrown)}`);
+      },
+    );
+  }
+}

@@ -1,0 +1,50 @@
+// What the sinks of the coordinator world published, checked record by record against the model.
+//
+// Invariants:
+//   L1. Per subtask every record is published at most once, and at the end exactly once, with the count and sum that a
+//       single-threaded run over 0, 1, 2, ... gives.
+//   L2. Publishing a transaction twice is harmless (renaming a file that is gone already).
+
+/** One output record: the input number, how many came before and with it, and their sum. */
+export type OutputRecord = readonly [value: number, count: number, sum: number];
+
+export class Ledger {
+  readonly #transactions = new Map<string, string>();
+  readonly #values: Set<number>[];
+  readonly #violate: (reason: string) => void;
+  publishedTransactionCount = 0;
+
+  constructor(parallelism: number, violate: (reason: string) => void) {
+    this.#values = Array.from({ length: parallelism }, () => new Set<number>());
+    this.#violate = violate;
+  }
+
+  publish(name: string, subtaskIndex: number, records: readonly OutputRecord[]): void {
+    const content = JSON.stringify(records);
+    const before = this.#transactions.get(name);
+    if (before !== undefined) {
+      if (before !== content) this.#violate(`CL4: transaction ${name} exists with other content`);
+      return; // L2
+    }
+    this.#transactions.set(name, content);
+    this.publishedTransactionCount += 1;
+    const values = this.#values[subtaskIndex];
+    for (const [value, count, sum] of records) {
+      if (values?.has(value) === true)
+        this.#violate(`L1: record ${value} of subtask ${subtaskIndex} is published twice, now by ${name}`);
+      values?.add(value);
+      if (count !== value + 1 || sum !== (value * (value + 1)) / 2) {
+        this.#violate(`L1: record ${value} of subtask ${subtaskIndex} has count ${count} and sum ${sum}`);
+      }
+    }
+  }
+
+  /** After the job has finished: is anything missing? */
+  finish(recordCount: number): void {
+    this.#values.forEach((values, subtaskIndex) => {
+      if (values.size !== recordCount) {
+        this.#violate(`L1: subtask ${subtaskIndex} published ${values.size} of ${recordCount} records`);
+      }
+    });
+  }
+}
