@@ -1,0 +1,227 @@
+// From submitted snapshots to acknowledged checkpoints: packs parts, keeps a local copy, stores, acknowledges.
+//
+// Invariants (tests cite them):
+//   UP1. A subtask is acknowledged once, after every object that holds a part of it is known to be stored.
+//   UP2. An object's name is written with one content only: names hold epoch, attempt, TaskManager and chance; after an unknown
+//        outcome the same name gets the same bytes again (P2).
+//   UP3. Storing is tried until it succeeded, the checkpoint is over, or the store says that trying again is useless.
+//   UP4. A pack is closed when it is full, when all subtasks of this TaskManager have submitted, or after LINGER_MS.
+//
+// Not here: where parts lie in a pack (pack.ts), deleting from the store (only the coordinator does).
+
+import { assert, Failure, retry, throwIfAborted, toFailure } from "@sluice/kit";
+import type { Cancel, Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
+import type { CheckpointDecline } from "../../checkpoint/index.ts";
+import type { AttemptNumber, CheckpointAck, CheckpointId, Epoch, PartHandle, SnapshotSubmission } from "../../model/index.ts";
+import { subtaskKey } from "../../model/index.ts";
+import type { LocalCopies } from "./local-copies.ts";
+import { OpenPack, partBytes } from "./pack.ts";
+import type { ClosedPack } from "./pack.ts";
+
+/** How long parts wait for those of other subtasks. */
+export const LINGER_MS = 500;
+export const STORE_BACKOFF = {
+  initialMs: 50,
+  maxMs: 3_000,
+  multiplier: 2,
+  jitter: 0.3,
+  resetAfterMs: Number.POSITIVE_INFINITY,
+} as const;
+/** Checkpoints that were aborted before their snapshots came; older ones are covered by the newest completed id. */
+const OVER_MAX = 64;
+
+export interface UploadEnv {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly rng: Rng;
+  readonly log: Log;
+}
+
+export interface UploadOptions {
+  readonly env: UploadEnv;
+  readonly store: ObjectStore;
+  readonly local: LocalCopies;
+  readonly epoch: Epoch;
+  readonly attempt: AttemptNumber;
+  readonly taskManagerId: string;
+  readonly jobDir: string;
+  readonly subtaskCount: number;
+  readonly onAck: (ack: CheckpointAck) => void;
+  readonly onDecline: (decline: CheckpointDecline) => void;
+}
+
+interface Submitted {
+  readonly submission: SnapshotSubmission;
+  readonly submittedMs: number;
+  readonly handles: PartHandle[];
+  /** Parts that are not stored yet. */
+  missingCount: number;
+}
+
+interface PendingUpload {
+  readonly id: CheckpointId;
+  readonly abort: AbortController;
+  readonly submitted: Map<string, Submitted>;
+  pack: OpenPack<Submitted>;
+  packCount: number;
+  cancelLinger: Cancel | undefined;
+}
+
+/** Uploads of one attempt. */
+export class SnapshotUploads {
+  readonly #options: UploadOptions;
+  readonly #pending = new Map<CheckpointId, PendingUpload>();
+  readonly #over = new Set<CheckpointId>();
+  #completedId = -1;
+  #isEnded = false;
+
+  constructor(options: UploadOptions) {
+    assert(options.subtaskCount > 0, "an attempt has subtasks");
+    this.#options = options;
+  }
+
+  submit(submission: SnapshotSubmission): void {
+    const id = submission.checkpointId;
+    if (this.#isEnded || id <= this.#completedId || this.#over.has(id)) return; // it came after its checkpoint was given up
+    const upload = this.#uploadOf(id);
+    const key = subtaskKey(submission.subtask);
+    assert(!upload.submitted.has(key), "TK4: a snapshot is submitted at most once");
+    const submitted: Submitted = {
+      submission,
+      submittedMs: this.#options.env.clock.nowMs(),
+      handles: [],
+      missingCount: submission.parts.length,
+    };
+    upload.submitted.set(key, submitted);
+    for (const part of submission.parts) {
+      const entry = { owner: submitted, part, lengthBytes: partBytes(part) };
+      if (upload.pack.offer(entry)) continue;
+      this.#closePack(upload);
+      const fits = upload.pack.offer(entry);
+      assert(fits, "PK1: an empty pack takes any part");
+    }
+    if (submitted.missingCount === 0) this.#acknowledge(upload, submitted);
+    if (upload.submitted.size === this.#options.subtaskCount) this.#closePack(upload); // UP4
+    else if (!upload.pack.isEmpty && upload.cancelLinger === undefined) {
+      upload.cancelLinger = this.#options.env.timers.after(LINGER_MS, "pack-linger", () => this.#closePack(upload));
+    }
+  }
+
+  /** Its checkpoint and all below are confirmed. */
+  completed(id: CheckpointId): void {
+    this.#completedId = Math.max(this.#completedId, id);
+    for (const upload of [...this.#pending.values()]) if (upload.id <= id) this.#drop(upload);
+    for (const over of [...this.#over]) if (over <= id) this.#over.delete(over);
+  }
+
+  aborted(id: CheckpointId): void {
+    this.#over.add(id);
+    if (this.#over.size > OVER_MAX) this.#over.delete(Math.min(...this.#over) as CheckpointId);
+    const upload = this.#pending.get(id);
+    if (upload !== undefined) this.#drop(upload);
+  }
+
+  /** Gives everything up. */
+  end(): void {
+    this.#isEnded = true;
+    for (const upload of [...this.#pending.values()]) this.#drop(upload);
+  }
+
+  #uploadOf(id: CheckpointId): PendingUpload {
+    const known = this.#pending.get(id);
+    if (known !== undefined) return known;
+    const upload: PendingUpload = {
+      id,
+      abort: new AbortController(),
+      submitted: new Map(),
+      pack: new OpenPack(),
+      packCount: 0,
+      cancelLinger: undefined,
+    };
+    this.#pending.set(id, upload);
+    return upload;
+  }
+
+  #drop(upload: PendingUpload): void {
+    upload.cancelLinger?.();
+    upload.abort.abort();
+    this.#pending.delete(upload.id);
+  }
+
+  #closePack(upload: PendingUpload): void {
+    upload.cancelLinger?.();
+    upload.cancelLinger = undefined;
+    if (upload.pack.isEmpty || upload.abort.signal.aborted) return;
+    const { epoch, attempt, taskManagerId, env } = this.#options;
+    // UP2: chance keeps the name apart from that of another process with the same id in the same attempt.
+    const chance = env.rng.u32().toString(16).padStart(8, "0");
+    const object = `chk-${upload.id}/x-${epoch}.${attempt}.${taskManagerId}.${chance}-${upload.packCount}`;
+    const pack = upload.pack.close(object);
+    upload.packCount += 1;
+    upload.pack = new OpenPack();
+    void this.#store(upload, object, pack);
+  }
+
+  async #store(upload: PendingUpload, object: string, pack: ClosedPack<Submitted>): Promise<void> {
+    const { store, local, jobDir, env } = this.#options;
+    const { signal } = upload.abort;
+    const path = `${jobDir}/${object}`;
+    try {
+      await local.keep(object, pack.bytes);
+      await retry(
+        async () => {
+          throwIfAborted(signal);
+          const outcome = await store.put(path, pack.bytes, signal);
+          if (outcome === "stored") return;
+          throw new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message: `${store.uri}/${path}: outcome unknown` });
+        },
+        {
+          backoff: STORE_BACKOFF,
+          ...env,
+          signal,
+          deadlineMs: Number.POSITIVE_INFINITY,
+          onRetry: (failure, tries) =>
+            env.log.warn("storing a snapshot is tried again", { object, tries, code: failure.code, failure: failure.message }),
+        },
+      );
+    } catch (thrown) {
+      if (signal.aborted) return; // UP3: nobody waits for it any more
+      this.#decline(upload, pack, toFailure(thrown, "STORAGE_UNAVAILABLE", path));
+      return;
+    }
+    if (signal.aborted) return;
+    for (const { owner, handle } of pack.placed) {
+      owner.handles.push(handle);
+      owner.missingCount -= 1;
+      if (owner.missingCount === 0) this.#acknowledge(upload, owner); // UP1
+    }
+  }
+
+  #acknowledge(upload: PendingUpload, submitted: Submitted): void {
+    const { submission, handles } = submitted;
+    assert(handles.length === submission.parts.length, "UP1: every part has its address");
+    const { checkpointId, epoch, attempt, subtask, finished, stats } = submission;
+    const asyncMs = stats.asyncMs + (this.#options.env.clock.nowMs() - submitted.submittedMs);
+    this.#options.onAck({ checkpointId, epoch, attempt, subtask, parts: handles, finished, stats: { ...stats, asyncMs } });
+    if (upload.submitted.size < this.#options.subtaskCount) return;
+    // Whatever is still to come of this checkpoint is its confirmation: the parts need not stay in memory for it.
+    if ([...upload.submitted.values()].every((other) => other.missingCount === 0)) this.#pending.delete(upload.id);
+  }
+
+  #decline(upload: PendingUpload, pack: ClosedPack<Submitted>, failure: Failure): void {
+    const { epoch, attempt, onDecline, env } = this.#options;
+    env.log.error("a snapshot cannot be stored", { checkpoint: upload.id, code: failure.code, failure: failure.message });
+    const owners = new Set(pack.placed.map(({ owner }) => owner));
+    this.aborted(upload.id);
+    for (const { submission } of owners) {
+      onDecline({
+        checkpointId: upload.id,
+        epoch,
+        attempt,
+        subtask: submission.subtask,
+        reason: "storage",
+        message: `${failure.code}: ${failure.message}`,
+      });
+    }
+  }
+}
