@@ -8,7 +8,7 @@
 import { assert } from "./assert.ts";
 import { Backoff } from "./backoff.ts";
 import type { BackoffOptions } from "./backoff.ts";
-import type { Clock, Rng, Timers } from "./env/time.ts";
+import type { Clock, Rng, Timers } from "./env/index.ts";
 import { Failure, toFailure } from "./failure.ts";
 
 /** A promise and its two handles. The first call of a handle wins. */

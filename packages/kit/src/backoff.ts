@@ -5,7 +5,7 @@
 //   K2. After `resetAfterMs` without a failure the next delay is the initial one again.
 
 import { assert } from "./assert.ts";
-import type { Rng } from "./env/time.ts";
+import type { Rng } from "./env/index.ts";
 
 export interface BackoffOptions {
   readonly initialMs: number;

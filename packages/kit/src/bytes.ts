@@ -309,7 +309,8 @@ export class ByteReader {
   count(elementBytesMin = 1): number {
     const start = this.#position;
     const count = this.varint();
-    if (count * elementBytesMin > this.remaining) throw this.failure(`a count of ${count} with ${this.remaining} bytes left`, start);
+    if (count * elementBytesMin > this.remaining)
+      throw this.failure(`a count of ${count} with ${this.remaining} bytes left`, start);
     return count;
   }
 

@@ -146,14 +146,15 @@ function hashStringFrom(value: string, from: number, hash: number): number {
       }
       if (point < 0x800) {
         size = 2;
-        packed = (0xc0 | (point >> 6)) | ((0x80 | (point & 0x3f)) << 8);
+        packed = 0xc0 | (point >> 6) | ((0x80 | (point & 0x3f)) << 8);
       } else if (point < 0x10000) {
         size = 3;
-        packed = (0xe0 | (point >> 12)) | ((0x80 | ((point >> 6) & 0x3f)) << 8) | ((0x80 | (point & 0x3f)) << 16);
+        packed = 0xe0 | (point >> 12) | ((0x80 | ((point >> 6) & 0x3f)) << 8) | ((0x80 | (point & 0x3f)) << 16);
       } else {
         size = 4;
         packed =
-          (0xf0 | (point >> 18)) |
+          0xf0 |
+          (point >> 18) |
           ((0x80 | ((point >> 12) & 0x3f)) << 8) |
           ((0x80 | ((point >> 6) & 0x3f)) << 16) |
           ((0x80 | (point & 0x3f)) << 24);

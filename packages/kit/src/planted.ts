@@ -25,7 +25,8 @@ let active: ReadonlySet<string> = new Set();
 /** Plants bugs by name for this process; an unknown name throws. Called by process shells and simulation drivers only. */
 export function plantBugs(names: readonly string[]): void {
   for (const name of names) {
-    if (!(BUGS as readonly string[]).includes(name)) throw new Error(`no such planted bug: ${name}; one of ${BUGS.join(", ")}`);
+    if (!(BUGS as readonly string[]).includes(name))
+      throw new Error(`no such planted bug: ${name}; one of ${BUGS.join(", ")}`);
   }
   active = new Set(names);
 }

@@ -51,14 +51,16 @@ function invalid(option: string, text: string | number, reason: string, examples
 /** Milliseconds of a duration text; `option` names the setting in errors. Rejects negatives and anything under 1 ms. */
 export function parseDurationMs(text: string | number, option: string): number {
   const ms = typeof text === "string" ? (parseIsoMs(text.trim()) ?? parseAmount(text, option, DURATION)) : text;
-  if (!Number.isSafeInteger(ms) || ms < 0) throw invalid(option, text, "is not a whole, non-negative number of milliseconds", DURATION_EXAMPLES);
+  if (!Number.isSafeInteger(ms) || ms < 0)
+    throw invalid(option, text, "is not a whole, non-negative number of milliseconds", DURATION_EXAMPLES);
   return ms;
 }
 
 /** Bytes of a memory size text; `option` names the setting in errors. */
 export function parseBytes(text: string | number, option: string): number {
   const bytes = typeof text === "string" ? parseAmount(text, option, SIZE) : text;
-  if (!Number.isSafeInteger(bytes) || bytes < 0) throw invalid(option, text, "is not a whole, non-negative number of bytes", SIZE_EXAMPLES);
+  if (!Number.isSafeInteger(bytes) || bytes < 0)
+    throw invalid(option, text, "is not a whole, non-negative number of bytes", SIZE_EXAMPLES);
   return bytes;
 }
 
@@ -76,7 +78,8 @@ function parseAmount(text: string, option: string, kind: Kind): number {
   if (match === null) throw invalid(option, text, `is not a ${kind.noun}`, kind.examples);
   const [, whole = "", fraction, unit = ""] = match;
   const name = unit.toLowerCase();
-  if (kind === DURATION && FINE_UNITS.has(name)) throw invalid(option, text, "is finer than milliseconds, the smallest unit here", kind.examples);
+  if (kind === DURATION && FINE_UNITS.has(name))
+    throw invalid(option, text, "is finer than milliseconds, the smallest unit here", kind.examples);
   const factor = name === "" ? 1 : kind.units.get(name);
   if (factor === undefined) throw invalid(option, text, `has the unknown unit "${unit}"`, kind.examples);
   if (fraction === undefined) return Number(whole) * factor;
@@ -89,7 +92,13 @@ function parseIsoMs(text: string): number | undefined {
   const match = /^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,3}))?S)?)?$/i.exec(text);
   if (match === null || /[PT]$/i.test(text)) return undefined;
   const [, days = "0", hours = "0", minutes = "0", seconds = "0", fraction = ""] = match;
-  return Number(days) * DAY_MS + Number(hours) * 3_600_000 + Number(minutes) * 60_000 + Number(seconds) * 1_000 + Number(fraction.padEnd(3, "0"));
+  return (
+    Number(days) * DAY_MS +
+    Number(hours) * 3_600_000 +
+    Number(minutes) * 60_000 +
+    Number(seconds) * 1_000 +
+    Number(fraction.padEnd(3, "0"))
+  );
 }
 
 /** A duration for people: "350 ms", "1.5 s", "2 min 5 s", "3 h", "2 d 4 h". */
@@ -101,7 +110,12 @@ export function formatDuration(durationMs: number): string {
   if (ms < 60_000) return `${sign}${trimZeros(ms / 1_000, ms % 1_000 === 0 ? 0 : ms < 10_000 ? 2 : 1)} s`;
   const parts: string[] = [];
   let rest = Math.round(ms / 1_000);
-  for (const [seconds, unit] of [[86_400, "d"], [3_600, "h"], [60, "min"], [1, "s"]] as const) {
+  for (const [seconds, unit] of [
+    [86_400, "d"],
+    [3_600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ] as const) {
     const count = Math.floor(rest / seconds);
     rest -= count * seconds;
     if (count > 0) parts.push(`${count} ${unit}`);

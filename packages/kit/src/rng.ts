@@ -8,7 +8,7 @@
 // Not cryptographic: secrets come from node:crypto in env/node.
 
 import { assert } from "./assert.ts";
-import type { Rng } from "./env/time.ts";
+import type { Rng } from "./env/index.ts";
 import { hashString } from "./hash.ts";
 
 /** A seeded {@link Rng}; two 32-bit words of seed, so that forks do not meet. */

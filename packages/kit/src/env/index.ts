@@ -8,6 +8,8 @@
 
 export type { Cancel, Clock, Rng, Timers } from "./time.ts";
 export type { Conn, Listener, Net } from "./net.ts";
+export { FaultInjectingStore, writesFailing } from "./faults.ts";
+export type { StoreFaults, StruckFaults } from "./faults.ts";
 export { checkPath, PATH_BYTES_MAX } from "./paths.ts";
 export { CONDITIONAL_BYTES_MAX } from "./storage.ts";
 export type { Disk, ObjectInfo, ObjectStore, PutOutcome, PutIfAbsentOutcome } from "./storage.ts";

@@ -55,7 +55,9 @@ export class NodeDisk implements Disk {
       throw new Failure(full ? "DISK_FULL" : "DISK_FAILED", {
         retry: "backoff",
         message: `cannot ${verb} ${path} on the scratch disk ${this.#root}: ${(error as Error).message}`,
-        remedy: full ? "Give the process more local disk, or remove files there." : "Check the mount and the permissions of this directory.",
+        remedy: full
+          ? "Give the process more local disk, or remove files there."
+          : "Check the mount and the permissions of this directory.",
         cause: error,
       });
     }

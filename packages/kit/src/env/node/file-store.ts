@@ -14,7 +14,19 @@ import { assert } from "../../assert.ts";
 import { Failure } from "../../failure.ts";
 import { CONDITIONAL_BYTES_MAX } from "../storage.ts";
 import type { ObjectInfo, ObjectStore, PutIfAbsentOutcome, PutOutcome } from "../storage.ts";
-import { errnoOf, listFiles, placeOver, readRange, removeFile, statFile, sweepTemps, syncDir, under, withTargetDir, writeTemp } from "./files.ts";
+import {
+  errnoOf,
+  listFiles,
+  placeOver,
+  readRange,
+  removeFile,
+  statFile,
+  sweepTemps,
+  syncDir,
+  under,
+  withTargetDir,
+  writeTemp,
+} from "./files.ts";
 
 export class FileObjectStore implements ObjectStore {
   readonly uri: string;
@@ -118,7 +130,12 @@ export class FileObjectStore implements ObjectStore {
     if (!/^E[A-Z0-9]+$/.test(errno)) return error; // a Failure already, or a bug
     const message = `cannot ${verb} ${path} in ${this.uri}: ${(error as Error).message}`;
     if (errno === "ENOSPC" || errno === "EDQUOT" || errno === "EFBIG") {
-      return new Failure("STORAGE_FULL", { retry: "backoff", message, remedy: "Free space there, or move the checkpoints to a larger volume.", cause: error });
+      return new Failure("STORAGE_FULL", {
+        retry: "backoff",
+        message,
+        remedy: "Free space there, or move the checkpoints to a larger volume.",
+        cause: error,
+      });
     }
     if (errno === "EACCES" || errno === "EPERM" || errno === "EROFS") {
       return new Failure("STORAGE_DENIED", {
@@ -132,7 +149,8 @@ export class FileObjectStore implements ObjectStore {
       return new Failure("STORAGE_DENIED", {
         retry: "never",
         message,
-        remedy: "This file system has no hard links inside of the directory, which creating a name once needs; use another volume or s3://.",
+        remedy:
+          "This file system has no hard links inside of the directory, which creating a name once needs; use another volume or s3://.",
         cause: error,
       });
     }
@@ -144,7 +162,12 @@ export class FileObjectStore implements ObjectStore {
         cause: error,
       });
     }
-    return new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message, remedy: "Check the mount; it is tried again.", cause: error });
+    return new Failure("STORAGE_UNAVAILABLE", {
+      retry: "backoff",
+      message,
+      remedy: "Check the mount; it is tried again.",
+      cause: error,
+    });
   }
 }
 

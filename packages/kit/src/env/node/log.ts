@@ -70,7 +70,8 @@ export class NodeLog implements Log {
     if (this.#options.format === "pretty") {
       let text = `${time.slice(11, 23)} ${level.toUpperCase().padEnd(5)} ${message}`;
       for (const [key, value] of Object.entries(all)) {
-        if (value !== undefined) text += ` ${key}=${typeof value === "string" && /[\s"=]/.test(value) ? JSON.stringify(value) : String(value)}`;
+        if (value !== undefined)
+          text += ` ${key}=${typeof value === "string" && /[\s"=]/.test(value) ? JSON.stringify(value) : String(value)}`;
       }
       this.#write(`${text}\n`);
     } else {
