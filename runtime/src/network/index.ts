@@ -18,8 +18,17 @@
 //     isEnded(channel): boolean                     END_OF_DATA was consumed; barriers may still come
 //     rowsRead, bytesRead: number                   counted at consume
 //
+// A TaskManager uses, for channels that leave the process:
+//   new DataServer({ net, listenAddress, taskManagerId, timers, rng })     one per process: start(): Promise<address>, stop()
+//   new AttemptBridge({ server, net, clock, timers, rng, bell, taskManagerId, epoch, attempt, secret, peers, outgoing, incoming,
+//     connectTimeoutMs, onBroken })                                        one per attempt: start(), isDrained, stop()
+//
 // Channels of one slot to itself use the slot's own bell on both ends.
 
+export { AttemptBridge } from "./attempt-bridge.ts";
+export type { AttemptBridgeOptions } from "./attempt-bridge.ts";
+export { DataServer } from "./data-server.ts";
+export type { DataServerOptions } from "./data-server.ts";
 export { Doorbell, DOORBELL_BYTES } from "./doorbell.ts";
 export { InputGate } from "./input-gate.ts";
 export { allocateMailbox, MailboxReader, MailboxWriter } from "./mailbox.ts";
