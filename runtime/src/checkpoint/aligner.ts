@@ -47,7 +47,7 @@ export class BarrierAligner {
   readonly #ended: Uint8Array;
   /** EXACTLY_ONCE: at most one (A2). Ascending by id. */
   #pending: Alignment[] = [];
-  /** The highest id that was triggered or superseded; anything not above it is obsolete (A3). */
+  /** The highest id that was triggered, superseded, or lies below the one that aligns; anything not above it is obsolete (A3). */
   #lastDone = -1;
   readonly #cancelled = new Set<CheckpointId>();
 
@@ -124,6 +124,8 @@ export class BarrierAligner {
     if (current === undefined) {
       current = this.#begin(barrier, at);
       this.#pending = [current];
+      // Lower ids are obsolete from here on: one of them, arriving late on a slow channel, must not disturb this alignment.
+      this.#lastDone = Math.max(this.#lastDone, id - 1);
     }
     const isFirst = !current.seen.includes(1);
     current.seen[channel] = 1;

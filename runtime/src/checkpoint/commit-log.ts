@@ -214,6 +214,21 @@ export class CommitLog {
     return result;
   }
 
+  /**
+   * Asks the store whether somebody else has appended. For a JobManager that has nothing to commit (it waits for slots): it would
+   * never learn otherwise that it is fenced. Rejects with FENCED, or with a storage failure, which proves nothing.
+   */
+  verifyOwnership(signal: AbortSignal): Promise<void> {
+    const verify = async (): Promise<void> => {
+      if (this.#fenced !== undefined) throw this.#fenced;
+      const other = await readSlot(this.#store, this.jobDir, this.#head.seq + 1, signal);
+      if (other !== undefined) this.#meet(other);
+    };
+    const result = this.#tail.then(verify);
+    this.#tail = result.catch(() => undefined);
+    return result;
+  }
+
   /** Waits until no append is under way or in doubt. */
   async settled(): Promise<CommitRecord> {
     await this.#tail;

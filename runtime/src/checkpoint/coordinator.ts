@@ -33,6 +33,12 @@ import type {
 /** After a failed final checkpoint the next try waits this long (it waits for no interval and no pause). */
 export const FINAL_RETRY_DELAY_MS = 1_000;
 
+/**
+ * Checkpoints that are deleted at the same time. As many still under way hold back triggers (Flink: cleaning checkpoints), so that
+ * slow deletes cannot pile up; after a storm of aborted checkpoints the rest waits for later commits instead of stopping them.
+ */
+export const CLEANING_COUNT_MAX = 8;
+
 export interface PendingCheckpoint {
   readonly id: CheckpointId;
   readonly isFinal: boolean;
@@ -375,7 +381,7 @@ function committed(state: CoordinatorState, id: CheckpointId, record: CommitReco
   effects.push({ type: "completed", id, isFinal: pending.isFinal });
   // P6: what an earlier record of this epoch condemned; what this record condemned waits for the next one.
   const condemned = new Set(record.condemned);
-  const due = state.deletable.filter((d) => condemned.has(d));
+  const due = state.deletable.filter((d) => condemned.has(d)).slice(0, CLEANING_COUNT_MAX - state.cleaning.length);
   const victims = [...due];
   if (planted("delete-retained-object") && record.retained.length > 1)
     victims.push(...record.retained.slice(0, 1).map((r) => r.id));
@@ -466,8 +472,7 @@ function maybeTrigger(state: CoordinatorState, effects: readonly CoordinatorEffe
       : [state, [...effects, { type: "armTick", delayMs: state.dueMs - nowMs }]];
   }
   const concurrentMax = config.minPauseMs > 0 ? 1 : config.concurrentMax; // C5
-  if (state.pending.length >= concurrentMax || state.cleaning.length > concurrentMax + config.retainedMax)
-    return [state, effects];
+  if (state.pending.length >= concurrentMax || state.cleaning.length >= CLEANING_COUNT_MAX) return [state, effects];
   const pauseEndMs = state.lastCompletionMs === null ? -Infinity : state.lastCompletionMs + config.minPauseMs;
   if (!isForced && pauseEndMs > nowMs) {
     return [{ ...state, dueMs: pauseEndMs }, [...effects, { type: "armTick", delayMs: pauseEndMs - nowMs }]];

@@ -18,6 +18,8 @@ import {
 } from "./metadata.ts";
 import type { CommitRecord } from "./types.ts";
 
+const REMOVE_CONCURRENCY = 8;
+
 export class CheckpointGarbage {
   readonly #store: ObjectStore;
   readonly #jobDir: string;
@@ -47,11 +49,13 @@ export class CheckpointGarbage {
     assert(head().condemned.includes(id) || isPlanted, "CL7: only what the log condemned is deleted");
     const first = metadataPath(this.#jobDir, id);
     const listed = (await this.#store.list(checkpointDirectory(this.#jobDir, id))).map((object) => object.path);
-    const paths = [...listed.filter((path) => path === first), ...listed.filter((path) => path !== first)]; // G2
-    for (const path of paths) {
+    const rest = listed.filter((path) => path !== first);
+    const batches = [listed.filter((path) => path === first)]; // G2
+    for (let i = 0; i < rest.length; i += REMOVE_CONCURRENCY) batches.push(rest.slice(i, i + REMOVE_CONCURRENCY));
+    for (const batch of batches) {
       if (!mayDelete()) return "not-now"; // CL8
-      if (reachable.has(path) && !isPlanted) continue;
-      await this.#store.remove(path);
+      const victims = batch.filter((path) => isPlanted || !reachable.has(path));
+      await Promise.all(victims.map((path) => this.#store.remove(path)));
     }
     return "removed";
   }

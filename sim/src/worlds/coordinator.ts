@@ -87,6 +87,7 @@ class CoordinatorRun {
   /** Oldest first; more than one is up while an old one is a zombie. */
   readonly #jobManagers: SimNode[] = [];
   #address = "";
+  #epoch = 0;
   #isHealed = false;
 
   constructor(world: World, shape: Shape) {
@@ -167,7 +168,9 @@ class CoordinatorRun {
         config,
         heartbeatTimeoutMs,
         checks: this.checks,
-        claimed: () => {
+        claimed: (epoch) => {
+          if (epoch <= this.#epoch) return; // a zombie whose claim was answered late: a newer one is known already
+          this.#epoch = epoch;
           this.#address = address;
         },
         exit: (reason) => node.crash(reason),

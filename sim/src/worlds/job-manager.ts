@@ -30,7 +30,7 @@ export interface JobManagerOptions {
   readonly config: CheckpointConfig;
   readonly heartbeatTimeoutMs: number;
   readonly checks: CommitChecks;
-  readonly claimed: () => void;
+  readonly claimed: (epoch: number) => void;
   /** This process ends; the log says why. */
   readonly exit: (reason: string) => void;
   readonly violate: (reason: string) => void;
@@ -42,6 +42,18 @@ interface Peer {
 }
 
 const HEARTBEAT_MS = 150;
+
+const VERIFY_EVERY_ROUNDS = 20;
+
+/** Rejects with FENCED only: a store that does not answer proves nothing. */
+async function verifyOwnership(log: CommitLog): Promise<void> {
+  try {
+    await log.verifyOwnership(new AbortController().signal);
+  } catch (thrown) {
+    if (isFailure(thrown) && thrown.retry !== "never") return;
+    throw thrown;
+  }
+}
 
 /** The job's graph: three vertices in a row, same parallelism. */
 export function worldVertices(parallelism: number): readonly CheckpointVertex[] {
@@ -105,7 +117,7 @@ export class SimJobManager {
       },
     });
     await env.net.listen(this.#options.address, (conn) => this.#accept(conn));
-    this.#options.claimed();
+    this.#options.claimed(this.#log.epoch);
     this.#restart("start");
     for (;;) {
       await sleep(env, HEARTBEAT_MS, "jm-heartbeat");
@@ -181,7 +193,11 @@ export class SimJobManager {
     while (this.#wantsRestart) {
       await coordinator.suspend();
       await sleep(env, env.rng.below(100), "restart-delay");
-      while (taskManagers.some((name) => !this.#peers.has(name))) await sleep(env, 40, "wait-for-slots");
+      for (let round = 1; taskManagers.some((name) => !this.#peers.has(name)); round += 1) {
+        await sleep(env, 40, "wait-for-slots");
+        // Without this a JobManager that a newer one has fenced would wait for its TaskManagers for ever.
+        if (round % VERIFY_EVERY_ROUNDS === 0) await verifyOwnership(log);
+      }
       this.#wantsRestart = false;
       const recovery = await recover({
         store: env.store,
