@@ -6,7 +6,7 @@
 //
 // Not here: the halves (outgoing-bridge.ts, incoming-bridge.ts), the listener (data-server.ts), which outlives attempts.
 
-import { assert, toFailure } from "@sluice/kit";
+import { assert, AssertionError, toFailure } from "@sluice/kit";
 import type { Failure } from "@sluice/kit";
 import type { Clock, Net, Rng, Timers } from "@sluice/kit/env";
 import type { AttemptNumber, Epoch } from "../model/index.ts";
@@ -51,7 +51,7 @@ export class AttemptBridge {
     this.#options = options;
     const onBroken = (failure: Failure): void => this.#break(failure);
     this.#incoming = new IncomingBridge({ ...options, channels: options.incoming, onBroken });
-    this.#outgoing = new OutgoingBridge({ ...options, channels: options.outgoing, onBroken });
+    this.#outgoing = new OutgoingBridge({ ...options, channels: options.outgoing, onBroken, wake: () => options.bell.ring() });
   }
 
   /** Accepts peers, begins to connect, and moves frames until `stop`. */
@@ -92,6 +92,7 @@ export class AttemptBridge {
         else await new Promise<void>((resolve) => void timers.after(0, "bridge turn", resolve)); // AB1
       }
     } catch (thrown) {
+      if (thrown instanceof AssertionError) throw thrown; // a bug stops the process (kit AS1)
       this.#break(toFailure(thrown));
     }
   }

@@ -80,6 +80,7 @@ export class IncomingBridge {
     conn.onClose = (reason) => {
       if (!link.saidBye) this.#break(link, `the connection from ${peer} broke: ${reason}`);
     };
+    for (const channel of channels) channel.ring.notifyRelease(); // the bridge may sleep when the first slot is released
     return channels.map((channel) => channel.ring.slotCount);
   }
 

@@ -58,6 +58,8 @@ export interface OutgoingBridgeOptions {
   readonly channels: readonly OutgoingChannel[];
   /** How long a peer may take to be there. */
   readonly connectTimeoutMs: number;
+  /** Asks for another turn of the attempt's loop. */
+  readonly wake: () => void;
   /** Called once, with the first loss, refusal or violation: the attempt is over. */
   readonly onBroken: (failure: Failure) => void;
 }
@@ -114,6 +116,7 @@ class OutboundLink {
 
   /** Nothing is left in the rings or on the way to the network. */
   get isDrained(): boolean {
+    if (this.#isOver) return true; // the peer has ended: nobody is left to send to
     return this.#channels.every((channel) => channel.ring.filled === 0) && (this.#conn?.unsentBytes ?? 0) === 0;
   }
 
@@ -150,6 +153,12 @@ class OutboundLink {
         return;
       }
     }
+  }
+
+  /** Outside of the attempt's loop, which may sleep until its bell rings. */
+  #pumpFromCallback(): void {
+    this.pump();
+    if (this.needsPolling) this.#options.wake();
   }
 
   async #connect(deadlineMs: number): Promise<void> {
@@ -236,13 +245,13 @@ class OutboundLink {
     conn.onFrame = (next) => this.#onMessage(next);
     conn.onDrain = () => {
       this.#isStalled = false;
-      this.pump();
+      this.#pumpFromCallback();
     };
     conn.onClose = (reason) => {
       this.#over(new Failure("PEER_LOST", { retry: "backoff", message: `the connection to TaskManager ${this.peer} broke: ${reason}` }));
     };
     this.#isReady = true;
-    this.pump();
+    this.#pumpFromCallback();
     return undefined;
   }
 
@@ -250,7 +259,7 @@ class OutboundLink {
     const type = messageType(message);
     if (type === MESSAGE_CREDIT) {
       const problem = this.#onCredit(message);
-      if (problem === undefined) this.pump();
+      if (problem === undefined) this.#pumpFromCallback();
       else this.#over(new Failure("PROTOCOL_VIOLATION", { retry: "never", message: `TaskManager ${this.peer} sent ${problem}` }));
     } else if (type === MESSAGE_BYE) {
       this.#isOver = true;
