@@ -1,0 +1,211 @@
+// The job, its vertices, its plan and its failures as REST messages. Pure.
+//
+// Not here: which path asks for which (routes.ts), checkpoints (checkpoint-messages.ts).
+
+import type {
+  ExceptionEntry,
+  IoMetrics,
+  JobConfigMessage,
+  JobDetailsMessage,
+  JobExceptionsMessage,
+  JobOverview,
+  JobPlanMessage,
+  JobVertexDetails,
+  PlanNode,
+  StateCounts,
+} from "@sluice/api";
+import { formatDuration } from "@sluice/kit";
+import { configurationOf, PipelineOptions, runtimeSettings } from "../../model/index.ts";
+import type { PlanVertex } from "../../model/index.ts";
+import { EXECUTION_STATES } from "./source.ts";
+import type { ExceptionView, ExecutionState, JobView, SubtaskView } from "./source.ts";
+
+/** One entry of GET /jobs/overview. */
+export function jobOverview(job: JobView, nowMs: number): JobOverview {
+  const subtasks = job.vertices.flatMap((vertex) => vertex.subtasks);
+  const counts = Object.fromEntries(
+    Object.entries(countStates(subtasks.map((subtask) => subtask.state))).map(([state, count]) => [
+      state.toLowerCase(),
+      count,
+    ]),
+  ) as Record<Lowercase<ExecutionState>, number>;
+  return {
+    jid: job.jid,
+    name: job.plan.jobName,
+    jobType: "STREAMING",
+    schedulerType: "Default",
+    "start-time": job.startedAtMs,
+    "end-time": job.endedAtMs,
+    duration: (job.endedAtMs >= 0 ? job.endedAtMs : nowMs) - job.startedAtMs,
+    state: job.state,
+    "last-modification": job.lastModifiedAtMs,
+    tasks: { ...counts, total: subtasks.length },
+    "pending-operators": 0,
+  };
+}
+
+/** GET /jobs/:id */
+export function jobDetails(job: JobView, nowMs: number): JobDetailsMessage {
+  const vertices = job.plan.vertices.map((vertex) => vertexDetails(job, vertex, nowMs));
+  const maxParallelism = configurationOf(job.configuration).get(PipelineOptions.MAX_PARALLELISM);
+  return {
+    jid: job.jid,
+    "application-id": job.jid,
+    name: job.plan.jobName,
+    isStoppable: false,
+    state: job.state,
+    "job-type": "STREAMING",
+    schedulerType: "Default",
+    "start-time": job.startedAtMs,
+    "end-time": job.endedAtMs,
+    duration: (job.endedAtMs >= 0 ? job.endedAtMs : nowMs) - job.startedAtMs,
+    maxParallelism,
+    now: nowMs,
+    timestamps: job.timestamps,
+    vertices,
+    "status-counts": countStates(vertices.map((vertex) => vertex.status)),
+    plan: jobPlan(job).plan,
+    "pending-operators": 0,
+  };
+}
+
+/** GET /jobs/:id/plan; consumers first, as Flink lists them. */
+export function jobPlan(job: JobView): JobPlanMessage {
+  return {
+    plan: {
+      jid: job.jid,
+      name: job.plan.jobName,
+      type: "STREAMING",
+      nodes: job.plan.vertices.toReversed().map(planNode),
+    },
+  };
+}
+
+/** GET /jobs/:id/config */
+export function jobConfig(job: JobView): JobConfigMessage {
+  const configuration = configurationOf(job.configuration);
+  const { restart } = runtimeSettings(configuration);
+  return {
+    jid: job.jid,
+    name: job.plan.jobName,
+    "execution-config": {
+      "restart-strategy":
+        restart.type === "none"
+          ? "No restarts."
+          : restart.type === "fixed-delay"
+            ? `Restart with fixed delay (${formatDuration(restart.delayMs)}). #${restart.attemptsMax} restart attempts.`
+            : `Restart with exponential delay (${formatDuration(restart.initialMs)} to ${formatDuration(restart.maxMs)}).`,
+      "job-parallelism": configuration.get(PipelineOptions.PARALLELISM),
+      "object-reuse-mode": false,
+      "user-config": job.configuration,
+    },
+  };
+}
+
+/** GET /jobs/:id/exceptions */
+export function jobExceptions(job: JobView, countMax: number): JobExceptionsMessage {
+  return {
+    exceptionHistory: {
+      entries: job.exceptions.slice(0, countMax).map(exceptionEntry),
+      truncated: job.exceptionsTruncated || job.exceptions.length > countMax,
+    },
+  };
+}
+
+function exceptionEntry(exception: ExceptionView): ExceptionEntry {
+  return {
+    exceptionName: exception.name,
+    stacktrace: exception.text,
+    timestamp: exception.atMs,
+    failureLabels: {},
+    taskName: exception.taskName,
+    endpoint: exception.endpoint,
+    taskManagerId: exception.taskManagerId,
+    concurrentExceptions: [],
+  };
+}
+
+function vertexDetails(job: JobView, vertex: PlanVertex, nowMs: number): JobVertexDetails {
+  const subtasks = job.vertices.find((candidate) => candidate.id === vertex.id)?.subtasks ?? [];
+  const tasks = countStates(subtasks.map((subtask) => subtask.state));
+  const started = subtasks.map((subtask) => subtask.startedAtMs).filter((time) => time >= 0);
+  const ended = subtasks.map((subtask) => subtask.endedAtMs).filter((time) => time >= 0);
+  const startMs = started.length === 0 ? -1 : Math.min(...started);
+  const endMs = ended.length > 0 && ended.length === subtasks.length ? Math.max(...ended) : -1;
+  return {
+    id: vertex.id,
+    slotSharingGroupId: job.jid, // all vertices share the slots
+    name: vertex.name,
+    maxParallelism: vertex.maxParallelism,
+    parallelism: vertex.parallelism,
+    status: aggregateState(tasks, vertex.parallelism),
+    "start-time": startMs,
+    "end-time": endMs,
+    duration: startMs < 0 ? -1 : (endMs >= 0 ? endMs : nowMs) - startMs,
+    tasks,
+    metrics: ioMetrics(subtasks),
+  };
+}
+
+function ioMetrics(subtasks: readonly SubtaskView[]): IoMetrics {
+  const sum = (value: (subtask: SubtaskView) => number): number =>
+    subtasks.reduce((total, subtask) => total + value(subtask), 0);
+  const complete = subtasks.every((subtask) => subtask.runningAtMs >= 0);
+  return {
+    "read-bytes": sum((s) => s.metrics.readBytes),
+    "read-bytes-complete": complete,
+    "write-bytes": sum((s) => s.metrics.writeBytes),
+    "write-bytes-complete": complete,
+    "read-records": sum((s) => s.metrics.readRecords),
+    "read-records-complete": complete,
+    "write-records": sum((s) => s.metrics.writeRecords),
+    "write-records-complete": complete,
+    "accumulated-backpressured-time": Math.round(sum((s) => s.metrics.backPressuredMs)),
+    "accumulated-idle-time": Math.round(sum((s) => s.metrics.idleMs)),
+    "accumulated-busy-time": Math.round(sum((s) => s.metrics.busyMs)),
+  };
+}
+
+function countStates(states: readonly ExecutionState[]): StateCounts {
+  const counts = Object.fromEntries(EXECUTION_STATES.map((state) => [state, 0])) as Record<ExecutionState, number>;
+  for (const state of states) counts[state] += 1;
+  return counts;
+}
+
+/** Flink: ExecutionJobVertex.getAggregateJobVertexState. */
+function aggregateState(counts: StateCounts, parallelism: number): ExecutionState {
+  if (counts.FAILED > 0) return "FAILED";
+  if (counts.CANCELING > 0) return "CANCELING";
+  if (counts.CANCELED > 0) return "CANCELED";
+  if (counts.INITIALIZING > 0) return "INITIALIZING";
+  if (counts.RUNNING > 0) return "RUNNING";
+  if (counts.FINISHED > 0) return counts.FINISHED === parallelism ? "FINISHED" : "RUNNING";
+  return "CREATED";
+}
+
+function planNode(vertex: PlanVertex): PlanNode {
+  const [head, ...chained] = vertex.chain.map((operator) => escapeHtml(operator.name));
+  return {
+    id: vertex.id,
+    operator: "",
+    parallelism: vertex.parallelism,
+    operator_strategy: "",
+    description: `${head ?? ""}<br/>${chained.map((name) => `+- ${name}<br/>`).join("")}`,
+    optimizer_properties: {},
+    ...(vertex.inputs.length === 0
+      ? {}
+      : {
+          inputs: vertex.inputs.map((edge, num) => ({
+            id: edge.sourceVertexId,
+            num,
+            exchange: "pipelined_bounded" as const,
+            ship_strategy: edge.partitioning,
+          })),
+        }),
+  };
+}
+
+/** Descriptions are HTML in Flink's API, and names come from users. */
+function escapeHtml(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+}

@@ -1,0 +1,139 @@
+// A process's HTTP side: the express shell that REST and /metrics share.
+//
+// Invariants:
+//   HS1. Whatever a handler does, the client gets an answer and the process lives.
+//
+// Not here: what is answered (jobmanager/rest/routes.ts, MetricsPage).
+
+import { createServer } from "node:http";
+import type { AddressInfo, Server } from "node:net";
+
+import { Failure, toFailure } from "@sluice/kit";
+import type { Log } from "@sluice/kit/env";
+import express from "express";
+
+import type { MetricsPage } from "./page.ts";
+
+export interface HttpRequest {
+  readonly method: string;
+  readonly path: string;
+  readonly query: Readonly<Record<string, string>>;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  /** Sent as JSON. */
+  readonly body: unknown;
+}
+
+export interface HttpServerOptions {
+  /** `host:port`; port 0 for any free one. */
+  readonly address: string;
+  /** Values for GET /metrics, asked at every scrape. */
+  readonly metrics: () => MetricsPage | Promise<MetricsPage>;
+  /** Everything but /metrics; without it all else is 404. */
+  readonly answer?: (request: HttpRequest) => Promise<HttpResponse>;
+  readonly log: Log;
+}
+
+export interface HttpServer {
+  /** `host:port` as bound. */
+  readonly address: string;
+  /** Stops listening and drops open connections. */
+  close(): Promise<void>;
+}
+
+/** Listens. Rejects with Failure ADDRESS_IN_USE, or CONFIG_INVALID for an address that is none. */
+export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const { host, port } = parseAddress(options.address);
+  const server = createServer(makeApplication(options));
+  server.keepAliveTimeout = 5_000;
+  await listen(server, host, port, options.address);
+  const bound = server.address() as AddressInfo;
+  return {
+    address: `${host.includes(":") ? `[${host}]` : host}:${bound.port}`,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function makeApplication(options: HttpServerOptions): express.Express {
+  const app = express();
+  app.disable("x-powered-by");
+  app.disable("etag");
+  app.set("query parser", "simple");
+  app.get("/metrics", (_request, response, next) => {
+    Promise.resolve(options.metrics())
+      .then(async (page) => {
+        const text = await page.render();
+        response.type(page.contentType).send(text);
+      })
+      .catch(next);
+  });
+  app.use((request, response, next) => {
+    const answer = options.answer?.({ method: request.method, path: request.path, query: texts(request.query) });
+    if (answer === undefined) {
+      response.status(404).json({ errors: [`Unable to load requested file ${request.path}.`] });
+      return;
+    }
+    answer
+      .then(({ status, body }) => {
+        response.status(status).json(body);
+      })
+      .catch(next);
+  });
+  // express recognises a handler of errors by its four parameters
+  app.use((thrown: unknown, request: express.Request, response: express.Response, next: express.NextFunction) => {
+    const failure = toFailure(thrown);
+    const status = (thrown as { status?: unknown }).status === 400 ? 400 : 500;
+    options.log.warn("http request failed", { path: request.path, code: failure.code, reason: failure.message });
+    if (response.headersSent) next(thrown);
+    else response.status(status).json({ errors: [status === 400 ? failure.message : "Internal server error."] });
+  });
+  return app;
+}
+
+/** Repeated parameters: the last one counts. */
+function texts(query: unknown): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(query as Record<string, unknown>).map(([name, value]) => [
+      name,
+      String(Array.isArray(value) ? (value.at(-1) as unknown) : value),
+    ]),
+  );
+}
+
+function listen(server: Server, host: string, port: number, address: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      const inUse = error.code === "EADDRINUSE";
+      reject(
+        new Failure(inUse ? "ADDRESS_IN_USE" : "CONFIG_INVALID", {
+          retry: inUse ? "backoff" : "never",
+          message: `cannot listen on ${address}: ${error.message}`,
+          remedy: inUse
+            ? "Stop the program that has the port, or choose another with --rest-port."
+            : "Correct the address.",
+          cause: error,
+        }),
+      );
+    });
+    server.listen(port, host, () => resolve());
+  });
+}
+
+function parseAddress(address: string): { readonly host: string; readonly port: number } {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(address);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) {
+    throw new Failure("CONFIG_INVALID", {
+      retry: "never",
+      message: `"${address}" is not an address to listen on`,
+      remedy: "Write host:port, for example 127.0.0.1:8081.",
+    });
+  }
+  return { host: match[1] ?? match[2] ?? "127.0.0.1", port };
+}

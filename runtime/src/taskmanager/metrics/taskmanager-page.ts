@@ -1,0 +1,184 @@
+// The TaskManager's /metrics: names and labels of Flink's Prometheus reporter.
+//
+// Invariants:
+//   TP1. A rate covers the last seconds, however often the page is read.
+//   TP2. Rates of tasks that are gone are forgotten.
+//
+// Not here: where the figures come from (whoever implements TaskManagerMetricsView).
+
+import { addProcessFigures, MetricsPage, RateWindow } from "../../metrics/index.ts";
+import type { HeapFigures, Labels, ProcessFigures } from "../../metrics/index.ts";
+
+/** Sums over the life of a task's attempt, and its current states. The names are those of the counters of a slot. */
+export interface TaskFigures {
+  readonly numRecordsIn: number;
+  readonly numRecordsOut: number;
+  readonly numBytesIn: number;
+  readonly numBytesOut: number;
+  readonly busyTimeMs: number;
+  readonly backPressuredTimeMs: number;
+  readonly idleTimeMs: number;
+  /** 1 while the task cannot write. */
+  readonly isBackPressured: number;
+  /** Of the last checkpoint. */
+  readonly checkpointAlignmentMs: number;
+  /** Of the last checkpoint: from its trigger to its first barrier here. */
+  readonly checkpointStartDelayMs: number;
+  readonly stateSizeBytes: number;
+  readonly numRecordsSkipped: number;
+}
+
+/** An operator of a chain; what is not counted for it alone is left out. */
+export interface OperatorFigures {
+  readonly uid: string;
+  readonly name: string;
+  readonly numRecordsIn?: number;
+  readonly numRecordsOut?: number;
+}
+
+export interface TaskMetricsView {
+  /** Id of the vertex in the plan. */
+  readonly vertexId: string;
+  readonly taskName: string;
+  readonly subtaskIndex: number;
+  readonly attempt: number;
+  /** Head first. */
+  readonly operators: readonly OperatorFigures[];
+  readonly figures: TaskFigures;
+}
+
+/** What /metrics of a TaskManager needs; snapshots, read-only. */
+export interface TaskManagerMetricsView {
+  readonly taskManagerId: string;
+  readonly host: string;
+  /** Monotonic. */
+  nowMs(): number;
+  /** Undefined before it has tasks of one. */
+  job(): { readonly jid: string; readonly name: string } | undefined;
+  tasks(): readonly TaskMetricsView[];
+  /** Heaps of the slots' threads, as last seen. */
+  slotHeaps(): readonly HeapFigures[];
+  readonly slots: number;
+  freeSlots(): number;
+}
+
+/** Operators of a chain when only the task as a whole is counted: records in at the head, out at the tail. */
+export function operatorsOfChain(
+  chain: readonly { readonly uid: string; readonly name: string }[],
+  figures: TaskFigures,
+): readonly OperatorFigures[] {
+  return chain.map(({ uid, name }, index) => ({
+    uid,
+    name,
+    ...(index === 0 ? { numRecordsIn: figures.numRecordsIn } : {}),
+    ...(index === chain.length - 1 ? { numRecordsOut: figures.numRecordsOut } : {}),
+  }));
+}
+
+const RATED = [
+  "busyTimeMs",
+  "idleTimeMs",
+  "backPressuredTimeMs",
+  "numRecordsIn",
+  "numRecordsOut",
+  "numBytesIn",
+  "numBytesOut",
+] as const;
+
+/** Makes the page at every scrape; keeps what rates need between them. */
+export class TaskManagerPages {
+  readonly #view: TaskManagerMetricsView;
+  #rates = new Map<string, RateWindow>();
+
+  constructor(view: TaskManagerMetricsView) {
+    this.#view = view;
+  }
+
+  page(figures: ProcessFigures): MetricsPage {
+    const page = new MetricsPage();
+    const view = this.#view;
+    const labels = { host: view.host, tm_id: view.taskManagerId };
+    page.add("flink_taskmanager_taskSlotsTotal", "Slots of this TaskManager.", labels, view.slots);
+    page.add("flink_taskmanager_taskSlotsAvailable", "Slots without tasks.", labels, view.freeSlots());
+    const job = view.job();
+    const rates = new Map<string, RateWindow>();
+    for (const task of job === undefined ? [] : view.tasks()) {
+      const key = `${task.vertexId}/${task.subtaskIndex}/${task.attempt}`;
+      const window = this.#rates.get(key) ?? new RateWindow();
+      rates.set(key, window);
+      const taskLabels = {
+        ...labels,
+        job_id: job?.jid ?? "",
+        job_name: job?.name ?? "",
+        task_id: task.vertexId,
+        task_name: task.taskName,
+        task_attempt_num: String(task.attempt),
+        subtask_index: String(task.subtaskIndex),
+      };
+      addTask(page, task, taskLabels, window, view.nowMs());
+    }
+    this.#rates = rates; // TP2
+    addProcessFigures(page, "taskmanager", labels, figures, view.slotHeaps());
+    return page;
+  }
+}
+
+function addTask(page: MetricsPage, task: TaskMetricsView, labels: Labels, window: RateWindow, nowMs: number): void {
+  const { figures } = task;
+  const rates = window.perSecond(
+    nowMs,
+    RATED.map((name) => figures[name]),
+  );
+  const rate = (name: (typeof RATED)[number]): number => rates[RATED.indexOf(name)] ?? 0;
+  const add = (name: string, help: string, value: number): void =>
+    page.add(`flink_taskmanager_job_task_${name}`, help, labels, value);
+  add("numRecordsIn", "Records that the task has read.", figures.numRecordsIn);
+  add("numRecordsInPerSecond", "Records that the task reads per second.", rate("numRecordsIn"));
+  add("numRecordsOut", "Records that the task has written.", figures.numRecordsOut);
+  add("numRecordsOutPerSecond", "Records that the task writes per second.", rate("numRecordsOut"));
+  add("numBytesIn", "Bytes that the task has read.", figures.numBytesIn);
+  add("numBytesInPerSecond", "Bytes that the task reads per second.", rate("numBytesIn"));
+  add("numBytesOut", "Bytes that the task has written.", figures.numBytesOut);
+  add("numBytesOutPerSecond", "Bytes that the task writes per second.", rate("numBytesOut"));
+  const { busy, idle, backPressured } = wholeSeconds(
+    rate("busyTimeMs"),
+    rate("idleTimeMs"),
+    rate("backPressuredTimeMs"),
+  );
+  add("busyTimeMsPerSecond", "Milliseconds per second in which the task works.", busy);
+  add("idleTimeMsPerSecond", "Milliseconds per second in which the task waits for input.", idle);
+  add("backPressuredTimeMsPerSecond", "Milliseconds per second in which the task cannot write.", backPressured);
+  add("hardBackPressuredTimeMsPerSecond", "As backPressuredTimeMsPerSecond: all of it is hard.", backPressured);
+  add("softBackPressuredTimeMsPerSecond", "There is no soft backpressure; 0.", 0);
+  add("isBackPressured", "1 while the task cannot write, else 0.", figures.isBackPressured);
+  add(
+    "checkpointAlignmentTime",
+    "Nanoseconds that the last checkpoint took to align.",
+    Math.round(figures.checkpointAlignmentMs * 1e6),
+  );
+  add(
+    "checkpointStartDelayNanos",
+    "Nanoseconds from the trigger of the last checkpoint to its first barrier.",
+    Math.round(figures.checkpointStartDelayMs * 1e6),
+  );
+  add("stateSizeBytes", "Bytes of state in the last snapshot.", figures.stateSizeBytes);
+  add("numRecordsSkipped", "Malformed records that were skipped.", figures.numRecordsSkipped);
+  for (const operator of task.operators) {
+    const operatorLabels = { ...labels, operator_id: operator.uid, operator_name: operator.name };
+    const addOperator = (name: string, help: string, value: number | undefined): void => {
+      if (value !== undefined) page.add(`flink_taskmanager_job_task_operator_${name}`, help, operatorLabels, value);
+    };
+    addOperator("numRecordsIn", "Records that the operator has read.", operator.numRecordsIn);
+    addOperator("numRecordsOut", "Records that the operator has written.", operator.numRecordsOut);
+  }
+}
+
+/** Flink rounds each to whole milliseconds within [0, 1000]; measuring one thing twice must not exceed a second. */
+function wholeSeconds(
+  busy: number,
+  idle: number,
+  backPressured: number,
+): { readonly busy: number; readonly idle: number; readonly backPressured: number } {
+  const clamp = (value: number): number => Math.round(Math.min(Math.max(value, 0), 1_000));
+  return { busy: clamp(busy), idle: clamp(idle), backPressured: clamp(backPressured) };
+}
