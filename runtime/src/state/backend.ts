@@ -9,6 +9,7 @@
 // (checkpoint/).
 
 import { assert, Failure } from "@sluice/kit";
+import type { Clock } from "@sluice/kit/env";
 import { containsGeneric, describeType, sameType } from "../model/index.ts";
 import type { CheckpointId, KeyedStateAccess, TypeDescriptor, ValueState, ValueStateDescriptor } from "../model/index.ts";
 import { PartReader, PartWriter } from "./format.ts";
@@ -52,6 +53,7 @@ interface RegisteredState {
 
 export class HeapKeyedStateBackend implements KeyedStateBackend {
   readonly #uid: string;
+  readonly #clock: Pick<Clock, "nowMs">;
   readonly #keyType: TypeDescriptor;
   readonly #keyGroups: readonly [first: number, last: number];
   readonly #maxParallelism: number;
@@ -66,9 +68,12 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     readonly keyGroups: readonly [first: number, last: number];
     readonly maxParallelism: number;
     readonly uid: string;
+    /** Bounds the steps of snapshots. */
+    readonly clock: Pick<Clock, "nowMs">;
   }) {
     const [first, last] = options.keyGroups;
     this.#uid = options.uid;
+    this.#clock = options.clock;
     this.#keyType = options.keyType;
     this.#keyGroups = options.keyGroups;
     this.#maxParallelism = options.maxParallelism;
@@ -174,6 +179,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     });
     return new CooperativeSnapshot({
       checkpointId,
+      clock: this.#clock,
       tables,
       onEnd: () => {
         assert((this.#bitsInUse & bit) !== 0, "a snapshot ends once");

@@ -6,7 +6,7 @@
 // Invariants:
 //   KE1. DOUBLE keys: -0 is 0 and all NaN are one key. STRING keys are compared by code units, without normalisation.
 //   KE2. A position orders keys by (key group, hash): position = (keyGroup - first) * 2^16 + upper half of the mixed hash.
-//   KE3. A state may trust position, mixed and number/text of the scope only while `active`; `epoch` changes with every key.
+//   KE3. A state may trust the scope only while `active`; `epoch` changes with every key.
 //
 // Not here: who computes the hash of a record's key (network/), tables (number-table.ts, string-table.ts, object-table.ts).
 
@@ -142,12 +142,11 @@ export class KeyScope {
   readonly number = new Float64Array(1);
   /** `string` form: the key. */
   text = "";
-  /** Changes with every key; never the same for two keys while a state remembers it (see the wrap in `set`). */
+  /** Changes with every key; a state that remembers one is told when they start over (`onWrap`). */
   epoch = 0;
   active = false;
+  /** Canonical hash of the key, as it came: signed or unsigned. */
   hash = 0;
-  mixed = 0;
-  position = 0;
 
   readonly form: KeyForm;
   readonly groups: KeyGroups;
@@ -155,8 +154,11 @@ export class KeyScope {
   readonly keyType: TypeDescriptor;
   readonly codec: ValueCodec;
   readonly hasher: (key: unknown) => number;
-  /** maxParallelism - 1 when that is a power of two, else 0. */
+  /** maxParallelism - 1 when that is a power of two, else -1. */
   readonly #groupMask: number;
+  readonly #firstGroup: number;
+  readonly #groupCount: number;
+  readonly #isNumber: boolean;
   readonly #scratch = new ByteWriter(64);
   #key: unknown = undefined;
   #encodedEpoch = -1;
@@ -173,7 +175,10 @@ export class KeyScope {
     this.keyType = options.keyType;
     this.codec = codecFor(options.keyType);
     this.hasher = keyHasher(options.keyType);
-    this.#groupMask = (maxParallelism & (maxParallelism - 1)) === 0 ? maxParallelism - 1 : 0;
+    this.#groupMask = (maxParallelism & (maxParallelism - 1)) === 0 ? maxParallelism - 1 : -1;
+    this.#firstGroup = first;
+    this.#groupCount = count;
+    this.#isNumber = this.form === "number";
   }
 
   /** Called when epochs start over: whoever remembers one must forget it. */
@@ -181,12 +186,22 @@ export class KeyScope {
     this.#forget = run;
   }
 
-  /** Once per record. */
+  /** Once per record: stores the key, and leaves the rest to the states that look at it. */
   set(key: unknown, hash: number): void {
-    if (this.form === "number") {
+    if (this.#isNumber) {
       if (typeof key !== "number") throw this.#wrongKey(key);
       this.number[0] = key + 0;
-    } else if (this.form === "string") {
+    } else {
+      this.#setOther(key);
+    }
+    this.hash = hash;
+    this.active = true;
+    this.epoch = (this.epoch + 1) | 0;
+    if (this.epoch === 0) this.#wrapped();
+  }
+
+  #setOther(key: unknown): void {
+    if (this.form === "string") {
       if (typeof key !== "string") throw this.#wrongKey(key);
       this.text = key;
     } else if (this.form === "encoded") {
@@ -195,16 +210,14 @@ export class KeyScope {
       if (typeof key !== "boolean") throw this.#wrongKey(key);
       this.number[0] = key ? 1 : 0;
     }
-    const group = this.#groupMask !== 0 ? hash & this.#groupMask : (hash >>> 0) % this.groups.maxParallelism;
-    const relative = group - this.groups.first;
-    if (relative < 0 || relative >= this.groups.count) throw this.#foreignGroup(group);
-    const mixed = mixHash(hash);
-    this.hash = hash | 0;
-    this.mixed = mixed;
-    this.position = (relative << 16) | (mixed >>> 16); // KE2
-    this.active = true;
-    this.epoch = (this.epoch + 1) | 0;
-    if (this.epoch === 0) this.#wrapped();
+  }
+
+  /** Position (KE2) of the current key, given its mixed hash. */
+  position(mixed: number): number {
+    const group = this.#groupMask >= 0 ? this.hash & this.#groupMask : (this.hash >>> 0) % this.groups.maxParallelism;
+    const relative = group - this.#firstGroup;
+    if (relative < 0 || relative >= this.#groupCount) throw this.#foreignGroup(group);
+    return (relative << 16) | (mixed >>> 16);
   }
 
   clear(): void {
@@ -238,7 +251,7 @@ export class KeyScope {
   verifyNewKey(): void {
     const key = this.get();
     if (this.codec.check(key) !== undefined) throw this.#wrongKey(key);
-    if (this.hasher(key) === this.hash) return;
+    if (this.hasher(key) === (this.hash | 0)) return;
     throw new Failure("STATE_ACCESS_INVALID", {
       retry: "never",
       message: `operator uid ${this.uid}: key ${shortValue(key)} is not the key by which the record was routed`,
