@@ -73,7 +73,7 @@ interface Outbound {
 /** One peer: its connection and the channels to it. */
 class OutboundLink {
   readonly peer: string;
-  readonly #address: string;
+  #address = "";
   readonly #options: OutgoingBridgeOptions;
   readonly #keys: readonly string[];
   readonly #channels: readonly Outbound[];
@@ -92,12 +92,12 @@ class OutboundLink {
     this.peer = peer;
     this.#options = options;
     this.#fail = fail;
-    this.#address = options.peers.get(peer) ?? "";
     this.#keys = channels.map((channel) => channel.channelKey);
     this.#channels = channels.map((channel) => ({ ring: new RingConsumer(channel.ring, channel.slotBell), sent: 0, granted: 0 }));
   }
 
   start(): void {
+    this.#address = this.#options.peers.get(this.peer) ?? "";
     if (this.#address === "") {
       this.#over(new Failure("PEER_LOST", { retry: "backoff", message: `the address of TaskManager ${this.peer} is not known` }));
       return;
