@@ -9,7 +9,7 @@ import type { FailureJson } from "@sluice/kit";
 import type { CheckpointDecline } from "../checkpoint/index.ts";
 import type { AttemptNumber, CheckpointAck, Epoch, SubtaskId, TaskState } from "../model/index.ts";
 import { ack, attempt, checkpointId, epoch, failure, subtask } from "./common.ts";
-import { count, list, number, oneOf, optional, record, text, type, variants } from "./shape.ts";
+import { count, list, nullable, number, oneOf, optional, record, text, type, variants } from "./shape.ts";
 import type { Shape } from "./shape.ts";
 
 /** First request after the handshake. */
@@ -22,6 +22,12 @@ export interface RegisterRequest {
   readonly dataAddress: string;
   readonly metricsAddress: string;
   readonly processId: number;
+  readonly hardware: {
+    readonly cpuCores: number;
+    readonly physicalMemoryBytes: number;
+    /** Largest heap that its V8 isolates may use together. */
+    readonly heapLimitBytes: number;
+  };
 }
 
 /** One-way messages. */
@@ -50,12 +56,13 @@ export interface TaskReport {
 
 /** Goes with every heartbeat. */
 export interface TaskManagerReport {
-  readonly epoch: Epoch;
-  readonly attempt: AttemptNumber;
+  /** What it runs; null: nothing. */
+  readonly running: { readonly epoch: Epoch; readonly attempt: AttemptNumber } | null;
   readonly tasks: readonly TaskReport[];
   /** Tasks that have been in one step for long; user code holds them. */
   readonly stuck: readonly { readonly subtask: SubtaskId; readonly sinceMs: number }[];
   readonly residentBytes: number;
+  readonly freeMemoryBytes: number;
 }
 
 export const registerRequest: Shape<RegisterRequest> = record<RegisterRequest>({
@@ -66,6 +73,7 @@ export const registerRequest: Shape<RegisterRequest> = record<RegisterRequest>({
   dataAddress: text,
   metricsAddress: text,
   processId: count(),
+  hardware: record<RegisterRequest["hardware"]>({ cpuCores: number, physicalMemoryBytes: number, heapLimitBytes: number }),
 });
 
 const decline: Shape<CheckpointDecline> = record<CheckpointDecline>({
@@ -103,9 +111,9 @@ const counters: Shape<Readonly<Record<string, number>>> = {
 };
 
 export const taskManagerReport: Shape<TaskManagerReport> = record<TaskManagerReport>({
-  epoch,
-  attempt,
+  running: nullable(record<{ readonly epoch: Epoch; readonly attempt: AttemptNumber }>({ epoch, attempt })),
   tasks: list(record<TaskReport>({ subtask, counters })),
   stuck: list(record<TaskManagerReport["stuck"][number]>({ subtask, sinceMs: number })),
   residentBytes: number,
+  freeMemoryBytes: number,
 });

@@ -1,0 +1,375 @@
+// The scheduler's decisions, pure: step(state, event, context) -> [state, effects].
+//
+// The job is one region (all edges are pipelined): any failure of a task or loss of a TaskManager ends the attempt everywhere;
+// the next attempt starts in fresh threads from the newest checkpoint.
+//
+// Invariants (tests cite them):
+//   SC1. At most one attempt is deployed; the next one is deployed after every TaskManager of the one before has said that its
+//        slots are free, or is lost.
+//   SC2. An attempt is deployed only when what it restores is known, the restart delay is over and there are enough slots.
+//   SC3. What an older attempt says late changes nothing.
+//   SC4. The first failure of an attempt decides; those that follow from it are not counted.
+//   SC5. The job ends only through `close`: the log knows how it ended before anybody is told.
+//
+// Not here: connections, storage, timers (job-master.ts), checkpoints (checkpoint/coordinator).
+
+import { assert, Failure, unreachable } from "@sluice/kit";
+import type { AttemptNumber, JobPlan, SubtaskId, TaskState } from "../model/index.ts";
+import { subtaskKey } from "../model/index.ts";
+import { executionTransition, isExecutionTerminal, jobTransition, mayBecome } from "./job-state.ts";
+import { placeSlots, slotsRequired, subtasksOfSlot } from "./placement.ts";
+import type { ExecutionState, JobStatus } from "./rest/source.ts";
+import type { RestartDecision } from "./restart-strategy.ts";
+
+/** A registered TaskManager. */
+export interface RegisteredTaskManager {
+  readonly id: string;
+  readonly slotCount: number;
+}
+
+export interface Deployment {
+  readonly attempt: AttemptNumber;
+  /** TaskManager ids by slot. */
+  readonly owners: readonly string[];
+  /** Those whose threads may still run. */
+  readonly active: ReadonlySet<string>;
+  readonly isCancelled: boolean;
+}
+
+export type EndState = "FINISHED" | "CANCELED" | "FAILED";
+
+export interface SchedulerState {
+  readonly plan: JobPlan;
+  readonly job: JobStatus;
+  /** Of the deployment that runs or comes next. */
+  readonly attempt: AttemptNumber;
+  readonly taskManagers: ReadonlyMap<string, RegisteredTaskManager>;
+  readonly deployment: Deployment | undefined;
+  /** By subtask key. */
+  readonly executions: ReadonlyMap<string, ExecutionState>;
+  readonly isPrepared: boolean;
+  readonly isDelayOver: boolean;
+  /** Set while everything else is ready and slots are missing. */
+  readonly missingSlotCount: number;
+  /** Why the job fails, once it does. */
+  readonly failure: Failure | undefined;
+}
+
+export type SchedulerEvent =
+  /** The log is claimed: scheduling begins. */
+  | { readonly type: "started" }
+  | { readonly type: "registered"; readonly taskManager: RegisteredTaskManager }
+  | { readonly type: "lost"; readonly taskManagerId: string; readonly failure: Failure }
+  | { readonly type: "prepared"; readonly attempt: AttemptNumber }
+  /** What to restore cannot be found out. */
+  | { readonly type: "prepareFailed"; readonly attempt: AttemptNumber; readonly failure: Failure }
+  | { readonly type: "delayOver"; readonly attempt: AttemptNumber }
+  | { readonly type: "deployFailed"; readonly attempt: AttemptNumber; readonly taskManagerId: string; readonly failure: Failure }
+  | {
+      readonly type: "taskState";
+      readonly attempt: AttemptNumber;
+      readonly subtask: SubtaskId;
+      readonly state: TaskState;
+      readonly failure: Failure | undefined;
+    }
+  | { readonly type: "attemptEnded"; readonly attempt: AttemptNumber; readonly taskManagerId: string }
+  /** Without a task: too many failed checkpoints. */
+  | { readonly type: "jobFailure"; readonly failure: Failure }
+  | { readonly type: "cancelRequested" }
+  | { readonly type: "suspendRequested" }
+  | { readonly type: "closed"; readonly as: EndState };
+
+export type SchedulerEffect =
+  /** Find out what `attempt` restores; checkpoints stop meanwhile. */
+  | { readonly type: "prepare"; readonly attempt: AttemptNumber }
+  | { readonly type: "armDelay"; readonly attempt: AttemptNumber; readonly delayMs: number }
+  | { readonly type: "deploy"; readonly attempt: AttemptNumber; readonly owners: readonly string[] }
+  | { readonly type: "cancelAttempt"; readonly attempt: AttemptNumber; readonly taskManagerIds: readonly string[] }
+  | { readonly type: "taskRunning"; readonly subtask: SubtaskId }
+  | { readonly type: "taskFinished"; readonly subtask: SubtaskId }
+  | { readonly type: "sourceEnded"; readonly subtask: SubtaskId }
+  | { readonly type: "recordException"; readonly failure: Failure; readonly subtask: SubtaskId | null; readonly taskManagerId: string | null }
+  | { readonly type: "noSlots"; readonly missingCount: number }
+  | { readonly type: "restarting"; readonly attempt: AttemptNumber; readonly delayMs: number; readonly failure: Failure }
+  /** Write into the log how the job ended. */
+  | { readonly type: "close"; readonly as: EndState }
+  | { readonly type: "jobEnded"; readonly as: EndState; readonly failure: Failure | undefined };
+
+export interface SchedulerContext {
+  /** Counts the failure; called at most once per step. */
+  readonly decideRestart: (failure: Failure) => RestartDecision;
+}
+
+export function initialSchedulerState(plan: JobPlan): SchedulerState {
+  const executions = new Map<string, ExecutionState>();
+  for (let slot = 0; slot < slotsRequired(plan); slot += 1) {
+    for (const subtask of subtasksOfSlot(plan, slot)) executions.set(subtaskKey(subtask), "CREATED");
+  }
+  return {
+    plan,
+    job: "INITIALIZING",
+    attempt: 0 as AttemptNumber,
+    taskManagers: new Map(),
+    deployment: undefined,
+    executions,
+    isPrepared: false,
+    isDelayOver: true,
+    missingSlotCount: 0,
+    failure: undefined,
+  };
+}
+
+type Step = readonly [SchedulerState, readonly SchedulerEffect[]];
+
+/** Pure: no clock, no I/O, no await. */
+export function schedule(state: SchedulerState, event: SchedulerEvent, context: SchedulerContext): Step {
+  const [next, effects] = apply(state, event, context);
+  const { deployment } = next;
+  assert(
+    deployment === undefined || deployment.attempt === next.attempt || (deployment.isCancelled && deployment.attempt < next.attempt),
+    "SC1: what is deployed is the current attempt, or an older one on its way out",
+  );
+  return [next, effects];
+}
+
+function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerContext): Step {
+  switch (event.type) {
+    case "started": {
+      const created = jobTransition("INITIALIZING", "CREATED");
+      assert(state.job === "INITIALIZING" && created === "CREATED", "a job starts once");
+      const running = jobTransition("CREATED", "RUNNING");
+      const next = { ...state, job: running, executions: moveAll(state.executions, "SCHEDULED") };
+      return [next, [{ type: "prepare", attempt: state.attempt }]];
+    }
+    case "registered": {
+      const taskManagers = new Map(state.taskManagers).set(event.taskManager.id, event.taskManager);
+      return deployIfReady({ ...state, taskManagers });
+    }
+    case "lost":
+      return lost(state, event.taskManagerId, event.failure, context);
+    case "prepared":
+      return event.attempt === state.attempt && isWaiting(state) ? deployIfReady({ ...state, isPrepared: true }) : [state, []];
+    case "prepareFailed": {
+      if (event.attempt !== state.attempt || !isWaiting(state)) return [state, []];
+      const effects: SchedulerEffect[] = [{ type: "recordException", failure: event.failure, subtask: null, taskManagerId: null }];
+      return follow(fail(state, event.failure), effects);
+    }
+    case "delayOver":
+      return event.attempt === state.attempt ? deployIfReady({ ...state, isDelayOver: true }) : [state, []];
+    case "deployFailed": {
+      if (state.deployment?.attempt !== event.attempt) return [state, []];
+      // The TaskManager runs nothing of this attempt, or is about to be reported as lost.
+      const freed = withoutActive(state, event.taskManagerId);
+      return attemptFailed(freed, { failure: event.failure, subtask: null, taskManagerId: event.taskManagerId }, context);
+    }
+    case "taskState":
+      return taskState(state, event, context);
+    case "attemptEnded":
+      if (state.deployment?.attempt !== event.attempt) return [state, []]; // SC3
+      return afterRelease(withoutActive(state, event.taskManagerId));
+    case "jobFailure":
+      return attemptFailed(state, { failure: event.failure, subtask: null, taskManagerId: null }, context);
+    case "cancelRequested":
+      if (state.job !== "CREATED" && state.job !== "RUNNING" && state.job !== "RESTARTING") return [state, []];
+      if (isAllFinished(state)) return [state, []]; // too late: its last output is published
+      return cancelDeployment({ ...state, job: jobTransition(state.job, "CANCELLING") });
+    case "suspendRequested": {
+      const { job } = state;
+      if (job === "FINISHED" || job === "FAILED" || job === "CANCELED" || job === "SUSPENDED" || job === "RECONCILING") return [state, []];
+      return [{ ...state, job: jobTransition(job, "SUSPENDED") }, []];
+    }
+    case "closed":
+      return closed(state, event.as);
+    default:
+      return unreachable(event);
+  }
+}
+
+/** Nothing is deployed, and something will be. */
+function isWaiting(state: SchedulerState): boolean {
+  return state.job === "RUNNING" ? state.deployment === undefined : state.job === "RESTARTING";
+}
+
+function deployIfReady(state: SchedulerState): Step {
+  const isReady = isWaiting(state) && state.deployment === undefined && state.isPrepared && state.isDelayOver; // SC1, SC2
+  if (!isReady) return [state, []];
+  const required = slotsRequired(state.plan);
+  const taskManagers = [...state.taskManagers.values()];
+  const owners = placeSlots(required, taskManagers);
+  if (owners === undefined) {
+    const missingCount = required - taskManagers.reduce((sum, { slotCount }) => sum + slotCount, 0);
+    const effects: SchedulerEffect[] = missingCount === state.missingSlotCount ? [] : [{ type: "noSlots", missingCount }];
+    return [{ ...state, missingSlotCount: missingCount }, effects];
+  }
+  const { attempt, job } = state;
+  const deployment: Deployment = { attempt, owners, active: new Set(owners), isCancelled: false };
+  const next: SchedulerState = {
+    ...state,
+    job: job === "RESTARTING" ? jobTransition(job, "RUNNING") : job,
+    deployment,
+    executions: moveAll(state.executions, "DEPLOYING"),
+    missingSlotCount: 0,
+  };
+  return [next, [{ type: "deploy", attempt, owners }]];
+}
+
+function taskState(
+  state: SchedulerState,
+  event: Extract<SchedulerEvent, { readonly type: "taskState" }>,
+  context: SchedulerContext,
+): Step {
+  const { deployment } = state;
+  const { subtask } = event;
+  const key = subtaskKey(subtask);
+  const before = state.executions.get(key);
+  if (deployment?.attempt !== event.attempt || before === undefined) return [state, []]; // SC3
+  if (event.state === "DRAINED") {
+    const vertex = state.plan.vertices.find(({ id }) => id === subtask.vertexId);
+    const isSource = vertex?.inputs.length === 0;
+    return [state, isSource && !deployment.isCancelled ? [{ type: "sourceEnded", subtask }] : []];
+  }
+  if (!mayBecome(before, event.state)) return [state, []]; // RUNNING of a task that is being cancelled
+  const next = { ...state, executions: new Map(state.executions).set(key, executionTransition(before, event.state as never)) };
+  if (event.state === "FAILED") {
+    const failure = event.failure ?? new Failure("TASK_LOST", { retry: "backoff", message: `task ${key} failed without a reason` });
+    return attemptFailed(next, { failure, subtask, taskManagerId: deployment.owners[subtask.subtaskIndex] ?? null }, context);
+  }
+  if (deployment.isCancelled) return [next, []];
+  if (event.state === "RUNNING") return [next, [{ type: "taskRunning", subtask }]];
+  if (event.state !== "FINISHED") return [next, []];
+  const effects: SchedulerEffect[] = [{ type: "taskFinished", subtask }];
+  if (isAllFinished(next) && next.job === "RUNNING") effects.push({ type: "close", as: "FINISHED" }); // SC5
+  return [next, effects];
+}
+
+function isAllFinished(state: SchedulerState): boolean {
+  return [...state.executions.values()].every((execution) => execution === "FINISHED");
+}
+
+interface Cause {
+  readonly failure: Failure;
+  readonly subtask: SubtaskId | null;
+  readonly taskManagerId: string | null;
+}
+
+/** The running attempt failed: restart it or fail the job. */
+function attemptFailed(state: SchedulerState, cause: Cause, context: SchedulerContext): Step {
+  const { deployment, job } = state;
+  if (job !== "RUNNING" || deployment === undefined || deployment.isCancelled || isAllFinished(state)) return afterRelease(state); // SC4
+  const effects: SchedulerEffect[] = [{ type: "recordException", ...cause }];
+  const decision = context.decideRestart(cause.failure);
+  if (decision.type === "fail") return follow(fail(state, cause.failure), effects);
+  const attempt = (state.attempt + 1) as AttemptNumber;
+  const { delayMs } = decision;
+  const [cancelled, cancelEffects] = cancelDeployment({
+    ...state,
+    job: jobTransition(job, "RESTARTING"),
+    attempt,
+    isPrepared: false,
+    isDelayOver: delayMs === 0,
+  });
+  effects.push({ type: "restarting", attempt, delayMs, failure: cause.failure }, ...cancelEffects, { type: "prepare", attempt });
+  if (delayMs > 0) effects.push({ type: "armDelay", attempt, delayMs });
+  return [cancelled, effects];
+}
+
+function fail(state: SchedulerState, failure: Failure): Step {
+  const { job } = state;
+  assert(job === "RUNNING" || job === "RESTARTING" || job === "CREATED", "only a job that lives fails");
+  return cancelDeployment({ ...state, job: jobTransition(job, "FAILING"), failure });
+}
+
+function follow([state, effects]: Step, before: readonly SchedulerEffect[]): Step {
+  return [state, [...before, ...effects]];
+}
+
+/** Cancels what is deployed; goes on at once when nothing is. */
+function cancelDeployment(state: SchedulerState): Step {
+  const { deployment } = state;
+  if (deployment === undefined) return afterRelease(state);
+  const executions = new Map(
+    [...state.executions].map(([key, execution]): [string, ExecutionState] =>
+      mayBecome(execution, "CANCELING") ? [key, "CANCELING"] : [key, execution],
+    ),
+  );
+  const next = { ...state, executions, deployment: { ...deployment, isCancelled: true } };
+  const [released, effects] = afterRelease(next);
+  if (deployment.isCancelled || deployment.active.size === 0) return [released, effects];
+  return [
+    released,
+    [{ type: "cancelAttempt", attempt: deployment.attempt, taskManagerIds: [...deployment.active] }, ...effects],
+  ];
+}
+
+function withoutActive(state: SchedulerState, taskManagerId: string): SchedulerState {
+  const { deployment } = state;
+  if (deployment === undefined || !deployment.active.has(taskManagerId)) return state;
+  const active = new Set(deployment.active);
+  active.delete(taskManagerId);
+  return { ...state, deployment: { ...deployment, active } };
+}
+
+/** Goes on when the last TaskManager of a cancelled attempt has let go of it. */
+function afterRelease(state: SchedulerState): Step {
+  const { deployment, job } = state;
+  if (deployment !== undefined && (!deployment.isCancelled || deployment.active.size > 0)) return [state, []];
+  const executions = new Map(
+    [...state.executions].map(([key, execution]): [string, ExecutionState] =>
+      isExecutionTerminal(execution) ? [key, execution] : [key, executionTransition(execution, "CANCELED" as never)],
+    ),
+  );
+  switch (job) {
+    case "RESTARTING":
+      if (deployment === undefined) return deployIfReady(state);
+      return deployIfReady({ ...state, deployment: undefined, executions: rescheduled(executions) });
+    case "FAILING":
+      return [{ ...state, deployment: undefined, executions }, [{ type: "close", as: "FAILED" }]];
+    case "CANCELLING":
+      return [{ ...state, deployment: undefined, executions }, [{ type: "close", as: "CANCELED" }]];
+    default:
+      return [state, []];
+  }
+}
+
+function lost(state: SchedulerState, taskManagerId: string, failure: Failure, context: SchedulerContext): Step {
+  const taskManagers = new Map(state.taskManagers);
+  taskManagers.delete(taskManagerId);
+  const without = withoutActive({ ...state, taskManagers }, taskManagerId);
+  const { deployment } = state;
+  if (deployment === undefined || !deployment.active.has(taskManagerId)) return [without, []];
+  const executions = new Map(without.executions);
+  let first: SubtaskId | null = null;
+  deployment.owners.forEach((owner, slot) => {
+    if (owner !== taskManagerId) return;
+    for (const subtask of subtasksOfSlot(state.plan, slot)) {
+      const execution = executions.get(subtaskKey(subtask));
+      if (execution === undefined || isExecutionTerminal(execution)) continue;
+      executions.set(subtaskKey(subtask), executionTransition(execution, "FAILED" as never));
+      first ??= subtask;
+    }
+  });
+  return attemptFailed({ ...without, executions }, { failure, subtask: first, taskManagerId }, context);
+}
+
+function closed(state: SchedulerState, as: EndState): Step {
+  const { job, failure } = state;
+  if (as === "FINISHED") {
+    if (job !== "RUNNING") return [state, []]; // suspended meanwhile
+    return [{ ...state, job: jobTransition(job, as) }, [{ type: "jobEnded", as, failure: undefined }]];
+  }
+  if (as === "FAILED") {
+    if (job !== "FAILING") return [state, []];
+    return [{ ...state, job: jobTransition(job, as) }, [{ type: "jobEnded", as, failure }]];
+  }
+  if (job !== "CANCELLING") return [state, []];
+  return [{ ...state, job: jobTransition(job, as) }, [{ type: "jobEnded", as, failure: undefined }]];
+}
+
+function moveAll(executions: SchedulerState["executions"], to: "SCHEDULED" | "DEPLOYING"): ReadonlyMap<string, ExecutionState> {
+  return new Map([...executions].map(([key, from]) => [key, executionTransition(from, to as never)]));
+}
+
+/** A new attempt has new executions. */
+function rescheduled(executions: SchedulerState["executions"]): ReadonlyMap<string, ExecutionState> {
+  return new Map([...executions.keys()].map((key) => [key, executionTransition("CREATED", "SCHEDULED")]));
+}
