@@ -5,7 +5,9 @@
 //   M2. Of a sample of the seeds every one runs twice; different hashes are a failure (something reached around a seam).
 //   M3. The last line is JSON; the exit code says whether what was expected happened.
 
+import { plantBugs } from "@sluice/kit";
 import { parseArgs } from "node:util";
+import { runContracts } from "./contracts.ts";
 import { armTripwires } from "./tripwires.ts";
 import { runAlignerWorld } from "./worlds/aligner.ts";
 import { runCoordinatorWorld } from "./worlds/coordinator.ts";
@@ -28,8 +30,19 @@ const { values } = parseArgs({
     seed: { type: "string" },
     planted: { type: "string", multiple: true, default: [] },
     trace: { type: "boolean", default: false },
+    contracts: { type: "boolean", default: false },
   },
 });
+
+if (values.contracts) {
+  armTripwires();
+  const failures = await runContracts();
+  for (const { name, reason } of failures.failed) process.stdout.write(`FAIL ${name}: ${reason}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ ok: failures.failed.length === 0, runs: failures.runs, findings: [], totals: {} })}\n`,
+  );
+  process.exit(failures.failed.length === 0 ? 0 : 1);
+}
 
 const names = values.world === "all" ? Object.keys(WORLDS) : [values.world];
 for (const name of names) {
@@ -37,6 +50,12 @@ for (const name of names) {
     process.stderr.write(`no such world: ${name}; one of ${Object.keys(WORLDS).join(", ")}, all\n`);
     process.exit(2);
   }
+}
+try {
+  plantBugs(values.planted);
+} catch (thrown) {
+  process.stderr.write(`${thrown instanceof Error ? thrown.message : String(thrown)}\n`);
+  process.exit(2);
 }
 const from = Number(values.seed ?? values.from);
 const count = values.seed === undefined ? Number(values.seeds) : 1;

@@ -70,6 +70,11 @@ export class SimWires {
     return delayMinMs + this.#rng.below(delayMaxMs - delayMinMs + 1);
   }
 
+  /** A slow reader recovers when the world is healed. */
+  get hasSlowReaders(): boolean {
+    return this.faults.net.slowReaderProbability > 0;
+  }
+
   breaks(): boolean {
     return this.#rng.chance(this.faults.net.breakProbability);
   }
@@ -180,14 +185,14 @@ class SimConn implements Conn {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#wires.forget(this);
-    if (this.local.owner.isAlive) this.onClose(reason); // N2
+    this.#loop.at(0, this.local.owner, `closed: ${reason}`, () => this.onClose(reason)); // N2, never inside of close()
   }
 
   #pump(): void {
     if (this.#isPumping || this.#outgoing.length === 0) return;
     this.#isPumping = true;
     this.#loop.at(
-      this.#wires.delayMs() * this.#slowness,
+      this.#wires.delayMs() * (this.#wires.hasSlowReaders ? this.#slowness : 1),
       this.#remote.owner,
       `frame from ${this.local.owner.name}`,
       () => {

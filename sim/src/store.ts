@@ -6,6 +6,7 @@
 //   SS3. Nobody may overwrite an object with other bytes: that is reported as a violation (S1).
 
 import { Failure } from "@sluice/kit";
+import { checkPath } from "@sluice/kit/env";
 import type { ObjectInfo, ObjectStore, PutIfAbsentOutcome, PutOutcome, Rng } from "@sluice/kit/env";
 import type { EventLoop, EventOwner } from "./event-loop.ts";
 import type { FaultPlan } from "./faults.ts";
@@ -175,46 +176,60 @@ class SimObjectStore implements ObjectStore {
     this.#owner = owner;
   }
 
-  get(path: string): Promise<Uint8Array | undefined> {
-    return this.#storage.read(this.#owner, `get ${path}`, () => this.#storage.objects.get(path)?.bytes.slice());
+  async get(path: string, signal?: AbortSignal): Promise<Uint8Array | undefined> {
+    check(path, signal);
+    return await this.#storage.read(this.#owner, `get ${path}`, () => this.#storage.objects.get(path)?.bytes.slice());
   }
 
-  getRange(
+  async getRange(
     path: string,
     range: { readonly offset: number; readonly lengthBytes: number },
+    signal?: AbortSignal,
   ): Promise<Uint8Array | undefined> {
+    check(path, signal);
     const end = range.offset + range.lengthBytes;
-    return this.#storage.read(this.#owner, `get ${path}`, () =>
+    return await this.#storage.read(this.#owner, `get ${path}`, () =>
       this.#storage.objects.get(path)?.bytes.slice(range.offset, end),
     );
   }
 
-  put(path: string, bytes: Uint8Array): Promise<PutOutcome> {
-    return this.#storage.put(this.#owner, path, bytes.slice());
+  async put(path: string, bytes: Uint8Array, signal?: AbortSignal): Promise<PutOutcome> {
+    check(path, signal);
+    return await this.#storage.put(this.#owner, path, bytes.slice());
   }
 
-  putIfAbsent(path: string, bytes: Uint8Array): Promise<PutIfAbsentOutcome> {
-    return this.#storage.putIfAbsent(this.#owner, path, bytes.slice());
+  async putIfAbsent(path: string, bytes: Uint8Array, signal?: AbortSignal): Promise<PutIfAbsentOutcome> {
+    check(path, signal);
+    return await this.#storage.putIfAbsent(this.#owner, path, bytes.slice());
   }
 
-  stat(path: string): Promise<ObjectInfo | undefined> {
-    return this.#storage.read(this.#owner, `stat ${path}`, () => this.#info(path));
+  async stat(path: string, signal?: AbortSignal): Promise<ObjectInfo | undefined> {
+    check(path, signal);
+    return await this.#storage.read(this.#owner, `stat ${path}`, () => this.#info(path));
   }
 
-  list(prefix: string): Promise<readonly ObjectInfo[]> {
-    return this.#storage.read(this.#owner, `list ${prefix}`, () =>
+  async list(prefix: string, signal?: AbortSignal): Promise<readonly ObjectInfo[]> {
+    check(undefined, signal);
+    return await this.#storage.read(this.#owner, `list ${prefix}`, () =>
       this.#storage.pathsOf(prefix).flatMap((path) => this.#info(path) ?? []),
     );
   }
 
-  remove(path: string): Promise<void> {
-    return this.#storage.remove(this.#owner, path);
+  async remove(path: string, signal?: AbortSignal): Promise<void> {
+    check(path, signal);
+    await this.#storage.remove(this.#owner, path);
   }
 
   #info(path: string): ObjectInfo | undefined {
     const stored = this.#storage.objects.get(path);
     return stored === undefined ? undefined : { path, sizeBytes: stored.bytes.length, modifiedMs: stored.modifiedMs };
   }
+}
+
+function check(path: string | undefined, signal: AbortSignal | undefined): void {
+  if (path !== undefined) checkPath(path);
+  if (signal?.aborted === true)
+    throw new Failure("CANCELED", { retry: "never", message: "the call was given up before it began" });
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {

@@ -1,9 +1,9 @@
 // Hands a checkpoint's parts to the subtasks of a plan.
 //
 // Invariants:
-//   AS1. Every part is given to at least one subtask, or the restore is refused: state is never dropped silently.
-//   AS2. Keyed parts go by key-group range (Flink: KeyGroupRangeAssignment); a reader keeps the groups of its own range.
-//   AS3. State moves by operator uid; which vertex a uid is chained into does not matter.
+//   AG1. Every part is given to at least one subtask, or the restore is refused: state is never dropped silently.
+//   AG2. Keyed parts go by key-group range (Flink: KeyGroupRangeAssignment); a reader keeps the groups of its own range.
+//   AG3. State moves by operator uid; which vertex a uid is chained into does not matter.
 //
 // Not here: reading parts (state/), repartitioning operator state over another parallelism (refused for now).
 

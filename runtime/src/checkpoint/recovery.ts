@@ -206,6 +206,8 @@ export async function recover(options: {
   if (head === null) return origin === null ? { type: "empty" } : loadOrigin({ store, jobDir, origin, env, signal });
   const loaded = await loadCheckpoint({ store, jobDir, ref: head, env, signal });
   if (loaded.type === "ok") return { type: "restore", metadata: loaded.metadata, path: head.path, isOrigin: false };
+  // A newer JobManager may have deleted what this one takes for the newest checkpoint: fenced is not damaged.
+  await retryStorage(env, signal, "commit-log-verify", () => log.verifyOwnership(signal));
   const whole: CheckpointRef[] = [];
   const metadataOf = new Map<CheckpointId, CheckpointMetadata>();
   for (const ref of retained) {

@@ -37,7 +37,7 @@ function drawShape(rng: Rng): Shape {
     config: {
       mode: "EXACTLY_ONCE",
       intervalMs: 60 + rng.below(300),
-      timeoutMs: 200 + rng.below(1_500),
+      timeoutMs: 300 + rng.below(1_500),
       minPauseMs: rng.chance(0.5) ? 0 : rng.below(100),
       concurrentMax: 1 + rng.below(3),
       tolerableFailedCount: rng.chance(0.3) ? 0 : rng.below(8),

@@ -1,0 +1,238 @@
+// The table of a second start (docs/internals/commit-log.md), line by line, and the formats of the log and of `_metadata`.
+
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import type { CheckpointId, CheckpointMetadata, Epoch } from "../model/checkpoint.ts";
+import { assignState, keyGroupRangeOf } from "./assign.ts";
+import { readCommitRecord, writeCommitRecord } from "./commit-record.ts";
+import { readCheckpointMetadata, writeCheckpointMetadata } from "./metadata.ts";
+import { decideDamaged, type Damage, regressionChange } from "./recovery.ts";
+import { decideStart } from "./start.ts";
+import type { CheckpointRef, CommitRecord, StartRequest } from "./types.ts";
+
+const ref = (id: number): CheckpointRef => ({
+  kind: "checkpoint",
+  id: id as CheckpointId,
+  path: `j/chk-${id}/_metadata`,
+  sha256: "00",
+});
+
+const record = (changes: Partial<CommitRecord> = {}): CommitRecord => ({
+  formatVersion: 0,
+  seq: 7,
+  epoch: 2 as Epoch,
+  nonce: "n",
+  uid: "me",
+  lineage: "old",
+  closed: false,
+  jobState: "active",
+  idHigh: 64,
+  planDigest: "p",
+  head: ref(9),
+  origin: null,
+  retained: [ref(7), ref(8), ref(9)],
+  condemned: [],
+  pins: [],
+  ops: [],
+  override: null,
+  writtenMs: 1,
+  ...changes,
+});
+
+const LOGS: Readonly<Record<string, CommitRecord | undefined>> = {
+  absent: undefined,
+  crashed: record(),
+  cancelled: record({ jobState: "cancelled" }),
+  failed: record({ jobState: "failed" }),
+  finished: record({ jobState: "finished", closed: true }),
+  deleted: record({ jobState: "cancelled", closed: true }),
+  foreign: record({ uid: "other" }),
+  "my own, restarted": record({ lineage: "new" }),
+  "my own, finished": record({ lineage: "new", jobState: "finished", closed: true }),
+};
+const REQUESTS: Readonly<Record<string, Partial<StartRequest>>> = {
+  plain: {},
+  from: { from: "j/chk-3" },
+  "new-lineage": { newLineage: true },
+  "may not create": { mayCreate: false },
+};
+
+describe("SD1, SD2: the table of a second start", () => {
+  test.each([
+    ["absent", "create", "create from j/chk-3", "create", "SNAPSHOT_DAMAGED"],
+    ["crashed", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
+    ["cancelled", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
+    ["failed", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
+    ["finished", "JOB_FINISHED", "new-lineage from j/chk-3", "new-lineage", "JOB_FINISHED"],
+    ["deleted", "JOB_CLOSED", "new-lineage from j/chk-3", "new-lineage", "JOB_CLOSED"],
+    ["foreign", "JOB_FOREIGN", "new-lineage from j/chk-3", "new-lineage", "JOB_FOREIGN"],
+    ["my own, restarted", "continue", "continue", "continue", "continue"],
+    ["my own, finished", "JOB_FINISHED", "JOB_FINISHED", "JOB_FINISHED", "JOB_FINISHED"],
+  ])("%s", (log, ...expected) => {
+    const found = Object.values(REQUESTS).map((changes) => {
+      const request = { jobName: "j", uid: "me", lineage: "new", newLineage: false, mayCreate: true, ...changes };
+      const decision = decideStart(LOGS[log], request);
+      if (decision.type === "refuse") return decision.failure.code;
+      if (decision.type === "continue") return "continue";
+      return decision.restoreFrom === null ? decision.type : `${decision.type} from ${decision.restoreFrom}`;
+    });
+    expect(found).toEqual(expected);
+  });
+});
+
+describe("formats", () => {
+  test("FR1: a record survives the round trip, and no damaged byte does", () => {
+    const bytes = writeCommitRecord(record());
+    expect(readCommitRecord(bytes)).toEqual({ type: "ok", record: record() });
+    fc.assert(
+      fc.property(fc.nat(bytes.length - 1), fc.integer({ min: 1, max: 255 }), (at, flip) => {
+        const damaged = bytes.slice();
+        damaged[at] = (damaged[at] ?? 0) ^ flip;
+        expect(readCommitRecord(damaged).type).not.toBe("ok");
+      }),
+    );
+    fc.assert(
+      fc.property(fc.nat(bytes.length - 1), (length) =>
+        expect(readCommitRecord(bytes.slice(0, length)).type).toBe("damaged"),
+      ),
+    );
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), (noise) => expect(readCommitRecord(noise).type).toBe("damaged")),
+    );
+  });
+
+  test("FR2: golden bytes of the frame", () => {
+    const bytes = writeCommitRecord(record({ nonce: "golden" }));
+    expect(Buffer.from(bytes.subarray(0, 12)).toString("hex")).toBe("534c4330000000010000020b");
+    expect(writeCommitRecord(record({ nonce: "golden" }))).toEqual(bytes);
+  });
+
+  test("metadata and records are not taken for each other", () => {
+    expect(readCheckpointMetadata(writeCommitRecord(record())).type).toBe("damaged");
+    expect(readCheckpointMetadata(writeCheckpointMetadata(metadata(2)))).toEqual({ type: "ok", metadata: metadata(2) });
+  });
+});
+
+describe("RC2: a damaged newest checkpoint", () => {
+  const damage = (kind: "part" | "metadata"): Damage => ({
+    ref: ref(9),
+    objects: [{ object: "j/chk-9/x", kind, reason: "missing" }],
+    metadata: undefined,
+  });
+  const copies = new Set(["j/chk-9/x"]);
+  test.each([
+    ["local copies repair parts", "part", true, true, undefined, "repair"],
+    ["nothing repairs metadata", "metadata", true, false, undefined, "stop"],
+    ["all sinks retract: the newest whole one", "part", false, true, undefined, "rollback 8 all-sinks-retract"],
+    ["the user allowed a replay", "part", false, false, 7, "rollback 7 allow-replay"],
+    ["of something that is not there", "part", false, false, 3, "stop"],
+    ["otherwise stop", "part", false, false, undefined, "stop"],
+  ] as const)("%s", (_name, kind, hasCopies, allSinksCanRetract, replay, expected) => {
+    const decision = decideDamaged(damage(kind), {
+      localCopies: hasCopies ? copies : new Set(),
+      allSinksCanRetract,
+      allowReplay: replay as CheckpointId | undefined,
+      whole: [ref(7), ref(8)],
+    });
+    expect(decision.type === "rollback" ? `rollback ${decision.to.id} ${decision.reason}` : decision.type).toBe(
+      expected,
+    );
+    if (decision.type !== "stop") return;
+    expect(decision.failure.code).toBe("SNAPSHOT_DAMAGED");
+    expect(decision.failure.message).toContain("j/chk-9/x (missing)");
+    expect(decision.failure.remedy).toContain("restore the damaged objects");
+    expect(decision.failure.remedy).toContain(
+      "execution.state-recovery.allow-replay to one of the whole older checkpoints: 7, 8",
+    );
+  });
+
+  test("CL6: a regression is recorded, and what lay above is condemned", () => {
+    const change = regressionChange(record(), ref(7), "allow-replay");
+    expect(change.head?.id).toBe(7);
+    expect(change.retained?.map((r) => r.id)).toEqual([7]);
+    expect(change.condemned).toEqual([8, 9]);
+    expect(change.override).toEqual({ type: "head-regression", fromId: 9, toId: 7, reason: "allow-replay" });
+  });
+});
+
+function metadata(parallelism: number, kind: "keyed" | "operator" = "keyed"): CheckpointMetadata {
+  const part = (i: number) => ({
+    uid: "op",
+    stateName: "s",
+    kind,
+    keyGroups: keyGroupRangeOf({ maxParallelism: 128, parallelism, subtaskIndex: i }),
+    object: `chk-1/x-${i}`,
+    offset: 0,
+    lengthBytes: 1,
+    crc32c: 0,
+  });
+  return {
+    formatVersion: 0,
+    checkpointId: 1 as CheckpointId,
+    kind: "checkpoint",
+    lineage: "l",
+    epoch: 1 as Epoch,
+    attempt: 0 as CheckpointMetadata["attempt"],
+    planDigest: "p",
+    timestampMs: 0,
+    isFinal: false,
+    vertices: [
+      {
+        vertexId: "v",
+        parallelism,
+        maxParallelism: 128,
+        uids: ["op"],
+        subtasks: Array.from({ length: parallelism }, (_, i) => ({
+          subtaskIndex: i,
+          finished: false,
+          parts: [part(i)],
+        })),
+      },
+    ],
+  };
+}
+
+describe("assignState", () => {
+  const vertex = (parallelism: number, uids = ["op"], maxParallelism = 128) => [
+    { vertexId: "v", parallelism, maxParallelism, uids, inputVertexIds: [] },
+  ];
+
+  test("key-group ranges cover every group once", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 64 }), fc.integer({ min: 64, max: 512 }), (parallelism, maxParallelism) => {
+        let next = 0;
+        for (let subtaskIndex = 0; subtaskIndex < parallelism; subtaskIndex += 1) {
+          const [first, last] = keyGroupRangeOf({ maxParallelism, parallelism, subtaskIndex });
+          expect(first).toBe(next);
+          next = last + 1;
+        }
+        expect(next).toBe(maxParallelism);
+      }),
+    );
+  });
+
+  test("the same parallelism: every subtask its own", () => {
+    expect(assignState(metadata(2), vertex(2)).map((s) => s.parts.map((p) => p.object))).toEqual([
+      ["chk-1/x-0"],
+      ["chk-1/x-1"],
+    ]);
+  });
+
+  test("another parallelism: keyed parts by overlapping range", () => {
+    expect(assignState(metadata(2), vertex(1))[0]?.parts.length).toBe(2);
+    expect(assignState(metadata(2), vertex(4)).map((s) => s.parts[0]?.object)).toEqual([
+      "chk-1/x-0",
+      "chk-1/x-0",
+      "chk-1/x-1",
+      "chk-1/x-1",
+    ]);
+  });
+
+  test.each([
+    ["operator state over another parallelism", () => assignState(metadata(2, "operator"), vertex(3))],
+    ["another max parallelism", () => assignState(metadata(2), vertex(2, ["op"], 64))],
+    ["state without an operator", () => assignState(metadata(2), vertex(2, ["renamed"]))],
+  ])("STATE_INCOMPATIBLE: %s", (_name, assign) => {
+    expect(assign).toThrow(expect.objectContaining({ code: "STATE_INCOMPATIBLE" }));
+  });
+});
