@@ -46,7 +46,7 @@ describe("200 seeds pass", () => {
       const { code, output, report } = await sim("--world", world, "--seeds", "200");
       expect({ code, output: code === 0 ? "" : output }).toEqual({ code: 0, output: "" });
       expect(report.runs).toBe(200);
-      for (const count of counts) expect(report.totals[`${world}.${count}`]).toBeGreaterThan(100);
+      for (const count of counts) expect(report.totals[`${world}.${count}`]).toBeGreaterThan(20);
     },
     TIMEOUT_MS,
   );

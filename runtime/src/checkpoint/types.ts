@@ -154,7 +154,11 @@ export interface CheckpointVertex {
   readonly inputVertexIds: readonly string[];
 }
 
-/** The coordinator's way to the tasks. Calls are messages: they return at once, may be lost, and never throw. */
+/**
+ * The coordinator's way to the tasks. Calls are messages: they return at once, may be lost, and never throw. Whoever carries them
+ * adds the attempt that is running at the call, and a TaskManager drops what is not of its running (epoch, attempt): a task of an
+ * older attempt may hold transactions with lower ids that never committed, and a later `notifyComplete` must not publish them.
+ */
 export interface TaskGateway {
   /** To a subtask without running predecessors: start this checkpoint. */
   triggerCheckpoint(subtask: SubtaskId, trigger: CheckpointTrigger): void;

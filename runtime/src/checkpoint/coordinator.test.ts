@@ -1,0 +1,299 @@
+// The coordinator's decisions as scripts: one helper speaks to the pure core, every case is a line.
+
+import { describe, expect, test } from "@jest/globals";
+import type { AttemptNumber, CheckpointId, Epoch } from "../model/checkpoint.ts";
+import {
+  commitChange,
+  type CoordinatorEffect,
+  type CoordinatorEvent,
+  type CoordinatorState,
+  initialCoordinatorState,
+  step,
+} from "./coordinator.ts";
+import { type CheckpointConfig, type CheckpointRef, type CommitRecord, DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
+
+const EPOCH = 3 as Epoch;
+const TASKS = { a: { vertexId: "source", subtaskIndex: 0 }, b: { vertexId: "sink", subtaskIndex: 0 } } as const;
+const VERTICES = [
+  { vertexId: "source", parallelism: 1, maxParallelism: 128, uids: ["source"], inputVertexIds: [] },
+  { vertexId: "sink", parallelism: 1, maxParallelism: 128, uids: ["sink"], inputVertexIds: ["source"] },
+];
+
+const ref = (id: number): CheckpointRef => ({
+  kind: "checkpoint",
+  id: id as CheckpointId,
+  path: `j/chk-${id}/_metadata`,
+  sha256: "0",
+});
+
+const claimed: CommitRecord = {
+  formatVersion: 0,
+  seq: 1,
+  epoch: EPOCH,
+  nonce: "n",
+  uid: "u",
+  lineage: "l",
+  closed: false,
+  jobState: "active",
+  idHigh: 64,
+  planDigest: "p",
+  head: null,
+  origin: null,
+  retained: [],
+  condemned: [],
+  pins: [],
+  ops: [],
+  override: null,
+  writtenMs: 0,
+};
+
+/** Runs a script; the answer lists effects as words. Time only moves by `+n`. */
+class Player {
+  state: CoordinatorState;
+  record: CommitRecord = claimed;
+  nowMs = 0;
+  nextId = 1;
+  readonly #lastCommit = new Map<number, Extract<CoordinatorEffect, { readonly type: "commit" }>>();
+
+  constructor(config: Partial<CheckpointConfig>) {
+    const all = { ...DEFAULT_CHECKPOINT_CONFIG, intervalMs: 100, timeoutMs: 1_000, ...config };
+    this.state = initialCoordinatorState({ config: all, vertices: VERTICES, claimed });
+  }
+
+  play(script: string): string {
+    return script
+      .split(" ")
+      .flatMap((word) => this.#word(word))
+      .join(" ");
+  }
+
+  #word(word: string): readonly string[] {
+    const [verb = "", n = "0"] = word.split(":");
+    const id = Number(n) as CheckpointId;
+    if (verb.startsWith("+")) {
+      this.nowMs += Number(verb.slice(1));
+      return this.#step({ type: "tick" });
+    }
+    switch (verb) {
+      case "start":
+        return this.#step({ type: "attemptStarted", attempt: 0 as AttemptNumber, initialDelayMs: 100 });
+      case "up":
+        return [
+          ...this.#step({ type: "taskRunning", subtask: TASKS.a }),
+          ...this.#step({ type: "taskRunning", subtask: TASKS.b }),
+        ];
+      case "a":
+      case "b":
+        return this.#step({ type: "acked", ack: this.#ack(verb, id, EPOCH, 0) });
+      case "old-epoch":
+        return this.#step({ type: "acked", ack: this.#ack("a", id, 2 as Epoch, 0) });
+      case "old-attempt":
+        return this.#step({ type: "acked", ack: this.#ack("a", id, EPOCH, 7) });
+      case "decline":
+      case "superseded": {
+        const reason = verb === "decline" ? ("async-failure" as const) : ("superseded" as const);
+        const of = { checkpointId: id, epoch: EPOCH, attempt: 0 as AttemptNumber, subtask: TASKS.b };
+        return this.#step({ type: "declined", decline: { ...of, reason, message: "why" } });
+      }
+      case "written":
+        return this.#step({ type: "metadataWritten", ref: ref(id) });
+      case "committed": {
+        const commit = this.#lastCommit.get(id);
+        if (commit === undefined) throw new Error("nothing to commit");
+        const change = commitChange(this.record, commit, { retainedMax: this.state.config.retainedMax, wallMs: 0 });
+        this.record = { ...this.record, ...change, seq: this.record.seq + 1 };
+        return this.#step({ type: "committed", id, record: this.record });
+      }
+      case "expire":
+        return this.#step({ type: "timedOut", id });
+      case "ended":
+        return this.#step({ type: "sourceEnded", subtask: TASKS.a });
+      case "a-finished":
+        return this.#step({ type: "taskFinished", subtask: TASKS.a });
+      case "suspend":
+        return this.#step({ type: "suspended" });
+      case "stop":
+        return this.#step({ type: "stopped" });
+      case "cleaned":
+        return this.#step({ type: "cleaned", ids: [id] });
+      case "noids":
+        this.nextId = Infinity;
+        return [];
+      default:
+        throw new Error(`unknown word ${word}`);
+    }
+  }
+
+  #ack(task: "a" | "b", checkpointId: CheckpointId, epoch: Epoch, attempt: number) {
+    const stats = { startDelayMs: 0, alignmentMs: 0, syncMs: 0, asyncMs: 0, stateSizeBytes: 1 };
+    return {
+      checkpointId,
+      epoch,
+      attempt: attempt as AttemptNumber,
+      subtask: TASKS[task],
+      parts: [],
+      finished: false,
+      stats,
+    };
+  }
+
+  #step(event: CoordinatorEvent): readonly string[] {
+    const nextId = this.nextId === Infinity ? undefined : (this.nextId as CheckpointId);
+    const [state, effects] = step(this.state, event, { nowMs: this.nowMs, wallMs: this.nowMs, nextId });
+    this.state = state;
+    return effects.flatMap((effect) => {
+      switch (effect.type) {
+        case "trigger":
+          this.nextId += 1;
+          return [
+            `${effect.trigger.barrier.isFinal ? "final" : "trigger"}${effect.id}(${effect.targets.map((t) => t.vertexId).join()})`,
+          ];
+        case "commit":
+          this.#lastCommit.set(effect.ref.id, effect);
+          return [`commit${effect.ref.id}`];
+        case "writeMetadata":
+          return [`write${effect.metadata.checkpointId}`];
+        case "notifyComplete":
+          return [`notify${effect.id}`];
+        case "aborted":
+          return [`abort${effect.id}`];
+        case "delete":
+          return [`delete${effect.ids.join(",")}`];
+        case "failJob":
+        case "reserveIds":
+        case "giveUpCommit":
+        case "cancelMetadata":
+          return [effect.type];
+        default:
+          return [];
+      }
+    });
+  }
+}
+
+const DONE = (id: number): string => `a:${id} b:${id} written:${id} committed:${id}`;
+
+describe("the life of a checkpoint", () => {
+  test.each<readonly [string, Partial<CheckpointConfig>, string, string]>([
+    ["C6: nothing before everything runs", {}, "start +500", ""],
+    ["C6: then the interval", {}, "start up +99 +1", "trigger1(source)"],
+    [
+      "CL5: ack, metadata, commit, notify, in this order",
+      {},
+      `start up +100 ${DONE(1)}`,
+      "trigger1(source) write1 commit1 notify1",
+    ],
+    ["one at a time", {}, "start up +100 +100 +100", "trigger1(source)"],
+    ["max concurrent 2", { concurrentMax: 2 }, "start up +100 +100 +100", "trigger1(source) trigger2(source)"],
+    [
+      "C5: min pause implies one at a time",
+      { concurrentMax: 2, minPauseMs: 10 },
+      "start up +100 +100",
+      "trigger1(source)",
+    ],
+    [
+      "C5: min pause is measured from completion",
+      { minPauseMs: 80 },
+      `start up +100 +90 ${DONE(1)} +10 +60 +10`,
+      "trigger1(source) write1 commit1 notify1 trigger2(source)",
+    ],
+    ["CL9: acks of another epoch or attempt", {}, "start up +100 old-epoch:1 old-attempt:1 b:1", "trigger1(source)"],
+    ["C4: repeated acks and acks of another id", {}, "start up +100 a:1 a:1 a:9 b:9", "trigger1(source)"],
+    [
+      "C4: an ack after the abort",
+      { tolerableFailedCount: 5 },
+      "start up +100 a:1 expire:1 b:1",
+      "trigger1(source) abort1",
+    ],
+    [
+      "C1: two acknowledged: the lower commits first",
+      { concurrentMax: 2 },
+      "start up +100 +100 a:1 b:1 a:2 b:2 written:1 committed:1",
+      "trigger1(source) trigger2(source) write1 commit1 notify1 write2",
+    ],
+    [
+      "C2: a completed one subsumes lower ones",
+      { concurrentMax: 2 },
+      `start up +100 +100 ${DONE(2)}`,
+      "trigger1(source) trigger2(source) write2 commit2 notify2 abort1",
+    ],
+    ["C7: the first failure fails the job by default", {}, "start up +100 expire:1", "trigger1(source) abort1 failJob"],
+    [
+      "C7: tolerated failures are consecutive",
+      { tolerableFailedCount: 1 },
+      `start up +100 decline:1 +100 ${DONE(2)} +100 decline:3 +100 decline:4`,
+      "trigger1(source) abort1 trigger2(source) write2 commit2 notify2 trigger3(source) abort3 trigger4(source) abort4 failJob",
+    ],
+    ["C7: superseded does not count", {}, "start up +100 superseded:1", "trigger1(source) abort1"],
+    [
+      "C3: a commit in doubt is not aborted, but counted",
+      {},
+      "start up +100 a:1 b:1 written:1 expire:1 committed:1",
+      "trigger1(source) write1 commit1 giveUpCommit failJob notify1",
+    ],
+    [
+      "a timeout ends the writing of metadata",
+      { tolerableFailedCount: 1 },
+      "start up +100 a:1 b:1 expire:1 written:1",
+      "trigger1(source) write1 cancelMetadata abort1",
+    ],
+    ["the final checkpoint comes at once", {}, "start up ended", "final1(source)"],
+    [
+      "... after the pending one, without a pause",
+      { minPauseMs: 1_000, intervalMs: 1_000 },
+      `start up +100 ended ${DONE(1)}`,
+      "trigger1(source) write1 commit1 notify1 final2(source)",
+    ],
+    ["... and is the last", {}, `start up ended ${DONE(1)} +1000`, "final1(source) write1 commit1 notify1"],
+    [
+      "... and is tried again a second later",
+      { tolerableFailedCount: 9 },
+      "start up ended decline:1 +999 +1",
+      "final1(source) abort1 final2(source)",
+    ],
+    ["without an interval there is only the final one", { intervalMs: null }, "start up +9999 ended", "final1(source)"],
+    ["behind finished sources the next vertex is triggered", {}, "start up a-finished", "final1(sink)"],
+    [
+      "a task that finishes before its ack ends the checkpoint",
+      {},
+      "start up +100 a-finished",
+      "trigger1(source) abort1 final2(sink)",
+    ],
+    ["a used up block is renewed first", {}, "start up noids +100 +100", "reserveIds"],
+    ["suspend aborts without notifying", {}, "start up +100 suspend a:1 b:1 +100", "trigger1(source) abort1"],
+    [
+      "CL8: nothing after the end",
+      {},
+      "start up +100 a:1 b:1 written:1 stop committed:1",
+      "trigger1(source) write1 commit1",
+    ],
+  ])("%s", (_name, config, script, expected) => {
+    expect(new Player(config).play(script)).toBe(expected);
+  });
+});
+
+describe("retention", () => {
+  test("CL7, P6: the dropped one is condemned with a commit and deleted after the next", () => {
+    const player = new Player({ retainedMax: 2 });
+    const script = [1, 2, 3, 4].map((id) => `+100 ${DONE(id)}`).join(" ");
+    const played = player
+      .play(`start up ${script}`)
+      .split(" ")
+      .filter((word) => word.startsWith("delete") || word.startsWith("commit"));
+    expect(played).toEqual(["commit1", "commit2", "commit3", "commit4", "delete1"]);
+    expect(player.record.retained.map((r) => r.id)).toEqual([3, 4]);
+    expect(player.record.condemned).toEqual([1, 2]);
+    player.play(`cleaned:1 +100 ${DONE(5)}`);
+    expect(player.record.condemned).toEqual([2, 3]);
+  });
+
+  test("an aborted id is condemned, a pinned one never", () => {
+    const player = new Player({ retainedMax: 1, tolerableFailedCount: 9 });
+    player.play(`start up +100 expire:1 +100 ${DONE(2)}`);
+    expect(player.record.condemned).toEqual([1]);
+    player.record = { ...player.record, pins: [{ ref: ref(2), holder: "me", expiresAtMs: null }] };
+    player.play(`+100 ${DONE(3)}`);
+    expect(player.record.retained.map((r) => r.id)).toEqual([3]);
+    expect(player.record.condemned).toEqual([1]);
+  });
+});
