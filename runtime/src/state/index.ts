@@ -8,3 +8,5 @@ export { PartReader } from "./format.ts";
 export type { BlockRow, PartDescription } from "./format.ts";
 export { keyHasher } from "./keys.ts";
 export type { KeyedSnapshot } from "./snapshot.ts";
+export { decodeOperatorState, encodeOperatorState } from "./operator-state.ts";
+export type { OperatorStateItem } from "./operator-state.ts";
