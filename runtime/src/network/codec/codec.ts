@@ -11,6 +11,7 @@ import { canGenerateCode, generateReader, generateWriter } from "./generate.ts";
 import type { RowReaderClass, RowWriterClass } from "./generate.ts";
 import { InterpretedReader, InterpretedWriter } from "./interpret.ts";
 import { layoutOf } from "./layout.ts";
+import { stringCaches } from "./row-codec.ts";
 import type { OnMismatch, RowFrameReader, RowWriter } from "./row-codec.ts";
 
 /** How code is made: "generated" falls back to "interpreted" where the process forbids it. */
@@ -35,7 +36,8 @@ export function readerFactory(
   const layout = layoutOf(type, options.hasHashes);
   const isGenerated = options.mode !== "interpreted" && canGenerateCode();
   const Reader: RowReaderClass = isGenerated ? generateReader(layout) : InterpretedReader;
-  return () => new Reader(layout);
+  const caches = stringCaches(layout);
+  return () => new Reader(layout, caches);
 }
 
 /** A record of this shape can travel in columns; undefined: only with a tag per value. */

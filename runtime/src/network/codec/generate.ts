@@ -10,12 +10,13 @@
 import type { OnMismatch } from "./row-codec.ts";
 import { lastTailLeaf, RowFrameReader, RowWriter, shapeExpectation, tailLeafBefore } from "./row-codec.ts";
 import type { Layout, Leaf, Shape } from "./layout.ts";
-import { putString, takeString } from "./strings.ts";
+import { putString } from "./strings.ts";
+import type { StringCache } from "./strings.ts";
 import { compileDecoder, compileEncoder } from "./values.ts";
 import type { ValueDecoder, ValueEncoder } from "./values.ts";
 
 export type RowWriterClass = new (layout: Layout, onMismatch: OnMismatch, flags: number) => RowWriter;
-export type RowReaderClass = new (layout: Layout) => RowFrameReader;
+export type RowReaderClass = new (layout: Layout, caches: readonly (StringCache | undefined)[]) => RowFrameReader;
 
 /** Distinguishes sources that would otherwise be equal: the engine shares feedback between equal sources. */
 let instances = 0;
@@ -184,7 +185,7 @@ return class extends RowFrameReader {
   }
 };`;
   const decoders = layout.leaves.map((leaf): ValueDecoder | undefined => (needsValueCodec(leaf) ? compileDecoder(leaf.type) : undefined));
-  return make<RowReaderClass>(source, { RowFrameReader, takeString, decoders, Uint8Array });
+  return make<RowReaderClass>(source, { RowFrameReader, decoders, Uint8Array });
 }
 
 /** True for leaves whose values use values.ts. */

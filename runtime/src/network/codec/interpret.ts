@@ -95,8 +95,8 @@ export class InterpretedReader extends RowFrameReader {
   readonly #before: readonly (Leaf | undefined)[];
   readonly #last: Leaf | undefined;
 
-  constructor(layout: Layout) {
-    super(layout);
+  constructor(layout: Layout, caches: readonly (StringCache | undefined)[]) {
+    super(layout, caches);
     this.#decoders = layout.leaves.map((leaf) => (needsValueCodec(leaf) ? compileDecoder(leaf.type) : undefined));
     this.#before = layout.leaves.map((leaf) => tailLeafBefore(layout, leaf));
     this.#last = lastTailLeaf(layout);

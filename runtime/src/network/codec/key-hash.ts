@@ -13,7 +13,7 @@ import { assert, ByteWriter, Failure, hashBoolean, hashBytes, hashDouble, hashIn
 import type { TypeDescriptor } from "../../model/index.ts";
 import { describeValue, expectation } from "./values.ts";
 
-const STRING_CACHE_SLOTS = 1024;
+const STRING_CACHE_SLOTS = 4096;
 const utf8 = new TextEncoder();
 
 /** Checks and hashes keys of one edge (KH1, KH2). */

@@ -181,9 +181,10 @@ export abstract class RowFrameReader implements TailInput {
   tailBase = 0;
   tailPos = 0;
 
-  constructor(layout: Layout) {
+  /** `caches`: by leaf, see {@link stringCaches}; the channels of an edge share them. */
+  constructor(layout: Layout, caches: readonly (StringCache | undefined)[]) {
     this.layout = layout;
-    this.caches = layout.leaves.map((leaf) => (leaf.kind === "STRING" ? new StringCache() : undefined));
+    this.caches = caches;
   }
 
   /** Row `row` as a fresh value (RC3). */
@@ -219,6 +220,11 @@ export abstract class RowFrameReader implements TailInput {
     this.memory = NO_MEMORY;
     this.rows = 0;
   }
+}
+
+/** A cache for each STRING leaf. */
+export function stringCaches(layout: Layout): readonly (StringCache | undefined)[] {
+  return layout.leaves.map((leaf) => (leaf.kind === "STRING" ? new StringCache() : undefined));
 }
 
 /** The tail leaf that ends where `leaf` of the same row begins, or undefined for the first one of a row. */

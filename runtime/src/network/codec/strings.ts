@@ -29,13 +29,14 @@ export function putString(memory: FrameMemory, pos: number, limit: number, value
   if (length > limit - pos) return -1;
   const u8 = memory.u8;
   if (length <= LOOP_LENGTH_MAX) {
-    let i = 0;
-    for (; i < length; i += 1) {
+    // What is stored for a wider character is overwritten below.
+    let all = 0;
+    for (let i = 0; i < length; i += 1) {
       const code = value.charCodeAt(i);
-      if (code > 0xff) break;
       u8[pos + i] = code;
+      all |= code;
     }
-    if (i === length) return (pos + length) * 2;
+    if (all <= 0xff) return (pos + length) * 2;
   } else if (!NOT_LATIN1.test(value)) {
     memory.bytes.write(value, pos, length, "latin1");
     return (pos + length) * 2;
@@ -60,16 +61,20 @@ export function takeString(memory: FrameMemory, start: number, end: number, isWi
   return isWide ? slices.ucs2Slice(start, end) : slices.latin1Slice(start, end);
 }
 
-const CACHE_SLOTS = 512;
+const CACHE_SLOTS_MIN = 256;
+const CACHE_SLOTS_MAX = 4096;
 const CACHED_LENGTH_MAX = 32;
-/** After this many look-ups the hit rate decides whether to go on. */
+/** After this many look-ups the hit rate decides: go on, grow, or pause. */
 const TRIAL_LOOKUPS = 4096;
-/** Reads without the cache after a trial that did not pay, before the next trial. */
+/** Reads without the cache after the largest one did not pay, before the next trial. */
 const PAUSE_READS = 65_536;
 
-/** Recently seen short strings of one column; gives up by itself while strings hardly repeat. */
+/** Recently seen short strings of one column; grows while that helps and gives up while strings hardly repeat. */
 export class StringCache {
-  readonly #strings: string[] = new Array<string>(CACHE_SLOTS).fill("");
+  #strings: string[] = new Array<string>(CACHE_SLOTS_MIN).fill("");
+  /** The characters of each, one byte each: comparing bytes with bytes is faster than with a string's characters. */
+  #bytes = new Uint8Array(CACHE_SLOTS_MIN * CACHED_LENGTH_MAX);
+  #mask = CACHE_SLOTS_MIN - 1;
   #hits = 0;
   #lookups = 0;
   #pause = 0;
@@ -83,27 +88,41 @@ export class StringCache {
       return takeString(memory, start, end, false);
     }
     const u8 = memory.u8;
-    let hash = length;
-    for (let i = start; i < end; i += 1) hash = Math.imul(hash ^ (u8[i] as number), 0x01000193);
-    const at = (hash ^ (hash >>> 15)) & (CACHE_SLOTS - 1);
+    // A few characters tell most keys apart; the comparison below decides (SC3).
+    const last = end - 1;
+    let hash = length ^ Math.imul(u8[last] as number, 0x9e3779b1) ^ Math.imul(u8[start] as number, 0x85ebca6b);
+    if (length > 2) hash ^= Math.imul(u8[last - 1] as number, 0xc2b2ae35) ^ Math.imul(u8[start + 1] as number, 0x165667b1);
+    if (length > 4) hash ^= Math.imul(u8[last - 2] as number, 0x27d4eb2f) ^ Math.imul(u8[start + (length >> 1)] as number, 0xd3a2646c);
+    if (length > 6) hash ^= Math.imul(u8[last - 3] as number, 0xfd7046c5) ^ Math.imul(u8[start + 2] as number, 0xb55a4f09);
+    const at = (hash ^ (hash >>> 15) ^ (hash >>> 22)) & this.#mask;
     const cached = this.#strings[at] as string;
+    const bytes = this.#bytes;
+    const from = at * CACHED_LENGTH_MAX;
     this.#lookups += 1;
     if (cached.length === length) {
       let i = 0;
-      while (i < length && cached.charCodeAt(i) === u8[start + i]) i += 1;
+      while (i < length && bytes[from + i] === u8[start + i]) i += 1;
       if (i === length) {
         this.#hits += 1;
-        return cached; // SC3
+        return cached;
       }
     }
-    if (this.#lookups >= TRIAL_LOOKUPS) this.#endTrial();
     const value = takeString(memory, start, end, false);
     this.#strings[at] = value;
+    for (let i = 0; i < length; i += 1) bytes[from + i] = u8[start + i] as number;
+    if (this.#lookups >= TRIAL_LOOKUPS) this.#endTrial();
     return value;
   }
 
   #endTrial(): void {
-    if (this.#hits * 2 < this.#lookups) this.#pause = PAUSE_READS;
+    const slots = this.#strings.length;
+    if (this.#hits < this.#lookups * 0.9 && slots < CACHE_SLOTS_MAX) {
+      this.#strings = new Array<string>(slots * 4).fill("");
+      this.#bytes = new Uint8Array(slots * 4 * CACHED_LENGTH_MAX);
+      this.#mask = slots * 4 - 1;
+    } else if (this.#hits < this.#lookups * 0.3) {
+      this.#pause = PAUSE_READS;
+    }
     this.#hits = 0;
     this.#lookups = 0;
   }
