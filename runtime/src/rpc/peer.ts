@@ -106,6 +106,11 @@ export class RpcPeer {
     this.#heartbeat();
   }
 
+  /** `host:port` of the other end. */
+  get address(): string {
+    return this.#conn.peer;
+  }
+
   get isClosed(): boolean {
     return this.#isClosed;
   }

@@ -21,6 +21,8 @@ export interface DeployRequest {
   readonly type: "deploy";
   readonly epoch: Epoch;
   readonly attempt: AttemptNumber;
+  /** 32 hex digits, as REST shows it. */
+  readonly jobId: string;
   readonly lineage: string;
   readonly moduleUrl: string;
   readonly plan: JobPlan;
@@ -93,6 +95,7 @@ export const jobManagerRequest: Shape<JobManagerRequest> = variants<JobManagerRe
     type: type("deploy"),
     epoch,
     attempt,
+    jobId: text,
     lineage: text,
     moduleUrl: text,
     plan,

@@ -1,0 +1,7 @@
+// Public module of jobmanager/: the process that schedules a job and decides about its checkpoints.
+
+export { JobMaster } from "./job-master.ts";
+export type { JobMasterOptions, JobStorage } from "./job-master.ts";
+export { claimJob, jobDirectory, jobIdOf, storeOf } from "./start-job.ts";
+export { startRestServer } from "./rest/rest-server.ts";
+export type { JobManagerView } from "./rest/source.ts";

@@ -1,0 +1,535 @@
+// The JobManager's shell around the scheduler: runs its effects over connections, timers and the checkpoint coordinator.
+//
+// Invariants (tests cite them):
+//   JM1. Events are applied one after the other; an effect that causes an event at once only queues it.
+//   JM2. After `fenced` nothing is sent to anybody and nothing is written; the process ends.
+//   JM3. Checkpoints run only while every task of the attempt runs (or has ended); they stop before anything is restored.
+//   JM4. The order of a restart: suspend checkpoints, read the head, assign state, deploy.
+//
+// Not here: decisions (scheduler.ts, checkpoint/coordinator.ts), what to restore (restore.ts), the process (bin/jobmanager.ts).
+
+import { assert, AssertionError, describeFailure, Failure, failureFromJson, toFailure } from "@sluice/kit";
+import type { Cancel, Clock, Host, Log, Net, ObjectStore, Rng, Timers } from "@sluice/kit/env";
+import { CheckpointCoordinator, checkpointVertices } from "../checkpoint/index.ts";
+import type { CommitLog, TaskGateway } from "../checkpoint/index.ts";
+import type { RuntimeSettings } from "../model/configuration/index.ts";
+import type { AttemptNumber, CheckpointId, Epoch, JobPlan, TaskSpec } from "../model/index.ts";
+import { subtaskKey } from "../model/index.ts";
+import { objectsReply, parse } from "../rpc/index.ts";
+import type { DeployRequest, JobManagerMessage, JobManagerRequest, RpcOptions, TaskManagerMessage } from "../rpc/index.ts";
+import { JobHistory } from "./job-history.ts";
+import { jobView, taskManagerView } from "./job-view.ts";
+import { slotsRequired, subtasksOfSlot } from "./placement.ts";
+import type { JobManagerView, JobView, TaskManagerView } from "./rest/source.ts";
+import { prepareRestore } from "./restore.ts";
+import type { CopyHolders, PreparedRestore } from "./restore.ts";
+import { RestartStrategy } from "./restart-strategy.ts";
+import { initialSchedulerState, schedule } from "./scheduler.ts";
+import type { EndState, SchedulerEffect, SchedulerEvent, SchedulerState } from "./scheduler.ts";
+import { TaskManagers } from "./task-managers.ts";
+import type { TaskManagerEntry } from "./task-managers.ts";
+
+/** A deployment includes the end of the threads before it: cancellation, termination, and then some. */
+const DEPLOY_TIMEOUT_MS = 120_000;
+const LOCAL_COPIES_TIMEOUT_MS = 60_000;
+
+export interface JobMasterEnv {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly rng: Rng;
+  readonly net: Net;
+  readonly log: Log;
+  readonly host: Host;
+}
+
+/** The claimed log and the store it lies in; undefined without checkpointing. */
+export interface JobStorage {
+  readonly store: ObjectStore;
+  readonly log: CommitLog;
+}
+
+export interface JobMasterOptions {
+  readonly env: JobMasterEnv;
+  readonly rpc: Pick<RpcOptions, "self" | "secret" | "heartbeat">;
+  readonly jobId: string;
+  readonly plan: JobPlan;
+  readonly moduleUrl: string;
+  readonly settings: RuntimeSettings;
+  readonly configuration: Readonly<Record<string, string>>;
+  /** Lineage without a log. */
+  readonly lineage: string;
+  readonly allowReplay: CheckpointId | undefined;
+  /** The job has ended for good, and the log says so. */
+  readonly onEnded: (as: EndState, message: string) => void;
+  /** This JobManager may not or cannot go on (JM2). */
+  readonly onFatal: (failure: Failure) => void;
+}
+
+export class JobMaster implements JobManagerView {
+  readonly #options: JobMasterOptions;
+  readonly #taskManagers: TaskManagers;
+  readonly #history: JobHistory;
+  readonly #restartStrategy: RestartStrategy;
+  readonly #life = new AbortController();
+  readonly #queue: SchedulerEvent[] = [];
+  readonly #prepared = new Map<AttemptNumber, PreparedRestore>();
+  readonly #damaged = new Map<string, string>();
+  #state: SchedulerState;
+  #isStepping = false;
+  #isOver = false;
+  #storage: JobStorage | undefined;
+  #coordinator: CheckpointCoordinator | undefined;
+  #cancelDelay: Cancel | undefined;
+  #slotsChanged = Promise.withResolvers<void>();
+  #restartCount = 0;
+
+  constructor(options: JobMasterOptions) {
+    const { env, plan, settings } = options;
+    this.#options = options;
+    this.#history = new JobHistory(env.clock);
+    this.#restartStrategy = new RestartStrategy(settings.restart, env.rng.fork("restart-strategy"));
+    this.#state = initialSchedulerState(plan);
+    this.#taskManagers = new TaskManagers({
+      rpc: { env, ...options.rpc },
+      onRegistered: (entry) => this.#registered(entry),
+      onLost: (entry, failure) => this.#lost(entry, failure),
+      onMessage: (entry, message) => this.#onMessage(entry, message),
+    });
+  }
+
+  // ---- life
+
+  /** TaskManagers may register from now on; returns the address as bound. */
+  listen(address: string): Promise<string> {
+    return this.#taskManagers.listen(address);
+  }
+
+  /** The log is claimed (or there is none): the job begins. */
+  start(storage: JobStorage | undefined): void {
+    const { env, plan, settings } = this.#options;
+    this.#storage = storage;
+    if (storage !== undefined) {
+      this.#coordinator = new CheckpointCoordinator({
+        env,
+        store: storage.store,
+        commitLog: storage.log,
+        vertices: checkpointVertices(plan),
+        config: settings.checkpoints,
+        gateway: this.#gateway(),
+        listener: {
+          failJob: (failure) => this.#dispatch({ type: "jobFailure", failure }),
+          fenced: (failure) => this.#fatal(failure),
+          completed: () => {},
+          finalCompleted: (id) => env.log.info("the final checkpoint is committed", { checkpoint: id }),
+        },
+      });
+    }
+    this.#dispatch({ type: "started" });
+  }
+
+  /** Goes without ending the job: the next JobManager continues it. */
+  async suspend(): Promise<void> {
+    if (this.#isOver) return;
+    this.#dispatch({ type: "suspendRequested" });
+    this.#options.env.log.info("suspended: the job continues with the next JobManager");
+    try {
+      await this.#coordinator?.suspend();
+    } catch (thrown) {
+      this.#options.env.log.warn("suspended without a clean end of the log", { failure: toFailure(thrown).message });
+    }
+    this.#end("the JobManager is suspended");
+  }
+
+  // ---- JobManagerView
+
+  get host(): string {
+    return this.#options.env.host.name;
+  }
+
+  wallMs(): number {
+    return this.#options.env.clock.wallMs();
+  }
+
+  job(): JobView {
+    const { jobId, plan, settings, configuration } = this.#options;
+    return jobView({
+      jobId,
+      plan,
+      state: this.#state,
+      history: this.#history,
+      restartCount: this.#restartCount,
+      taskManagers: this.#taskManagers.all(),
+      checkpoints: this.#coordinator?.stats(),
+      checkpointConfig: settings.checkpoints,
+      configuration,
+      storeUri: this.#storage?.store.uri,
+    });
+  }
+
+  taskManagers(): readonly TaskManagerView[] {
+    return this.#taskManagers.all().map((entry) => taskManagerView(entry, this.#state));
+  }
+
+  slotsRequired(): number {
+    return slotsRequired(this.#options.plan);
+  }
+
+  cancel(jid: string): Promise<void> {
+    if (jid === this.#options.jobId) this.#dispatch({ type: "cancelRequested" });
+    return Promise.resolve();
+  }
+
+  // ---- TaskManagers
+
+  #registered(entry: TaskManagerEntry): void {
+    const { taskManagerId, slotCount, dataAddress } = entry.registration;
+    this.#options.env.log.info("TaskManager registered", { taskManager: taskManagerId, slots: slotCount, dataAddress });
+    this.#slotsChanged.resolve();
+    this.#slotsChanged = Promise.withResolvers<void>();
+    this.#dispatch({ type: "registered", taskManager: { id: taskManagerId, slotCount } });
+  }
+
+  #lost(entry: TaskManagerEntry, failure: Failure): void {
+    if (this.#isOver) return;
+    const { taskManagerId } = entry.registration;
+    this.#options.env.log.warn("TaskManager lost", { taskManager: taskManagerId, failure: failure.message });
+    this.#dispatch({ type: "lost", taskManagerId, failure });
+  }
+
+  #onMessage(entry: TaskManagerEntry, message: TaskManagerMessage): void {
+    if (this.#isOver) return;
+    const { taskManagerId } = entry.registration;
+    const epoch = this.#epoch;
+    switch (message.type) {
+      case "taskState": {
+        if (message.epoch !== epoch) return;
+        const { attempt, subtask, state } = message;
+        const failure = message.failure === undefined ? undefined : failureFromJson(message.failure);
+        if (message.restoreMs !== undefined) {
+          this.#options.env.log.debug("a task is restored", { task: subtaskKey(subtask), restoreMs: Math.round(message.restoreMs) });
+        }
+        this.#dispatch({ type: "taskState", attempt, subtask, state, failure });
+        return;
+      }
+      case "acknowledgeCheckpoint":
+        this.#coordinator?.ack(message.ack);
+        return;
+      case "declineCheckpoint":
+        this.#coordinator?.decline(message.decline);
+        return;
+      case "attemptEnded":
+        if (message.epoch === epoch) this.#dispatch({ type: "attemptEnded", attempt: message.attempt, taskManagerId });
+        return;
+      case "objectDamaged":
+        this.#damaged.set(message.object, message.reason);
+        this.#options.env.log.warn("an object of the checkpoint is damaged", {
+          object: message.object,
+          reason: message.reason,
+          taskManager: taskManagerId,
+        });
+        return;
+    }
+  }
+
+  get #epoch(): Epoch {
+    return this.#storage?.log.epoch ?? (1 as Epoch);
+  }
+
+  #tell(taskManagerId: string, message: JobManagerMessage): void {
+    this.#taskManagers.get(taskManagerId)?.peer.send(message);
+  }
+
+  /** TaskManagers whose threads of the deployed attempt may run. */
+  #tellDeployed(message: JobManagerMessage): void {
+    for (const id of this.#state.deployment?.active ?? []) this.#tell(id, message);
+  }
+
+  #gateway(): TaskGateway {
+    return {
+      triggerCheckpoint: (subtask, { epoch, attempt, barrier }) => {
+        const owner = this.#state.deployment?.owners[subtask.subtaskIndex];
+        if (owner !== undefined) this.#tell(owner, { type: "triggerCheckpoint", epoch, attempt, subtask, barrier });
+      },
+      notifyComplete: (epoch, checkpointId) => this.#tellDeployed({ type: "notifyCheckpointComplete", epoch, checkpointId }),
+      notifyAborted: (epoch, checkpointId, latestCompletedId) =>
+        this.#tellDeployed({ type: "notifyCheckpointAborted", epoch, checkpointId, latestCompletedId }),
+    };
+  }
+
+  // ---- the scheduler's shell
+
+  #dispatch(event: SchedulerEvent): void {
+    if (this.#isOver) return;
+    this.#queue.push(event);
+    if (this.#isStepping) return; // JM1
+    this.#isStepping = true;
+    try {
+      for (let next = this.#queue.shift(); next !== undefined && !this.#isOver; next = this.#queue.shift()) this.#step(next);
+    } catch (thrown) {
+      if (thrown instanceof AssertionError) this.#options.env.host.crash(thrown.message);
+      throw thrown;
+    } finally {
+      this.#isStepping = false;
+    }
+  }
+
+  #step(event: SchedulerEvent): void {
+    const { env } = this.#options;
+    const before = this.#state;
+    const [state, effects] = schedule(before, event, {
+      decideRestart: (failure) => this.#restartStrategy.onFailure(failure, env.clock.nowMs()),
+    });
+    this.#state = state;
+    if (state.job !== before.job) env.log.info("job state", { from: before.job, to: state.job, attempt: state.attempt });
+    this.#history.jobState(state.job);
+    const attempt = state.deployment?.attempt ?? state.attempt;
+    if (state.executions !== before.executions) {
+      for (const [key, execution] of state.executions) this.#history.taskState(key, execution, attempt);
+    }
+    for (const effect of effects) this.#run(effect);
+  }
+
+  #run(effect: SchedulerEffect): void {
+    if (this.#isOver) return;
+    const { env } = this.#options;
+    switch (effect.type) {
+      case "prepare":
+        this.#guard(this.#prepare(effect.attempt));
+        return;
+      case "armDelay": {
+        const { attempt } = effect;
+        this.#cancelDelay?.();
+        this.#cancelDelay = env.timers.after(effect.delayMs, "restart-delay", () => this.#dispatch({ type: "delayOver", attempt }));
+        return;
+      }
+      case "deploy":
+        this.#deploy(effect.attempt, effect.owners);
+        return;
+      case "cancelAttempt":
+        for (const id of effect.taskManagerIds) this.#tell(id, { type: "cancelAttempt", epoch: this.#epoch, attempt: effect.attempt });
+        return;
+      case "taskRunning":
+        this.#coordinator?.taskRunning(effect.subtask);
+        return;
+      case "taskFinished":
+        this.#coordinator?.taskFinished(effect.subtask);
+        return;
+      case "sourceEnded":
+        this.#coordinator?.sourceEnded(effect.subtask);
+        return;
+      case "recordException":
+        this.#recordException(effect);
+        return;
+      case "noSlots":
+        env.log.warn("waiting for TaskManagers", {
+          code: "NO_SLOTS",
+          missing: effect.missingCount,
+          required: this.slotsRequired(),
+          registered: this.#taskManagers.slotCount,
+        });
+        return;
+      case "restarting":
+        this.#restartCount += 1;
+        env.log.warn("the job restarts", { attempt: effect.attempt, delayMs: Math.round(effect.delayMs), cause: effect.failure.code });
+        return;
+      case "close":
+        this.#guard(this.#close(effect.as));
+        return;
+      case "jobEnded":
+        this.#jobEnded(effect.as, effect.failure);
+        return;
+    }
+  }
+
+  #recordException(effect: Extract<SchedulerEffect, { readonly type: "recordException" }>): void {
+    const { plan, env } = this.#options;
+    const { failure, subtask, taskManagerId } = effect;
+    const vertex = plan.vertices.find(({ id }) => id === subtask?.vertexId);
+    const taskName =
+      subtask === null || vertex === undefined
+        ? null
+        : `${vertex.name} (${subtask.subtaskIndex + 1}/${vertex.parallelism}) - execution #${this.#state.attempt}`;
+    const endpoint = taskManagerId === null ? null : (this.#taskManagers.get(taskManagerId)?.registration.dataAddress ?? null);
+    this.#history.exception(failure, { taskName, endpoint, taskManagerId });
+    env.log.error("failure", { code: failure.code, failure: failure.message, task: taskName, taskManager: taskManagerId });
+  }
+
+  /** JM4. */
+  async #prepare(attempt: AttemptNumber): Promise<void> {
+    const { env, plan, allowReplay } = this.#options;
+    const storage = this.#storage;
+    const { signal } = this.#life;
+    if (storage === undefined) {
+      this.#prepared.set(attempt, { metadata: null, restoreDir: "", tasks: new Map() });
+      this.#dispatch({ type: "prepared", attempt });
+      return;
+    }
+    await this.#coordinator?.suspend(); // rejects with FENCED
+    let prepared: PreparedRestore;
+    try {
+      prepared = await prepareRestore({
+        store: storage.store,
+        log: storage.log,
+        plan,
+        env,
+        copies: this.#copies(),
+        damaged: this.#damaged,
+        allowReplay,
+        signal,
+      });
+    } catch (thrown) {
+      if (thrown instanceof AssertionError || signal.aborted) throw thrown;
+      const failure = toFailure(thrown);
+      if (failure.code === "FENCED") throw failure;
+      this.#dispatch({ type: "prepareFailed", attempt, failure });
+      return;
+    }
+    this.#prepared.set(attempt, prepared);
+    this.#dispatch({ type: "prepared", attempt });
+  }
+
+  #deploy(attempt: AttemptNumber, owners: readonly string[]): void {
+    const { env, plan, jobId, moduleUrl, configuration, lineage } = this.#options;
+    const prepared = this.#prepared.get(attempt);
+    assert(prepared !== undefined, "SC2: what an attempt restores is known before it is deployed");
+    this.#prepared.clear();
+    const restoredId = prepared.metadata?.checkpointId ?? null;
+    env.log.info("deploying", { attempt, slots: owners.length, checkpoint: restoredId });
+    this.#coordinator?.attemptStarted(attempt, prepared.metadata);
+    const slotOwners = owners.map((taskManagerId) => ({
+      taskManagerId,
+      dataAddress: this.#taskManagers.get(taskManagerId)?.registration.dataAddress ?? "",
+    }));
+    const shared = {
+      type: "deploy",
+      epoch: this.#epoch,
+      attempt,
+      jobId,
+      lineage: this.#storage?.log.head.lineage ?? lineage,
+      moduleUrl,
+      plan: { ...plan, configuration },
+      slotOwners,
+      jobDir: this.#storage?.log.jobDir ?? "",
+      restoreDir: prepared.restoreDir,
+      restoredCheckpointId: restoredId,
+      checkpointing: this.#storage !== undefined,
+    } as const satisfies Omit<DeployRequest, "slots">;
+    for (const id of new Set(owners)) {
+      const slots = owners.flatMap((owner, slotIndex) =>
+        owner === id
+          ? [
+              {
+                slotIndex,
+                tasks: subtasksOfSlot(plan, slotIndex).map(
+                  (subtask): TaskSpec => ({ subtask, restore: prepared.tasks.get(subtaskKey(subtask)) }),
+                ),
+              },
+            ]
+          : [],
+      );
+      this.#guard(this.#deployOn(id, { ...shared, slots }));
+    }
+  }
+
+  async #deployOn(taskManagerId: string, request: DeployRequest): Promise<void> {
+    const peer = this.#taskManagers.get(taskManagerId)?.peer;
+    try {
+      if (peer === undefined) throw new Failure("PEER_LOST", { retry: "backoff", message: `TaskManager ${taskManagerId} is lost` });
+      await peer.request(request satisfies JobManagerRequest, DEPLOY_TIMEOUT_MS);
+    } catch (thrown) {
+      this.#dispatch({ type: "deployFailed", attempt: request.attempt, taskManagerId, failure: toFailure(thrown) });
+    }
+  }
+
+  /** Local copies on all registered TaskManagers. */
+  #copies(): CopyHolders {
+    const ask = async (message: JobManagerRequest, id: string): Promise<readonly string[]> => {
+      try {
+        const reply = parse(objectsReply, await this.#taskManagers.get(id)?.peer.request(message, LOCAL_COPIES_TIMEOUT_MS));
+        return "ok" in reply ? reply.ok.objects : [];
+      } catch (thrown) {
+        const failure = toFailure(thrown);
+        this.#options.env.log.warn("a TaskManager did not answer about local copies", { taskManager: id, failure: failure.message });
+        return [];
+      }
+    };
+    const holders = new Map<string, string>();
+    return {
+      find: async (objects, signal) => {
+        await this.#enoughSlots(signal);
+        const ids = this.#taskManagers.all().map(({ registration }) => registration.taskManagerId);
+        const answers = await Promise.all(ids.map(async (id) => ({ id, held: await ask({ type: "findLocalCopies", objects }, id) })));
+        for (const { id, held } of answers) for (const object of held) holders.set(object, id);
+        return new Set(holders.keys());
+      },
+      repair: async (objects) => {
+        const jobDir = this.#storage?.log.jobDir ?? "";
+        const byHolder = Map.groupBy(objects, (object) => holders.get(object) ?? "");
+        const repaired = await Promise.all([...byHolder].map(([id, of]) => ask({ type: "repairObjects", jobDir, objects: of }, id)));
+        return repaired.flat();
+      },
+    };
+  }
+
+  async #enoughSlots(signal: AbortSignal): Promise<void> {
+    const aborted = Promise.withResolvers<never>();
+    const onAbort = (): void => aborted.reject(new Failure("CANCELED", { retry: "never", message: "the JobManager ends" }));
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    try {
+      while (this.#taskManagers.slotCount < this.slotsRequired()) await Promise.race([this.#slotsChanged.promise, aborted.promise]);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      aborted.promise.catch(() => {}); // nobody may be waiting any more
+    }
+  }
+
+  // ---- the end
+
+  /** SC5: the log first. */
+  async #close(as: EndState): Promise<void> {
+    const { env } = this.#options;
+    try {
+      await this.#coordinator?.close(as === "FINISHED" ? "finished" : as === "FAILED" ? "failed" : "cancelled");
+    } catch (thrown) {
+      const failure = toFailure(thrown);
+      if (thrown instanceof AssertionError || failure.code === "FENCED") throw thrown;
+      // Its work is done or given up either way; the next start finds an open log and its head.
+      env.log.error("the commit log does not say how the job ended", { as, failure: failure.message });
+    }
+    this.#dispatch({ type: "closed", as });
+  }
+
+  #jobEnded(as: EndState, failure: Failure | undefined): void {
+    for (const { peer } of this.#taskManagers.all()) {
+      peer.send({ type: "shutdown", reason: `job ${this.#options.plan.jobName} is ${as}` } satisfies JobManagerMessage);
+    }
+    const message = failure === undefined ? `job ${this.#options.plan.jobName} is ${as}` : describeFailure(failure);
+    this.#end(message);
+    this.#options.onEnded(as, message);
+  }
+
+  /** JM2. */
+  #fatal(failure: Failure): void {
+    if (this.#isOver) return;
+    this.#options.env.log.error("this JobManager ends", { code: failure.code, failure: failure.message });
+    this.#end(failure.message);
+    this.#options.onFatal(failure);
+  }
+
+  #end(reason: string): void {
+    this.#isOver = true;
+    this.#life.abort();
+    this.#cancelDelay?.();
+    this.#coordinator?.dispose();
+    this.#taskManagers.close(reason);
+  }
+
+  /** What an effect started ends in an event, or ends this JobManager. */
+  #guard(task: Promise<void>): void {
+    task.catch((thrown: unknown) => {
+      if (thrown instanceof AssertionError) this.#options.env.host.crash(thrown.message);
+      if (!this.#isOver) this.#fatal(toFailure(thrown));
+    });
+  }
+}

@@ -1,0 +1,77 @@
+// What happens before a job runs: settings and storage checked, the commit log claimed.
+//
+// Invariants: P0 of protocols 1, and
+//   SJ1. Checkpointing without storage is refused before anything is started.
+//   SJ2. A job without checkpointing touches no store.
+
+import { Failure } from "@sluice/kit";
+import type { Clock, ObjectStore, Rng, Timers } from "@sluice/kit/env";
+import { createHash } from "node:crypto";
+import { CommitLog } from "../checkpoint/index.ts";
+import type { RuntimeSettings } from "../model/configuration/index.ts";
+import type { JobManagerConfig, JobPlan, StoreConfig } from "../model/index.ts";
+import type { JobStorage } from "./job-master.ts";
+
+/** `{namespace}/{job}`, safe as a path on every store. */
+export function jobDirectory(namespace: string, jobName: string): string {
+  return `${encodeURIComponent(namespace)}/${encodeURIComponent(jobName)}`;
+}
+
+/** 32 hex digits (Flink: JobID): the same for every JobManager of this lineage. */
+export function jobIdOf(config: Pick<JobManagerConfig, "namespace" | "jobName" | "uid" | "start">): string {
+  const said = [config.namespace, config.jobName, config.uid, config.start.lineage];
+  return createHash("sha256").update(JSON.stringify(said)).digest("hex").slice(0, 32);
+}
+
+/** The configuration of the store, undefined when no checkpoints are taken (SJ2). Throws CONFIG_INVALID (SJ1). */
+export function storeOf(config: Pick<JobManagerConfig, "store">, settings: RuntimeSettings): StoreConfig | undefined {
+  if (settings.checkpoints.intervalMs === null) return undefined;
+  const store = config.store ?? settings.store;
+  if (store !== undefined) return store;
+  throw new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: "checkpointing is on (execution.checkpointing.interval), but there is no place for checkpoints",
+    remedy: "set execution.checkpointing.dir, for example to file:///var/lib/sluice/checkpoints or s3://bucket/checkpoints",
+  });
+}
+
+/** Opens and claims. Rejects with what checkpoint/decideStart refuses, or with a failure of the store. */
+export async function claimJob(options: {
+  readonly config: JobManagerConfig;
+  readonly plan: JobPlan;
+  readonly settings: RuntimeSettings;
+  readonly store: ObjectStore;
+  readonly env: { readonly clock: Clock; readonly timers: Timers; readonly rng: Rng };
+  readonly signal: AbortSignal;
+}): Promise<JobStorage> {
+  const { config, plan, settings, store, env, signal } = options;
+  const from = config.start.from ?? settings.restorePath;
+  const { log } = await CommitLog.claim({
+    store,
+    jobDir: jobDirectory(config.namespace, config.jobName),
+    env,
+    request: {
+      jobName: config.jobName,
+      uid: config.uid,
+      lineage: config.start.lineage,
+      newLineage: config.start.newLineage,
+      ...(from === undefined ? {} : { from: pathInStore(from, store.uri) }),
+      mayCreate: true,
+    },
+    planDigest: plan.digest,
+    signal,
+  });
+  return { store, log };
+}
+
+/** People name checkpoints by their whole URI; the log names them relative to the store. */
+function pathInStore(path: string, storeUri: string): string {
+  const root = storeUri.replace(/\/*$/u, "/");
+  if (path.startsWith(root)) return path.slice(root.length);
+  if (!/^[a-z][a-z0-9+.-]*:/iu.test(path)) return path;
+  throw new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: `the checkpoint ${path} does not lie in the job's store ${storeUri}`,
+    remedy: "name a checkpoint below that store, or set execution.checkpointing.dir to the store that holds it",
+  });
+}
