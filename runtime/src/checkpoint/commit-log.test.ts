@@ -5,6 +5,7 @@ import { Failure, SeededRng } from "@sluice/kit";
 import type { ObjectInfo, ObjectStore, PutIfAbsentOutcome, Timers } from "@sluice/kit/env";
 import { CommitLog, ID_BLOCK_COUNT, readCommitHead } from "./commit-log.ts";
 import { commitPath } from "./commit-record.ts";
+import { regressionChange } from "./recovery.ts";
 import type { CheckpointRef, StartRequest } from "./types.ts";
 
 type Fault = "refused" | "unknown, done" | "unknown, not done" | "exists, but it was me" | "denied";
@@ -187,4 +188,18 @@ test("trimming keeps the newest thousand and seven days", async () => {
   }
   expect(await log.trim(1_000, NEVER)).toBe(6);
   expect([...store.objects.keys()][0]).toBe(commitPath("j", 7));
+});
+
+test("CL6: a regression stands, also for the next claimant, until a newer head", async () => {
+  const store = new ScriptedStore();
+  const log = await claim(store);
+  await log.append(() => ({ head: ref(2), retained: [ref(1), ref(2)] }), NEVER);
+  await log.append((previous) => regressionChange(previous, ref(1), "all-sinks-retract"), NEVER);
+  const regression = { type: "head-regression", fromId: 2, toId: 1, reason: "all-sinks-retract" };
+  const next = await claim(store);
+  expect(next.head).toMatchObject({ head: { id: 1 }, override: regression });
+  await next.reserveIds(NEVER);
+  expect(next.head.override).toEqual(regression);
+  await next.append(head(65), NEVER);
+  expect(next.head.override).toBeNull();
 });

@@ -29,7 +29,7 @@ export interface CommitLogEnv {
   readonly rng: Rng;
 }
 
-/** What an append changes; everything else is carried over. `override` is per record and never carried. */
+/** What an append changes; everything else is carried over; `override` only as {@link standingOverride} says. */
 export type CommitChange = Partial<
   Pick<
     CommitRecord,
@@ -247,10 +247,12 @@ export class CommitLog {
       if (this.#fenced !== undefined) throw this.#fenced;
       const previous = this.#head;
       const left = this.#idEnd - this.#idNext + 1;
+      const changed = change(previous);
+      const newHead = changed.head === undefined ? previous.head : changed.head;
       const record: CommitRecord = {
         ...previous,
-        override: null,
-        ...change(previous),
+        override: standingOverride(previous, newHead),
+        ...changed,
         seq: previous.seq + 1,
         epoch: this.epoch,
         nonce,
@@ -337,7 +339,8 @@ function claimContent(
   if (decision.type === "continue") {
     assert(previous !== undefined, "only an existing log is continued");
     const { lineage, head, origin, retained, condemned, pins, ops } = previous;
-    return { lineage, head, origin, retained, condemned, pins, ops, override: null };
+    const override = standingOverride(previous, head);
+    return { lineage, head, origin, retained, condemned, pins, ops, override };
   }
   assert(decision.type !== "refuse", "a refused start claims nothing");
   const empty = { head: null, origin: decision.restoreFrom, retained: [], condemned: [], ops: [] };
@@ -354,6 +357,15 @@ function claimContent(
     pins,
     override: { type: "new-lineage", previousLineage: previous.lineage, restoredFrom: decision.restoreFrom },
   };
+}
+
+/**
+ * A regression stands as long as the head is the one it went back to: whoever restores that head, also after a failover, must know
+ * which output to hide. Every other override belongs to its record alone.
+ */
+function standingOverride(previous: CommitRecord, head: CommitRecord["head"]): CommitRecord["override"] {
+  const { override } = previous;
+  return override?.type === "head-regression" && head?.id === override.toId ? override : null;
 }
 
 function drawNonce(rng: Rng): string {

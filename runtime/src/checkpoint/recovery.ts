@@ -167,11 +167,14 @@ export function regressionChange(
     "CL3: only a retained checkpoint becomes the head again",
   );
   const dropped = previous.retained.filter((ref) => ref.id > to.id).map((ref) => ref.id);
+  // A second regression before the next commit: what the first one hid stays hidden.
+  const standing = previous.override?.type === "head-regression" ? previous.override.fromId : previous.head.id;
+  const fromId = standing > previous.head.id ? standing : previous.head.id;
   return {
     head: to,
     retained: previous.retained.filter((ref) => ref.id <= to.id),
     condemned: [...new Set<CheckpointId>([...previous.condemned, ...dropped, previous.head.id])].sort((a, b) => a - b),
-    override: { type: "head-regression", fromId: previous.head.id, toId: to.id, reason },
+    override: { type: "head-regression", fromId, toId: to.id, reason },
   };
 }
 
@@ -183,6 +186,11 @@ export type Recovery =
       readonly metadata: CheckpointMetadata;
       readonly path: string;
       readonly isOrigin: boolean;
+      /**
+       * Set after a regression of the head, until the next commit: before the first record every sink that can retract hides what
+       * it published, or could still publish, for checkpoints in (aboveId, throughId]. Hiding twice is harmless, also by a zombie.
+       */
+      readonly retract: { readonly aboveId: CheckpointId; readonly throughId: CheckpointId } | null;
     }
   /** Have these objects put back from local copies (same path, same bytes), then recover again. */
   | { readonly type: "repair"; readonly objects: readonly string[] };
@@ -205,7 +213,14 @@ export async function recover(options: {
   const { head, origin, retained } = log.head;
   if (head === null) return origin === null ? { type: "empty" } : loadOrigin({ store, jobDir, origin, env, signal });
   const loaded = await loadCheckpoint({ store, jobDir, ref: head, env, signal });
-  if (loaded.type === "ok") return { type: "restore", metadata: loaded.metadata, path: head.path, isOrigin: false };
+  if (loaded.type === "ok")
+    return {
+      type: "restore",
+      metadata: loaded.metadata,
+      path: head.path,
+      isOrigin: false,
+      retract: retractionOf(log.head),
+    };
   // A newer JobManager may have deleted what this one takes for the newest checkpoint: fenced is not damaged.
   await retryStorage(env, signal, "commit-log-verify", () => log.verifyOwnership(signal));
   const whole: CheckpointRef[] = [];
@@ -224,7 +239,12 @@ export async function recover(options: {
   if (outcome.type === "failed") throw outcome.failure;
   const metadata = metadataOf.get(decision.to.id);
   assert(metadata !== undefined, "a rollback goes to a checkpoint that was read");
-  return { type: "restore", metadata, path: decision.to.path, isOrigin: false };
+  return { type: "restore", metadata, path: decision.to.path, isOrigin: false, retract: retractionOf(log.head) };
+}
+
+function retractionOf(record: CommitRecord): Extract<Recovery, { readonly type: "restore" }>["retract"] {
+  const { override } = record;
+  return override?.type === "head-regression" ? { aboveId: override.toId, throughId: override.fromId } : null;
 }
 
 async function loadOrigin(options: {
@@ -240,7 +260,7 @@ async function loadOrigin(options: {
   const jobDir = path.split("/").slice(0, -2).join("/");
   const ref = { id: 0 as CheckpointId, path };
   const loaded = await loadCheckpoint({ store, jobDir, ref, env, signal });
-  if (loaded.type === "ok") return { type: "restore", metadata: loaded.metadata, path, isOrigin: true };
+  if (loaded.type === "ok") return { type: "restore", metadata: loaded.metadata, path, isOrigin: true, retract: null };
   const [first] = loaded.damage.objects;
   throw new Failure("SNAPSHOT_DAMAGED", {
     retry: "never",

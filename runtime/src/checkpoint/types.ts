@@ -48,7 +48,10 @@ export interface CheckpointPin {
 /** What became of the job, as the log remembers it. Only `finished` and a deletion close a lineage (CL12). */
 export type RecordedJobState = "active" | "finished" | "failed" | "cancelled";
 
-/** Why the head of this record is not simply the next checkpoint after the head before (CL6). */
+/**
+ * Why the head of this record is not simply the next checkpoint after the head before (CL6). A regression stands in all records
+ * until the next commit: whoever restores must hide the output of (toId, fromId].
+ */
 export type RecordedOverride =
   | { readonly type: "new-lineage"; readonly previousLineage: string; readonly restoredFrom: string | null }
   | {

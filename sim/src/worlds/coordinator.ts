@@ -24,6 +24,8 @@ interface Shape {
   readonly recordCount: number;
   readonly chaosMs: number;
   readonly heartbeatTimeoutMs: number;
+  /** The head is damaged now and then while no JobManager is up. */
+  readonly damages: boolean;
   readonly config: CheckpointConfig;
 }
 
@@ -34,6 +36,7 @@ function drawShape(rng: Rng): Shape {
     recordCount: 20 + rng.below(60),
     chaosMs: 1_500 + rng.below(4_000),
     heartbeatTimeoutMs: 400 + rng.below(400),
+    damages: rng.chance(0.4),
     config: {
       mode: "EXACTLY_ONCE",
       intervalMs: 60 + rng.below(300),
@@ -69,6 +72,8 @@ export async function runCoordinatorWorld(options: RunOptions): Promise<RunResul
       commits: run.checks.commitCount,
       jobManagers: run.jobManagerCount,
       kills: run.killCount,
+      regressions: run.checks.regressionCount,
+      retracted: run.ledger.retractedTransactionCount,
       transactions: run.ledger.publishedTransactionCount,
     },
     trace: world.loop.tail(options.keepsTrace ? 1_000_000 : 60),
@@ -147,6 +152,7 @@ class CoordinatorRun {
           this.checks.sideEffect(id, `${node.name} publishes ${name}`);
           this.ledger.publish(name, subtaskIndex, records);
         },
+        retract: (lineage, subtaskIndex, range) => this.ledger.retract(lineage, subtaskIndex, range),
         notified: (id) => this.checks.sideEffect(id, `${node.name} is notified`),
       }).run(),
     );
@@ -187,9 +193,25 @@ class CoordinatorRun {
       const isFinished = this.checks.truth?.jobState === "finished";
       const isGone = newest === undefined || !newest.isUp;
       const looksGone = newest?.isPaused === true && this.#rng.chance(0.3);
+      if (isGone && !this.#isHealed && this.#shape.damages && this.#rng.chance(0.6)) this.#damageHead();
       if (!isFinished && ((isGone && this.#rng.chance(0.6)) || looksGone)) this.#startJobManager();
       this.#supervise();
     });
+  }
+
+  /** The newest checkpoint loses an object, or half of one, while nobody looks; an older one stays to go back to. */
+  #damageHead(): void {
+    const { truth } = this.checks;
+    const whole = truth?.retained.filter((ref) => !this.checks.damaged.has(ref.id)) ?? [];
+    const head = truth?.head;
+    if (head === null || head === undefined || whole.length < 2 || this.checks.damaged.has(head.id)) return;
+    const paths = this.#world.storage.pathsOf(head.path.replace("_metadata", ""));
+    const path = paths[this.#rng.below(paths.length)];
+    const bytes = path === undefined ? undefined : this.#world.storage.objects.get(path)?.bytes;
+    if (path === undefined || bytes === undefined) return;
+    this.#world.loop.note("world", `damages ${path}`);
+    this.checks.damaged.add(head.id);
+    this.#world.storage.damage(path, this.#rng.chance(0.5) ? undefined : bytes.slice(0, bytes.length >> 1));
   }
 
   #nemesis(): void {

@@ -204,7 +204,7 @@ export class SimJobManager {
         log,
         env,
         localCopies: new Set(),
-        allSinksCanRetract: false,
+        allSinksCanRetract: true,
         allowReplay: undefined,
         signal: new AbortController().signal,
       });
@@ -215,14 +215,19 @@ export class SimJobManager {
       this.#isRestarting = false;
       const metadata = recovery.type === "restore" ? recovery.metadata : null;
       coordinator.attemptStarted(this.#attempt, metadata);
-      this.#deploy(metadata, log.epoch, log.head.lineage);
+      this.#deploy(metadata, log.epoch, log.head.lineage, recovery.type === "restore" ? recovery.retract : null);
       env.log.info("deployed", { attempt: this.#attempt, restored: metadata?.checkpointId ?? 0, parallelism, jobDir });
       return;
     }
     this.#isRestarting = false;
   }
 
-  #deploy(metadata: CheckpointMetadata | null, epoch: CommitLog["epoch"], lineage: string): void {
+  #deploy(
+    metadata: CheckpointMetadata | null,
+    epoch: CommitLog["epoch"],
+    lineage: string,
+    retract: Extract<ToTaskManager, { readonly type: "deploy" }>["retract"],
+  ): void {
     const { parallelism, taskManagers } = this.#options;
     const vertices = worldVertices(parallelism);
     const all =
@@ -239,7 +244,7 @@ export class SimJobManager {
     taskManagers.forEach((name, i) => {
       const subtasks = all.filter((s) => s.subtaskIndex % taskManagers.length === i);
       const restoredId = metadata?.checkpointId ?? null;
-      this.#send(name, { type: "deploy", epoch, attempt: this.#attempt, lineage, restoredId, subtasks });
+      this.#send(name, { type: "deploy", epoch, attempt: this.#attempt, lineage, restoredId, retract, subtasks });
     });
   }
 

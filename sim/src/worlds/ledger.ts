@@ -3,6 +3,7 @@
 // Invariants:
 //   L1. Per subtask every record is published at most once, and at the end exactly once, with the count and sum that a
 //       single-threaded run over 0, 1, 2, ... gives.
+//   L3. What was retracted never comes back under its name.
 //   L2. Publishing a transaction twice is harmless (renaming a file that is gone already).
 
 /** One output record: the input number, how many came before and with it, and their sum. */
@@ -13,13 +14,33 @@ export class Ledger {
   readonly #values: Set<number>[];
   readonly #violate: (reason: string) => void;
   publishedTransactionCount = 0;
+  retractedTransactionCount = 0;
+  readonly #hidden = new Set<string>();
 
   constructor(parallelism: number, violate: (reason: string) => void) {
     this.#values = Array.from({ length: parallelism }, () => new Set<number>());
     this.#violate = violate;
   }
 
+  /** Hides what subtask `subtaskIndex` published, or might still publish, for checkpoints in (aboveId, throughId] of the lineage. */
+  retract(
+    lineage: string,
+    subtaskIndex: number,
+    range: { readonly aboveId: number; readonly throughId: number },
+  ): void {
+    for (let id = range.aboveId + 1; id <= range.throughId; id += 1) {
+      const name = `${lineage}/${subtaskIndex}/${id}`;
+      this.#hidden.add(name);
+      const content = this.#transactions.get(name);
+      if (content === undefined) continue;
+      this.#transactions.delete(name);
+      this.retractedTransactionCount += 1;
+      for (const [value] of JSON.parse(content) as OutputRecord[]) this.#values[subtaskIndex]?.delete(value);
+    }
+  }
+
   publish(name: string, subtaskIndex: number, records: readonly OutputRecord[]): void {
+    if (this.#hidden.has(name)) return; // its pending file is gone
     const content = JSON.stringify(records);
     const before = this.#transactions.get(name);
     if (before !== undefined) {

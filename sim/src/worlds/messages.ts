@@ -21,6 +21,7 @@ export type ToTaskManager =
       readonly type: "deploy";
       readonly lineage: string;
       readonly restoredId: CheckpointId | null;
+      readonly retract: { readonly aboveId: CheckpointId; readonly throughId: CheckpointId } | null;
       readonly subtasks: readonly SubtaskRestore[];
     } & OfAttempt)
   | { readonly type: "trigger"; readonly subtask: SubtaskId; readonly trigger: CheckpointTrigger }

@@ -42,6 +42,11 @@ export interface TaskManagerOptions {
   readonly jobManagerAddress: () => string;
   readonly publish: (id: number, name: string, subtaskIndex: number, records: readonly OutputRecord[]) => void;
   readonly notified: (id: number) => void;
+  readonly retract: (
+    lineage: string,
+    subtaskIndex: number,
+    range: { readonly aboveId: number; readonly throughId: number },
+  ) => void;
 }
 
 type Item = { readonly value: number } | { readonly barrier: Barrier };
@@ -110,6 +115,9 @@ export class SimTaskManager {
         this.#pipelines = [...indexes].map(
           (subtaskIndex) => new Pipeline(this.#options, this, { ...message, subtaskIndex }),
         );
+        for (const { subtaskIndex } of this.#pipelines) {
+          if (message.retract !== null) this.#options.retract(message.lineage, subtaskIndex, message.retract);
+        }
         for (const pipeline of this.#pipelines) void pipeline.start(message.subtasks, message.restoredId);
         return;
       }
