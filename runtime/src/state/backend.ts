@@ -22,6 +22,8 @@ import type { StateTable } from "./table.ts";
 
 /** Snapshots of one backend in flight; each owns one bit of a segment's pending mask. */
 const SNAPSHOTS_IN_FLIGHT_MAX = 30;
+/** 100 k entries of 16 bytes at a load of one half: beyond what a core has of L2 cache. */
+const TOUCH_FROM_ENTRIES = 100_000;
 
 /** A part to restore from; `bytes` is its whole content. */
 export interface RestoredPart {
@@ -36,6 +38,13 @@ export interface KeyedStateBackend extends KeyedStateAccess {
   /** Before each record. `hash` is the canonical hash of the key (@sluice/kit hash.ts), signed or unsigned. */
   setCurrentKey(key: unknown, hash: number): void;
   clearCurrentKey(): void;
+  /**
+   * Reads the places where the key of this hash lies, in every state, so that they are in the cache when the record comes:
+   * call it for the next 64 or so records while `isTouchWorthwhile`. Changes nothing.
+   */
+  touch(hash: number): void;
+  /** True once the states are larger than caches are. */
+  readonly isTouchWorthwhile: boolean;
   /** Cuts all states here; call between records. Failure CHECKPOINT_DECLINED when 30 snapshots are in flight. */
   snapshot(checkpointId: CheckpointId): KeyedSnapshot;
   /**
@@ -59,6 +68,8 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   readonly #maxParallelism: number;
   readonly #scope: KeyScope;
   readonly #states = new Map<string, RegisteredState>();
+  /** The tables with a layout that is worth touching. */
+  readonly #touched: NumberTable[] = [];
   #interval = 1;
   #bitsInUse = 0;
 
@@ -95,6 +106,15 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     this.#scope.clear();
   }
 
+  get isTouchWorthwhile(): boolean {
+    return this.#touched.some((table) => table.entryCount >= TOUCH_FROM_ENTRIES);
+  }
+
+  touch(hash: number): void {
+    const tables = this.#touched;
+    for (let i = 0; i < tables.length; i += 1) (tables[i] as NumberTable).touch(hash);
+  }
+
   getCurrentKey(): unknown {
     return this.#scope.get();
   }
@@ -125,7 +145,8 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   #register(name: string, valueType: TypeDescriptor): RegisteredState {
     const options = { stateName: name, valueType, interval: this.#interval };
     const isNumeric = (this.#scope.form === "number" || this.#scope.form === "boolean") && isNumberLike(valueType);
-    const table = isNumeric ? new NumberTable(this.#scope, options) : new ObjectTable(this.#scope, options);
+    const table: StateTable = isNumeric ? new NumberTable(this.#scope, options) : new ObjectTable(this.#scope, options);
+    if (table instanceof NumberTable) this.#touched.push(table);
     const registered: RegisteredState = { table, handle: undefined };
     this.#states.set(name, registered);
     return registered;

@@ -212,9 +212,9 @@ export class KeyScope {
     }
   }
 
-  /** Position (KE2) of the current key, given its mixed hash. */
-  position(mixed: number): number {
-    const group = this.#groupMask >= 0 ? this.hash & this.#groupMask : (this.hash >>> 0) % this.groups.maxParallelism;
+  /** Position (KE2) of a hash that was mixed already; refuses hashes of other subtasks (HB1). */
+  positionOfHash(hash: number, mixed: number): number {
+    const group = this.#groupMask >= 0 ? hash & this.#groupMask : (hash >>> 0) % this.groups.maxParallelism;
     const relative = group - this.#firstGroup;
     if (relative < 0 || relative >= this.#groupCount) throw this.#foreignGroup(group);
     return (relative << 16) | (mixed >>> 16);

@@ -140,6 +140,7 @@ export class NumberTable implements StateTable, ValueState<number> {
   #interval: number;
   #cuts: readonly { readonly bit: number; readonly interval: number }[] = [];
   #entryCount = 0;
+  #touchedWord = 0;
   // The remembered slot (NT2); valid while the epoch is the scope's.
   #epoch = -1;
   #segment: NumberSegment;
@@ -200,6 +201,14 @@ export class NumberTable implements StateTable, ValueState<number> {
     this.forget(); // the slot now holds another entry, or none
   }
 
+  /** Reads the first slot of a hash; the result is kept, so that the read is not optimised away. */
+  touch(hash: number): void {
+    const mixed = mixHash(hash);
+    const directory = this.#directory;
+    const segment = directory.slots[this.#scope.positionOfHash(hash, mixed) >>> directory.shift] as NumberSegment;
+    this.#touchedWord ^= segment.words[(mixed & segment.mask) * 4] as number;
+  }
+
   forget(): void {
     // An epoch is an int32, so this never equals one.
     this.#epoch = 0.5;
@@ -210,7 +219,7 @@ export class NumberTable implements StateTable, ValueState<number> {
     if (!scope.active) throw scope.outside(`state "${this.stateName}" ${what}`);
     const directory = this.#directory;
     const mixed = mixHash(scope.hash);
-    const segment = directory.slots[scope.position(mixed) >>> directory.shift] as NumberSegment;
+    const segment = directory.slots[scope.positionOfHash(scope.hash, mixed) >>> directory.shift] as NumberSegment;
     const key = scope.number[0] as number;
     const cells = segment.cells;
     const mask = segment.mask;

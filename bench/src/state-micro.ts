@@ -1,0 +1,225 @@
+// Micro benchmark of keyed state: setCurrentKey + value + update per CPU-second, the pauses while a snapshot is taken, and how
+// fast it is encoded. Prints a table; the last line is JSON.
+//
+//   node bench/src/state-micro.ts [--quick]
+//
+// Each case runs in a process of its own: hot code that has seen one kind of state is not the code that has seen five.
+
+import { spawnSync } from "node:child_process";
+import { performance } from "node:perf_hooks";
+import { fileURLToPath } from "node:url";
+import { hashLong, hashString } from "@sluice/kit";
+import { HeapKeyedStateBackend } from "@sluice/runtime/internal/state";
+import { Types, ValueStateDescriptor } from "@sluice/runtime/internal/model";
+import type { CheckpointId, TypeDescriptor, ValueState } from "@sluice/runtime/internal/model";
+
+const MAX_PARALLELISM = 128;
+const BATCH = 1024;
+const SLICE_MS = 2;
+
+interface Case {
+  readonly name: string;
+  readonly keys: "LONG" | "STRING";
+  readonly keyCount: number;
+  readonly measure: "rate" | "touched rate" | "map" | "snapshot";
+  readonly isLong: boolean;
+}
+
+const CASES: readonly Case[] = [
+  { name: "LONG, 1 k keys", keys: "LONG", keyCount: 1_000, measure: "rate", isLong: false },
+  { name: "LONG, 1 M keys", keys: "LONG", keyCount: 1_000_000, measure: "rate", isLong: false },
+  { name: "LONG, 10 M keys", keys: "LONG", keyCount: 10_000_000, measure: "rate", isLong: true },
+  { name: "LONG, 1 k keys, touched ahead", keys: "LONG", keyCount: 1_000, measure: "touched rate", isLong: false },
+  { name: "LONG, 1 M keys, touched ahead", keys: "LONG", keyCount: 1_000_000, measure: "touched rate", isLong: false },
+  { name: "LONG, 10 M keys, touched ahead", keys: "LONG", keyCount: 10_000_000, measure: "touched rate", isLong: true },
+  { name: "STRING, 1 k keys", keys: "STRING", keyCount: 1_000, measure: "rate", isLong: false },
+  { name: "STRING, 1 M keys", keys: "STRING", keyCount: 1_000_000, measure: "rate", isLong: false },
+  { name: "STRING, 1 k keys, one JS Map", keys: "STRING", keyCount: 1_000, measure: "map", isLong: false },
+  { name: "STRING, 1 M keys, one JS Map", keys: "STRING", keyCount: 1_000_000, measure: "map", isLong: false },
+  { name: "LONG, 1 M keys, snapshot while writing", keys: "LONG", keyCount: 1_000_000, measure: "snapshot", isLong: false },
+  { name: "STRING, 1 M keys, snapshot while writing", keys: "STRING", keyCount: 1_000_000, measure: "snapshot", isLong: false },
+];
+
+interface Input {
+  readonly keys: readonly (number | string)[] | Float64Array;
+  readonly hashes: Int32Array;
+}
+
+/** `count` draws from `keyCount` keys. String keys are made anew for each draw, as a decoder does. */
+function draw(test: Case, count: number): Input {
+  const hashes = new Int32Array(count);
+  const numbers = new Float64Array(count);
+  let x = 0x9e3779b9;
+  for (let i = 0; i < count; i += 1) {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    numbers[i] = (x >>> 0) % test.keyCount;
+  }
+  if (test.keys === "LONG") {
+    for (let i = 0; i < count; i += 1) hashes[i] = hashLong(numbers[i] as number);
+    return { keys: numbers, hashes };
+  }
+  const texts = Array.from(numbers, (n) => `user-${String(n).padStart(11, "0")}`);
+  for (let i = 0; i < count; i += 1) hashes[i] = hashString(texts[i] as string);
+  return { keys: texts, hashes };
+}
+
+function cpuMs(run: () => void): number {
+  const before = process.cpuUsage();
+  run();
+  const used = process.cpuUsage(before);
+  return (used.user + used.system) / 1000;
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1] ?? NaN;
+}
+
+function prepare(test: Case): { backend: HeapKeyedStateBackend; state: ValueState<number>; fill: () => void } {
+  const keyType: TypeDescriptor = { kind: test.keys };
+  const backend = new HeapKeyedStateBackend({
+    keyType,
+    keyGroups: [0, MAX_PARALLELISM - 1],
+    maxParallelism: MAX_PARALLELISM,
+    uid: "bench",
+    clock: { nowMs: () => performance.now() },
+  });
+  const state = backend.getState(new ValueStateDescriptor("sum", Types.LONG()));
+  const fill = (): void => {
+    for (let i = 0; i < test.keyCount; i += 1) {
+      const key = test.keys === "LONG" ? i : `user-${String(i).padStart(11, "0")}`;
+      backend.setCurrentKey(key, typeof key === "number" ? hashLong(key) : hashString(key));
+      state.update(0);
+    }
+  };
+  return { backend, state, fill };
+}
+
+function process1(backend: HeapKeyedStateBackend, state: ValueState<number>, input: Input, range: { from: number; to: number }): void {
+  const { keys, hashes } = input;
+  for (let i = range.from; i < range.to; i += 1) {
+    backend.setCurrentKey(keys[i], hashes[i] as number);
+    state.update((state.value() ?? 0) + 1);
+  }
+}
+
+function rate(test: Case): Record<string, number> {
+  const { backend, state, fill } = prepare(test);
+  fill();
+  const count = 1 << 22;
+  const input = draw(test, test.keys === "LONG" ? count : count >> 2);
+  const total = input.hashes.length;
+  const rates: number[] = [];
+  for (let pass = 0; pass < 9; pass += 1) {
+    const ms = cpuMs(() => {
+      for (let from = 0; from < total; from += BATCH) {
+        if (test.measure === "touched rate") {
+          for (let at = from; at < from + BATCH; at += 64) {
+            if (backend.isTouchWorthwhile) for (let i = at; i < at + 64; i += 1) backend.touch(input.hashes[i] as number);
+            process1(backend, state, input, { from: at, to: at + 64 });
+          }
+        } else {
+          process1(backend, state, input, { from, to: from + BATCH });
+        }
+      }
+    });
+    if (pass > 1) rates.push(total / ms / 1000);
+  }
+  return { mPerCpuSecond: median(rates), best: Math.max(...rates), rssMb: process.memoryUsage.rss() / 2 ** 20 };
+}
+
+function mapRate(test: Case): Record<string, number> {
+  const map = new Map<unknown, number>();
+  const input = draw(test, 1 << 20);
+  const rates: number[] = [];
+  for (let pass = 0; pass < 9; pass += 1) {
+    const ms = cpuMs(() => {
+      for (let i = 0; i < input.hashes.length; i += 1) map.set(input.keys[i], (map.get(input.keys[i]) ?? 0) + 1);
+    });
+    if (pass > 1) rates.push(input.hashes.length / ms / 1000);
+  }
+  return { mPerCpuSecond: median(rates), best: Math.max(...rates), rssMb: process.memoryUsage.rss() / 2 ** 20 };
+}
+
+/** Batches of 1,024 records with a slice of encoding after each; the pause of a record is measured, and that of a batch. */
+function snapshot(test: Case): Record<string, number> {
+  const { backend, state, fill } = prepare(test);
+  fill();
+  const input = draw(test, 1 << 20);
+  const longestRecordMs: number[] = [];
+  const longestGapMs: number[] = [];
+  const encodeMs: number[] = [];
+  const syncMs: number[] = [];
+  let bytes = 0;
+  let at = 0;
+  for (let round = 0; round < 12; round += 1) {
+    let record = 0;
+    let gap = 0;
+    let encoding = 0;
+    let last = performance.now();
+    const started = last;
+    const snap = backend.snapshot(round as CheckpointId);
+    syncMs.push(performance.now() - started);
+    for (let done = false; !done; ) {
+      for (let i = 0; i < BATCH; i += 1) {
+        backend.setCurrentKey(input.keys[at], input.hashes[at] as number);
+        state.update((state.value() ?? 0) + 1);
+        at = (at + 1) % input.hashes.length;
+        const now = performance.now();
+        gap = Math.max(gap, now - last); // from record to record, whatever lies between: cut, encoding, collection
+        if (i > 0) record = Math.max(record, now - last);
+        last = now;
+      }
+      const before = performance.now();
+      done = snap.step(SLICE_MS);
+      encoding += performance.now() - before;
+    }
+    const parts = snap.parts();
+    bytes = parts.reduce((sum, part) => sum + part.chunks.reduce((s, chunk) => s + chunk.length, 0), 0);
+    longestRecordMs.push(record);
+    longestGapMs.push(gap);
+    encodeMs.push(encoding);
+  }
+  return {
+    syncMs: median(syncMs),
+    pauseMsMedian: median(longestGapMs),
+    pauseMsMax: Math.max(...longestGapMs),
+    withinBatchMsMedian: median(longestRecordMs),
+    encodeMbPerSecond: bytes / 1e6 / (median(encodeMs) / 1000),
+    snapshotMb: bytes / 1e6,
+  };
+}
+
+function runCase(test: Case): Record<string, number> {
+  switch (test.measure) {
+    case "rate":
+    case "touched rate":
+      return rate(test);
+    case "map":
+      return mapRate(test);
+    case "snapshot":
+      return snapshot(test);
+  }
+}
+
+function main(arguments_: readonly string[]): void {
+  const only = CASES.find((test) => test.name === arguments_[0]);
+  if (only !== undefined) {
+    process.stdout.write(JSON.stringify(runCase(only)));
+    return;
+  }
+  const results: Record<string, Record<string, number>> = {};
+  for (const test of CASES) {
+    if (test.isLong && arguments_.includes("--quick")) continue;
+    const child = spawnSync(process.execPath, [fileURLToPath(import.meta.url), test.name], { encoding: "utf8" });
+    if (child.status !== 0) throw new Error(`${test.name}: ${child.stderr}`);
+    const result = JSON.parse(child.stdout) as Record<string, number>;
+    results[test.name] = result;
+    const columns = Object.entries(result).map(([name, value]) => `${name} ${value.toFixed(value < 10 ? 2 : 1)}`);
+    process.stdout.write(`${test.name.padEnd(42)} ${columns.join("  ")}\n`);
+  }
+  process.stdout.write(`${JSON.stringify(results)}\n`);
+}
+
+main(process.argv.slice(2));
