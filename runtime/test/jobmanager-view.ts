@@ -1,0 +1,186 @@
+// A JobManagerView made of plain data, for tests of REST and metrics.
+
+import type { CheckpointId, JobPlan } from "../src/model/index.ts";
+import type { CheckpointStats, CheckpointStatsSnapshot } from "../src/checkpoint/index.ts";
+import { DEFAULT_CHECKPOINT_CONFIG } from "../src/checkpoint/index.ts";
+import { perJobState } from "../src/jobmanager/rest/source.ts";
+import type { ExecutionState, JobManagerView, JobView, SubtaskView } from "../src/jobmanager/rest/source.ts";
+
+export const JID = "0123456789abcdef0123456789abcdef";
+export const SOURCE_ID = "a".repeat(32);
+export const SUM_ID = "b".repeat(32);
+/** When the job started. */
+export const START_MS = 1_795_444_097_562;
+export const NOW_MS = START_MS + 20_000;
+
+const LONG = { kind: "LONG" } as const;
+
+const PLAN: JobPlan = {
+  formatVersion: 0,
+  jobName: 'sum "by" key',
+  digest: "d".repeat(64),
+  arguments: [],
+  configuration: {},
+  vertices: [
+    {
+      id: SOURCE_ID,
+      name: "Source: flights",
+      parallelism: 2,
+      maxParallelism: 128,
+      chain: [{ transformationId: 0, name: "Source: flights", uid: "flights", kind: "source", stateful: true }],
+      inputs: [],
+      splits: [],
+    },
+    {
+      id: SUM_ID,
+      name: "sum -> sink",
+      parallelism: 2,
+      maxParallelism: 128,
+      chain: [
+        { transformationId: 1, name: "sum", uid: "sum", kind: "oneInput", stateful: true },
+        { transformationId: 2, name: "sink", uid: "sink", kind: "sink", stateful: true },
+      ],
+      inputs: [
+        { id: 0, sourceVertexId: SOURCE_ID, targetVertexId: SUM_ID, inputIndex: 0, partitioning: "HASH", type: LONG },
+      ],
+      splits: [],
+    },
+  ],
+};
+
+export function subtask(subtaskIndex: number, state: ExecutionState, change: Partial<SubtaskView> = {}): SubtaskView {
+  const ended = state === "FINISHED" || state === "CANCELED" || state === "FAILED";
+  return {
+    subtaskIndex,
+    state,
+    attempt: 0,
+    host: "localhost",
+    taskManagerId: "tm1",
+    startedAtMs: START_MS + 500,
+    endedAtMs: ended ? START_MS + 15_000 : -1,
+    runningAtMs: START_MS + 700,
+    metrics: {
+      readRecords: 100,
+      readBytes: 1_000,
+      writeRecords: 50,
+      writeBytes: 500,
+      busyMs: 1_500.4,
+      idleMs: 200.2,
+      backPressuredMs: 10.1,
+    },
+    ...change,
+  };
+}
+
+/** A completed checkpoint of the plan's four subtasks; `change` makes another of it. */
+export function checkpoint(id: number, change: Partial<CheckpointStats> = {}): CheckpointStats {
+  const triggerTimestampMs = START_MS + id * 1_000;
+  return {
+    id: id as CheckpointId,
+    status: "COMPLETED",
+    isSavepoint: false,
+    isFinal: false,
+    triggerTimestampMs,
+    latestAckTimestampMs: triggerTimestampMs + 40,
+    endToEndDurationMs: 50,
+    stateSizeBytes: 4_000,
+    subtaskCount: 4,
+    acknowledgedCount: 4,
+    vertices: [SOURCE_ID, SUM_ID].map((vertexId) => ({
+      vertexId,
+      subtaskCount: 2,
+      acknowledgedCount: 2,
+      latestAckTimestampMs: triggerTimestampMs + 40,
+      stateSizeBytes: 2_000,
+      endToEndDurationMs: 40,
+      subtasks: [0, 1].map((subtaskIndex) => ({
+        subtaskIndex,
+        ackTimestampMs: triggerTimestampMs + 40,
+        endToEndDurationMs: 40,
+        startDelayMs: 5.5,
+        alignmentMs: 1.2,
+        syncMs: 0.4,
+        asyncMs: 12.7,
+        stateSizeBytes: 1_000,
+      })),
+    })),
+    externalPath: `default/sum/chk-${id}/_metadata`,
+    discarded: false,
+    failureMessage: "",
+    failureTimestampMs: -1,
+    ...change,
+  };
+}
+
+export const NO_CHECKPOINTS: CheckpointStatsSnapshot = {
+  counts: { restored: 0, total: 0, inProgress: 0, completed: 0, failed: 0 },
+  latestCompleted: null,
+  latestFailed: null,
+  latestRestored: null,
+  history: [],
+  completedDurationsMs: [],
+  completedSizesBytes: [],
+};
+
+/** A RUNNING job with two completed checkpoints. */
+export function runningJob(change: Partial<JobView> = {}): JobView {
+  return {
+    jid: JID,
+    state: "RUNNING",
+    timestamps: { ...perJobState(0), INITIALIZING: START_MS, CREATED: START_MS + 10, RUNNING: START_MS + 20 },
+    stateTotalsMs: { ...perJobState(0), INITIALIZING: 10, CREATED: 10, RUNNING: 19_980 },
+    startedAtMs: START_MS,
+    endedAtMs: -1,
+    lastModifiedAtMs: START_MS + 700,
+    plan: PLAN,
+    vertices: [
+      { id: SOURCE_ID, subtasks: [subtask(0, "RUNNING"), subtask(1, "RUNNING")] },
+      { id: SUM_ID, subtasks: [subtask(0, "RUNNING"), subtask(1, "RUNNING")] },
+    ],
+    restartCount: 0,
+    exceptions: [],
+    exceptionsTruncated: false,
+    checkpoints: {
+      ...NO_CHECKPOINTS,
+      counts: { restored: 0, total: 3, inProgress: 0, completed: 2, failed: 1 },
+      latestCompleted: checkpoint(2),
+      history: [checkpoint(2), checkpoint(1, { discarded: true })],
+      completedDurationsMs: [50, 70],
+      completedSizesBytes: [4_000, 3_000],
+    },
+    checkpointConfig: { ...DEFAULT_CHECKPOINT_CONFIG, intervalMs: 4_000 },
+    configuration: { "execution.checkpointing.interval": "4 s", "parallelism.default": "2" },
+    storeUri: "file:///data/checkpoints",
+    ...change,
+  };
+}
+
+/** A view of `job` with one TaskManager; cancelled job ids are pushed to `canceled`. */
+export function viewOf(job: JobView, canceled: string[] = []): JobManagerView {
+  return {
+    host: "localhost",
+    wallMs: () => NOW_MS,
+    job: () => job,
+    taskManagers: () => [
+      {
+        id: "tm1",
+        rpcAddress: "127.0.0.1:40000",
+        dataAddress: "127.0.0.1:41335",
+        slots: 2,
+        freeSlots: 0,
+        taskCount: 4,
+        lastHeartbeatAtMs: NOW_MS - 300,
+        cpuCores: 2,
+        physicalMemoryBytes: 8_000_000_000,
+        freeMemoryBytes: 1_000_000_000,
+        residentBytes: 150_000_000,
+        heapLimitBytes: 2_000_000_000,
+      },
+    ],
+    slotsRequired: () => 2,
+    cancel: (jid) => {
+      canceled.push(jid);
+      return Promise.resolve();
+    },
+  };
+}
