@@ -7,3 +7,5 @@ export { TaskManager } from "./task-manager.ts";
 export type { TaskManagerOptions, TaskManagerSnapshot } from "./task-manager.ts";
 export { IoService } from "./io/index.ts";
 export type { IoCommand, IoEvent, IoServiceOptions, SlotOrigin } from "./io/index.ts";
+export { metricsView } from "./metrics-view.ts";
+export { startMetricsServer } from "./metrics/metrics-server.ts";

@@ -1,0 +1,49 @@
+// Entry of a TaskManager's I/O thread: snapshots to the store and back, off the thread that heartbeats.
+//
+// Not here: everything that it does (taskmanager/io).
+
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+
+import { assert } from "@sluice/kit";
+import { NodeClock, NodeDisk, NodeHost, nodeRng, NodeTimers } from "@sluice/kit/env/node";
+import type { StoreConfig } from "../model/index.ts";
+import type { IoRequest } from "../task/index.ts";
+import { IoService } from "../taskmanager/index.ts";
+import type { IoCommand, SlotOrigin } from "../taskmanager/index.ts";
+import { openStore, processLog } from "./process-shell.ts";
+
+/** What the thread is started with. */
+export interface IoWorkerData {
+  readonly taskManagerId: string;
+  readonly workDir: string;
+  readonly store: StoreConfig | undefined;
+}
+
+/** A slot's port, handed over by the main thread. */
+export interface AttachSlot {
+  readonly type: "attachSlot";
+  readonly origin: SlotOrigin;
+  readonly port: MessagePort;
+}
+
+const { taskManagerId, workDir, store } = workerData as IoWorkerData;
+const main = parentPort;
+assert(main !== null, "the I/O service runs in a worker thread");
+const log = processLog({ process: "taskmanager", taskManager: taskManagerId, thread: "io" });
+const service = new IoService({
+  env: { clock: new NodeClock(), timers: new NodeTimers(), rng: nodeRng(), log, host: new NodeHost({ log, name: taskManagerId }) },
+  store: store === undefined ? undefined : await openStore(store),
+  disk: new NodeDisk(workDir),
+  send: (event) => main.postMessage(event),
+});
+
+main.on("message", (message: IoCommand | AttachSlot) => {
+  if (message.type !== "attachSlot") {
+    service.onCommand(message);
+    return;
+  }
+  const { origin, port } = message;
+  port.on("message", (request: IoRequest) => {
+    service.onSlotRequest(origin, request, (reply, transfer) => port.postMessage(reply, [...transfer]));
+  });
+});

@@ -1,0 +1,145 @@
+// What the process entries share: arguments, event lines, signals, the last resort for errors nobody caught.
+//
+// Invariants:
+//   PS1. Standard output carries ProcessEvent lines and nothing else (PR2).
+//   PS2. The process stops gracefully on SIGTERM, SIGINT, or when the pipe on its standard input ends (its supervisor is gone).
+//   PS3. An error that nobody caught is said as a `fatal` event, never only as an exit code.
+
+import { fstatSync, readFileSync, writeSync } from "node:fs";
+
+import { AssertionError, Failure, toFailure } from "@sluice/kit";
+import type { LogLevel, ObjectStore } from "@sluice/kit/env";
+import { NodeLog, openObjectStore } from "@sluice/kit/env/node";
+import type { ProcessEvent, StoreConfig } from "../model/index.ts";
+
+/** Time for the last messages to leave the sockets. */
+const LINGER_MS = 250;
+
+export function printEvent(event: ProcessEvent): void {
+  try {
+    writeSync(1, `${JSON.stringify(event)}\n`);
+  } catch {
+    // nobody listens any more; the exit code still speaks
+  }
+}
+
+/** The level of logs: SLUICE_LOG_LEVEL, default info. */
+export function logLevel(): LogLevel {
+  const text = process.env["SLUICE_LOG_LEVEL"];
+  return text === "debug" || text === "warn" || text === "error" ? text : "info";
+}
+
+export function processLog(fields: Readonly<Record<string, string>>): NodeLog {
+  const format = process.env["SLUICE_LOG_FORMAT"] === "pretty" ? "pretty" : "json";
+  return new NodeLog({ level: logLevel(), format, fields });
+}
+
+/** The JSON of the file named by `--config`. */
+export function readConfig<T>(): T {
+  const at = process.argv.indexOf("--config");
+  const path = at < 0 ? undefined : process.argv[at + 1];
+  if (path === undefined) {
+    throw new Failure("CONFIG_INVALID", { retry: "never", message: "--config FILE is missing", remedy: "name the process's configuration file" });
+  }
+  return readJson<T>(path, "the configuration");
+}
+
+export function readJson<T>(path: string, what: string): T {
+  try {
+    return JSON.parse(readFileSync(path, "utf8")) as T;
+  } catch (cause) {
+    throw new Failure("CONFIG_INVALID", {
+      retry: "never",
+      message: `${what} ${path} cannot be read: ${(cause as Error).message}`,
+      remedy: "write it as JSON, readable by this process",
+      cause,
+    });
+  }
+}
+
+/** The secret of this attempt; taken out of the environment, so that no child and no user code finds it there. */
+export function takeSecret(): string {
+  const secret = process.env["SLUICE_SECRET"] ?? "";
+  delete process.env["SLUICE_SECRET"];
+  if (secret.length >= 16) return secret;
+  throw new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: "SLUICE_SECRET is not set, or shorter than 16 characters",
+    remedy: "give all processes of one job the same random secret in this environment variable",
+  });
+}
+
+/** The environment of user code: without this process's credentials. */
+export function userEnvironment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== "SLUICE_SECRET" && !name.startsWith("AWS_")));
+}
+
+/** The store of a configuration; credentials come from the environment. */
+export function openStore(config: StoreConfig): Promise<ObjectStore> {
+  const faults = process.env["SLUICE_STORE_FAULTS"]; // test harnesses: {"seed": n, "rates": {...}}
+  const { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: secretKey, AWS_SESSION_TOKEN: sessionToken } = process.env;
+  return openObjectStore(config.uri, {
+    s3: {
+      ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
+      ...(config.region === undefined ? {} : { region: config.region }),
+      ...(accessKey === undefined ? {} : { accessKey }),
+      ...(secretKey === undefined ? {} : { secretKey }),
+      ...(sessionToken === undefined ? {} : { sessionToken }),
+    },
+    ...(faults === undefined ? {} : { faults: JSON.parse(faults) as { readonly seed: number; readonly rates: object } }),
+  });
+}
+
+/** Calls `stop` once on the first wish to end (PS2). */
+export function onStop(stop: (reason: string) => Promise<void>): void {
+  let isStopping = false;
+  const begin = (reason: string): void => {
+    if (isStopping) return;
+    isStopping = true;
+    stop(reason).catch(fatal);
+  };
+  process.on("SIGTERM", () => begin("SIGTERM"));
+  process.on("SIGINT", () => begin("SIGINT"));
+  // Only a pipe says something by its end: /dev/null, as in containers, is at its end from the beginning.
+  const stdin = fstatSync(0);
+  if (!stdin.isFIFO() && !stdin.isSocket()) return;
+  process.stdin.on("end", () => begin("end of standard input"));
+  process.stdin.on("error", () => begin("end of standard input"));
+  process.stdin.resume();
+}
+
+/** Exits once what was sent has left. */
+export function exitSoon(code: number): void {
+  setTimeout(() => process.exit(code), LINGER_MS);
+}
+
+/** Says why, and exits with 1. */
+export function fatal(thrown: unknown): void {
+  const isBug = thrown instanceof AssertionError;
+  const failure = isBug ? undefined : toFailure(thrown);
+  printEvent({
+    event: "fatal",
+    code: failure?.code ?? "INTERNAL",
+    message: failure?.message ?? `broken assertion: ${(thrown as Error).message}`,
+    remedy: failure?.remedy ?? "this is a bug in Sluice",
+    retry: failure === undefined || failure.code === "INTERNAL" ? "backoff" : failure.retry,
+  });
+  if (thrown instanceof Error && (failure === undefined || failure.code === "INTERNAL")) {
+    process.stderr.write(`${thrown.stack ?? thrown.message}\n`);
+  }
+  exitSoon(1);
+}
+
+/** Runs an entry (PS3). */
+export function runProcess(main: () => Promise<void>): void {
+  process.on("uncaughtException", fatal);
+  process.on("unhandledRejection", fatal);
+  // Timers of the seams hold no process: this one lives until it is told to go.
+  setInterval(() => {}, 2 ** 30);
+  main().catch(fatal);
+}
+
+/** URL of a module beside this one: TypeScript in the repository, JavaScript in a package. */
+export function besides(name: string): URL {
+  return new URL(`./${name}${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
+}

@@ -1,0 +1,93 @@
+// Slots as worker threads of this process, and the I/O thread they all talk to.
+//
+// Invariants:
+//   SH1. A slot's thread is never used twice (SL1).
+//   SH2. What user code prints goes to standard error: standard output belongs to ProcessEvent lines.
+//   SH3. A TaskManager without its I/O thread is useless: the process ends with it.
+
+import { MessageChannel, Worker } from "node:worker_threads";
+
+import { assert } from "@sluice/kit";
+import type { Host, LogLevel } from "@sluice/kit/env";
+import type { HeapFigures } from "../metrics/index.ts";
+import { heapFigures } from "../metrics/index.ts";
+import type { SlotSpec } from "../model/index.ts";
+import type { SlotWorkerData } from "../task/index.ts";
+import type { IoCommand, IoEvent, IoGate, SlotExit, SlotHandlers, SlotHost, SlotThread } from "../taskmanager/index.ts";
+import type { AttachSlot, IoWorkerData } from "./io-worker.ts";
+import { besides, userEnvironment } from "./process-shell.ts";
+
+export class IoThread implements IoGate {
+  readonly #worker: Worker;
+
+  constructor(options: { readonly data: IoWorkerData; readonly host: Host; readonly onEvent: (event: IoEvent) => void }) {
+    this.#worker = new Worker(besides("io-worker"), { workerData: options.data, name: "io" });
+    this.#worker.on("message", options.onEvent);
+    this.#worker.on("error", (error) => options.host.crash(`the I/O thread died: ${String((error as Error).message)}`)); // SH3
+    this.#worker.on("exit", (code) => options.host.crash(`the I/O thread ended with exit code ${code}`));
+  }
+
+  post(command: IoCommand): void {
+    this.#worker.postMessage(command);
+  }
+
+  attach(message: AttachSlot): void {
+    this.#worker.postMessage(message, [message.port]);
+  }
+}
+
+export class ThreadSlotHost implements SlotHost {
+  readonly #io: IoThread;
+  readonly #logLevel: LogLevel;
+  readonly #heapBytesMax: number | undefined;
+  readonly #workers = new Set<Worker>();
+  readonly #heaps = new Map<Worker, HeapFigures>();
+
+  constructor(options: { readonly io: IoThread; readonly logLevel: LogLevel; readonly heapBytesMax: number | undefined }) {
+    this.#io = options.io;
+    this.#logLevel = options.logLevel;
+    this.#heapBytesMax = options.heapBytesMax;
+  }
+
+  start(spec: SlotSpec, handlers: SlotHandlers): SlotThread {
+    const { port1, port2 } = new MessageChannel();
+    const data: SlotWorkerData & { readonly ioPort: typeof port1 } = { spec, logLevel: this.#logLevel, ioPort: port1 };
+    const heap = this.#heapBytesMax;
+    const worker = new Worker(besides("slot-worker"), {
+      name: `slot-${spec.slotIndex}`,
+      workerData: data,
+      transferList: [port1],
+      env: userEnvironment(),
+      stdout: true,
+      stderr: true,
+      ...(heap === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: Math.ceil(heap / 2 ** 20) } }),
+    });
+    this.#io.attach({ type: "attachSlot", origin: { epoch: spec.epoch, attempt: spec.attempt }, port: port2 });
+    worker.stdout.pipe(process.stderr, { end: false }); // SH2
+    worker.stderr.pipe(process.stderr, { end: false });
+    this.#workers.add(worker);
+    let error: SlotExit["error"];
+    worker.on("message", (event) => handlers.onEvent(event));
+    worker.on("error", (thrown: unknown) => {
+      const { code, message, stack } = thrown as { readonly code?: unknown; readonly message?: unknown; readonly stack?: unknown };
+      error = { code: String(code ?? ""), message: String(message ?? thrown), stack: typeof stack === "string" ? stack : "" };
+    });
+    worker.on("exit", (code) => {
+      assert(this.#workers.delete(worker), "SH1: a thread ends once");
+      this.#heaps.delete(worker);
+      handlers.onExit({ code, error });
+    });
+    return { terminate: () => void worker.terminate() };
+  }
+
+  /** Heaps as last seen; asks for newer ones. */
+  heaps(): readonly HeapFigures[] {
+    for (const worker of this.#workers) {
+      worker.getHeapStatistics().then(
+        (statistics) => this.#workers.has(worker) && this.#heaps.set(worker, heapFigures(statistics)),
+        () => this.#heaps.delete(worker), // it ended meanwhile
+      );
+    }
+    return [...this.#heaps.values()];
+  }
+}

@@ -1,0 +1,85 @@
+// Entry of a TaskManager process: main thread for RPC and network, one thread for I/O, one per slot.
+//
+// Not here: everything that a TaskManager does (taskmanager/).
+
+import { availableParallelism, freemem, totalmem } from "node:os";
+import { getHeapStatistics } from "node:v8";
+
+import { plantBugs } from "@sluice/kit";
+import { NodeClock, NodeHost, NodeNet, nodeRng, NodeTimers } from "@sluice/kit/env/node";
+import { observeProcess } from "../metrics/index.ts";
+import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
+import type { TaskManagerConfig } from "../model/index.ts";
+import { DataServer } from "../network/index.ts";
+import { DataPlane, metricsView, startMetricsServer, TaskManager } from "../taskmanager/index.ts";
+import { exitSoon, fatal, logLevel, onStop, printEvent, processLog, readConfig, runProcess, takeSecret } from "./process-shell.ts";
+import { IoThread, ThreadSlotHost } from "./slot-host.ts";
+
+/** Unsent bytes of a data connection: what the kernel holds cannot be overtaken (protocols 4). */
+const DATA_HIGH_WATER_BYTES = 64 * 1024;
+
+runProcess(async () => {
+  const config = readConfig<TaskManagerConfig>();
+  const secret = takeSecret();
+  plantBugs(config.plantedBugs);
+  const { id, slots } = config;
+  const settings = runtimeSettings(configurationOf(config.configuration));
+  const log = processLog({ process: "taskmanager", taskManager: id });
+  const host = new NodeHost({ log, name: id });
+  const env = { clock: new NodeClock(), timers: new NodeTimers(), rng: nodeRng(), net: new NodeNet(), log, host };
+
+  const dataNet = new NodeNet({ highWaterBytes: DATA_HIGH_WATER_BYTES });
+  const server = new DataServer({ ...env, net: dataNet, listenAddress: config.dataAddress, taskManagerId: id });
+  const dataAddress = await server.start();
+  const dataPlane = new DataPlane({ env, net: dataNet, server, address: dataAddress, taskManagerId: id, secret });
+
+  const io = new IoThread({
+    data: { taskManagerId: id, workDir: config.workDir, store: config.store ?? settings.store },
+    host,
+    onEvent: (event) => taskManager.onIoEvent(event),
+  });
+  const slotHost = new ThreadSlotHost({ io, logLevel: logLevel(), heapBytesMax: settings.slotHeapBytes });
+  const heapLimitBytes = getHeapStatistics().heap_size_limit + slots * (settings.slotHeapBytes ?? getHeapStatistics().heap_size_limit);
+  let metricsAddress = "";
+  const stop = async (reason: string): Promise<void> => {
+    log.info("stopping", { reason });
+    await taskManager.stop(reason);
+    exitSoon(0);
+  };
+  const taskManager: TaskManager = new TaskManager({
+    env,
+    id,
+    secret,
+    jobManagerAddress: config.jobManagerAddress,
+    slotCount: slots,
+    get metricsAddress() {
+      return metricsAddress;
+    },
+    processId: process.pid,
+    hardware: { cpuCores: availableParallelism(), physicalMemoryBytes: totalmem(), heapLimitBytes },
+    settings,
+    plantedBugs: config.plantedBugs,
+    slotHost,
+    dataPlane,
+    io,
+    machine: { residentBytes: () => process.memoryUsage.rss(), freeMemoryBytes: () => freemem() },
+    onShutdown: (reason) => void stop(reason).catch(fatal),
+  });
+  const metrics = await startMetricsServer({
+    address: config.metricsAddress,
+    view: metricsView({
+      taskManager,
+      taskManagerId: id,
+      host: id,
+      slots,
+      nowMs: () => env.clock.nowMs(),
+      slotHeaps: () => slotHost.heaps(),
+    }),
+    readProcess: observeProcess(),
+    log,
+  });
+  metricsAddress = metrics.address;
+  onStop(stop);
+  printEvent({ event: "listening", dataAddress, metricsAddress });
+  await taskManager.run();
+});
