@@ -9,7 +9,14 @@
 
 import type { TypeDescriptor, TypeInformation } from "../../runtime/src/model/index.ts";
 import { Types } from "../../runtime/src/model/index.ts";
-import { allocateRing, Doorbell, InputGate, RecordWriter, RingConsumer, RingProducer } from "../../runtime/src/network/index.ts";
+import {
+  allocateRing,
+  Doorbell,
+  InputGate,
+  RecordWriter,
+  RingConsumer,
+  RingProducer,
+} from "../../runtime/src/network/index.ts";
 
 interface Case {
   readonly name: string;
@@ -79,7 +86,14 @@ const cases: readonly Case[] = [
     ),
     keyType: descriptor(Types.LONG()),
     keySelector: (record) => (record as { id: number }).id,
-    records: makeRecords((i) => ({ id: i, at: 1_700_000_000_000 + i, price: i / 7, count: i, ok: i % 2 === 0, origin: `A${i % 300}` })),
+    records: makeRecords((i) => ({
+      id: i,
+      at: 1_700_000_000_000 + i,
+      price: i / 7,
+      count: i,
+      ok: i % 2 === 0,
+      origin: `A${i % 300}`,
+    })),
     consume: (record) => {
       const row = record as { id: number; at: number; price: number; count: number; ok: boolean; origin: string };
       return row.id + row.at + row.price + row.count + row.origin.length + (row.ok ? 1 : 0);
@@ -158,6 +172,8 @@ const results: Record<string, number> = {};
 for (const test of cases) {
   const { rowsPerCpuSecond, checksum } = run(test, seconds);
   results[test.name] = Math.round(rowsPerCpuSecond);
-  console.log(`${test.name.padEnd(36)} ${(rowsPerCpuSecond / 1e6).toFixed(1).padStart(7)} M rows per CPU-second   (checksum ${checksum})`);
+  console.log(
+    `${test.name.padEnd(36)} ${(rowsPerCpuSecond / 1e6).toFixed(1).padStart(7)} M rows per CPU-second   (checksum ${checksum})`,
+  );
 }
 console.log(JSON.stringify({ rowsPerCpuSecond: results }));

@@ -51,7 +51,12 @@ export class AttemptBridge {
     this.#options = options;
     const onBroken = (failure: Failure): void => this.#break(failure);
     this.#incoming = new IncomingBridge({ ...options, channels: options.incoming, onBroken });
-    this.#outgoing = new OutgoingBridge({ ...options, channels: options.outgoing, onBroken, wake: () => options.bell.ring() });
+    this.#outgoing = new OutgoingBridge({
+      ...options,
+      channels: options.outgoing,
+      onBroken,
+      wake: () => options.bell.ring(),
+    });
   }
 
   /** Accepts peers, begins to connect, and moves frames until `stop`. */

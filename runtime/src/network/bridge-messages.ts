@@ -75,7 +75,11 @@ export function messageType(message: Uint8Array): number {
 
 export function readU32(bytes: Uint8Array, at: number): number {
   return (
-    ((bytes[at] as number) | ((bytes[at + 1] as number) << 8) | ((bytes[at + 2] as number) << 16) | ((bytes[at + 3] as number) << 24)) >>> 0
+    ((bytes[at] as number) |
+      ((bytes[at + 1] as number) << 8) |
+      ((bytes[at + 2] as number) << 16) |
+      ((bytes[at + 3] as number) << 24)) >>>
+    0
   );
 }
 
@@ -104,8 +108,16 @@ function isCount(value: unknown): value is number {
 
 export function readHello(message: Uint8Array): Hello | undefined {
   const v = readJson(message);
-  if (v === undefined || typeof v.protocol !== "string" || !isCount(v.version) || !isCount(v.epoch) || !isCount(v.attempt)) return undefined;
-  if (typeof v.from !== "string" || typeof v.to !== "string" || typeof v.nonce !== "string" || v.nonce.length < 16) return undefined;
+  if (
+    v === undefined ||
+    typeof v.protocol !== "string" ||
+    !isCount(v.version) ||
+    !isCount(v.epoch) ||
+    !isCount(v.attempt)
+  )
+    return undefined;
+  if (typeof v.from !== "string" || typeof v.to !== "string" || typeof v.nonce !== "string" || v.nonce.length < 16)
+    return undefined;
   return {
     protocol: v.protocol,
     version: v.version,
@@ -119,7 +131,8 @@ export function readHello(message: Uint8Array): Hello | undefined {
 
 export function readChallenge(message: Uint8Array): Challenge | undefined {
   const v = readJson(message);
-  if (v === undefined || typeof v.nonce !== "string" || typeof v.proof !== "string" || v.nonce.length < 16) return undefined;
+  if (v === undefined || typeof v.nonce !== "string" || typeof v.proof !== "string" || v.nonce.length < 16)
+    return undefined;
   return { nonce: v.nonce, proof: v.proof };
 }
 
@@ -141,7 +154,11 @@ export function readReject(message: Uint8Array): Reject | undefined {
   const v = readJson(message);
   if (v === undefined || typeof v.code !== "string" || typeof v.message !== "string") return undefined;
   const retry: Retry = v.retry === "now" || v.retry === "backoff" ? v.retry : "never";
-  return { code: v.code === "FENCED" || v.code === "FORMAT_UNSUPPORTED" ? v.code : "PEER_REJECTED", message: v.message, retry };
+  return {
+    code: v.code === "FENCED" || v.code === "FORMAT_UNSUPPORTED" ? v.code : "PEER_REJECTED",
+    message: v.message,
+    retry,
+  };
 }
 
 /** Announcement of grants. */
@@ -176,8 +193,22 @@ export function makeNonce(rng: Rng): string {
 }
 
 /** What a side proves: that it knows the secret of this attempt and speaks in this very handshake. */
-export function makeProof(secret: Uint8Array, role: "sender" | "receiver", hello: Hello, receiverNonce: string): string {
-  const transcript = JSON.stringify([hello.protocol, hello.version, hello.epoch, hello.attempt, hello.from, hello.to, hello.nonce, receiverNonce]);
+export function makeProof(
+  secret: Uint8Array,
+  role: "sender" | "receiver",
+  hello: Hello,
+  receiverNonce: string,
+): string {
+  const transcript = JSON.stringify([
+    hello.protocol,
+    hello.version,
+    hello.epoch,
+    hello.attempt,
+    hello.from,
+    hello.to,
+    hello.nonce,
+    receiverNonce,
+  ]);
   return createHmac("sha256", secret).update(`${role}\n${transcript}`).digest("hex");
 }
 

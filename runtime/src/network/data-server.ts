@@ -109,12 +109,22 @@ export class DataServer {
   }
 
   #onProof(
-    at: { readonly conn: Conn; readonly hello: Hello; readonly bridge: IncomingBridge; readonly expected: string; readonly done: () => void },
+    at: {
+      readonly conn: Conn;
+      readonly hello: Hello;
+      readonly bridge: IncomingBridge;
+      readonly expected: string;
+      readonly done: () => void;
+    },
     message: Uint8Array,
   ): void {
     const proof = messageType(message) === MESSAGE_PROOF ? readProof(message) : undefined;
     if (proof === undefined || !isProof(at.expected, proof.proof)) {
-      this.#reject(at.conn, { code: "PEER_REJECTED", message: "the proof of the attempt's secret is wrong", retry: "never" });
+      this.#reject(at.conn, {
+        code: "PEER_REJECTED",
+        message: "the proof of the attempt's secret is wrong",
+        retry: "never",
+      });
       return;
     }
     at.done();
@@ -131,7 +141,11 @@ export class DataServer {
       return { code: "FORMAT_UNSUPPORTED", message, retry: "never" };
     }
     if (hello.to !== taskManagerId) {
-      return { code: "PEER_REJECTED", message: `this is TaskManager ${taskManagerId}, not ${hello.to}`, retry: "backoff" };
+      return {
+        code: "PEER_REJECTED",
+        message: `this is TaskManager ${taskManagerId}, not ${hello.to}`,
+        retry: "backoff",
+      };
     }
     if (this.#attempts.has(attemptKey(hello))) return undefined;
     for (const known of this.#attempts.values()) {

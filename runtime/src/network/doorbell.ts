@@ -57,7 +57,12 @@ export class Doorbell implements Bell {
     const words = this.#words;
     Atomics.add(words, WAITERS, 1);
     try {
-      const wait = Atomics.waitAsync(words, SEQUENCE, seen, timeoutMs > WAIT_MS_MAX ? WAIT_MS_MAX : Math.max(0, timeoutMs));
+      const wait = Atomics.waitAsync(
+        words,
+        SEQUENCE,
+        seen,
+        timeoutMs > WAIT_MS_MAX ? WAIT_MS_MAX : Math.max(0, timeoutMs),
+      );
       if (wait.async) await wait.value;
     } finally {
       Atomics.sub(words, WAITERS, 1);

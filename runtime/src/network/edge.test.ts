@@ -32,7 +32,9 @@ function makeEdge(options: {
   readonly slotCount?: number;
   readonly codecMode?: CodecMode;
 }): Edge {
-  const rings = Array.from({ length: options.targets }, () => allocateRing({ slotCount: options.slotCount ?? 4, slotBytes: SLOT_BYTES }));
+  const rings = Array.from({ length: options.targets }, () =>
+    allocateRing({ slotCount: options.slotCount ?? 4, slotBytes: SLOT_BYTES }),
+  );
   const slotBell = new Doorbell(Doorbell.allocate());
   const consumerBell = new Doorbell(Doorbell.allocate());
   const writer = new RecordWriter({
@@ -78,7 +80,10 @@ function barrier(id: number): Barrier {
 const script = fc.array(
   fc.oneof(
     { weight: 8, arbitrary: fc.record({ do: fc.constant("emit" as const), count: fc.integer({ min: 1, max: 20 }) }) },
-    { weight: 1, arbitrary: fc.record({ do: fc.constant("emitLarge" as const), count: fc.integer({ min: 100, max: 2000 }) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ do: fc.constant("emitLarge" as const), count: fc.integer({ min: 100, max: 2000 }) }),
+    },
     { weight: 2, arbitrary: fc.record({ do: fc.constant("barrier" as const), count: fc.constant(1) }) },
     { weight: 2, arbitrary: fc.record({ do: fc.constant("flush" as const), count: fc.constant(1) }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant("take" as const), count: fc.integer({ min: 1, max: 4 }) }) },
@@ -92,50 +97,62 @@ describe("record writer and input gate", () => {
     "RW1, OC1, OC2, IG1: %s keeps order per channel, loses and doubles nothing, cuts exactly at barriers, also through staging",
     (partitioning) => {
       fc.assert(
-        fc.property(script, fc.constantFrom<CodecMode>("generated", "interpreted"), fc.constantFrom(1, 4), (steps, codecMode, slotCount) => {
-          const targets = partitioning === "FORWARD" ? 1 : 3;
-          const edge = makeEdge({
-            partitioning,
-            targets,
-            type: PAIR,
-            keySelector: (record) => (record as [number, string])[0],
-            keyType: LONG,
-            slotCount,
-            codecMode,
-          });
-          const sent: unknown[][] = Array.from({ length: targets }, () => []);
-          const received: unknown[][] = Array.from({ length: targets }, () => []);
-          let n = 0;
-          let id = 0;
-          const emit = (text: string): void => {
-            const target = partitioning === "HASH" ? subtaskOfKeyGroup(keyGroupOf(hashLong(n), 128), 128, targets) : n % targets;
-            (sent[target] as unknown[]).push([n, text]);
-            edge.writer.emit([n, text]);
-            n += 1;
-          };
-          const takeAll = (headsMax: number): void => edge.gates.forEach((gate, i) => (received[i] as unknown[]).push(...take(gate, headsMax)));
-          for (const step of steps) {
-            if (step.do === "emit") for (let i = 0; i < step.count; i += 1) emit(`row ${n % 7}`);
-            else if (step.do === "emitLarge") emit("ä".repeat(step.count) + (n % 2 === 0 ? "☃" : ""));
-            else if (step.do === "flush") edge.writer.flush();
-            else if (step.do === "take") takeAll(step.count);
-            else if (step.do === "drain") edge.writer.drain();
-            else {
-              id += 1;
-              edge.writer.broadcastBarrier(barrier(id));
-              for (const of of sent) of.push(`barrier ${id}`);
+        fc.property(
+          script,
+          fc.constantFrom<CodecMode>("generated", "interpreted"),
+          fc.constantFrom(1, 4),
+          (steps, codecMode, slotCount) => {
+            const targets = partitioning === "FORWARD" ? 1 : 3;
+            const edge = makeEdge({
+              partitioning,
+              targets,
+              type: PAIR,
+              keySelector: (record) => (record as [number, string])[0],
+              keyType: LONG,
+              slotCount,
+              codecMode,
+            });
+            const sent: unknown[][] = Array.from({ length: targets }, () => []);
+            const received: unknown[][] = Array.from({ length: targets }, () => []);
+            let n = 0;
+            let id = 0;
+            const emit = (text: string): void => {
+              const target =
+                partitioning === "HASH" ? subtaskOfKeyGroup(keyGroupOf(hashLong(n), 128), 128, targets) : n % targets;
+              (sent[target] as unknown[]).push([n, text]);
+              edge.writer.emit([n, text]);
+              n += 1;
+            };
+            const takeAll = (headsMax: number): void =>
+              edge.gates.forEach((gate, i) => (received[i] as unknown[]).push(...take(gate, headsMax)));
+            for (const step of steps) {
+              if (step.do === "emit") for (let i = 0; i < step.count; i += 1) emit(`row ${n % 7}`);
+              else if (step.do === "emitLarge") emit("ä".repeat(step.count) + (n % 2 === 0 ? "☃" : ""));
+              else if (step.do === "flush") edge.writer.flush();
+              else if (step.do === "take") takeAll(step.count);
+              else if (step.do === "drain") edge.writer.drain();
+              else {
+                id += 1;
+                edge.writer.broadcastBarrier(barrier(id));
+                for (const of of sent) of.push(`barrier ${id}`);
+              }
+              // RW2: staged frames are never hidden behind `available`.
+              expect(edge.writer.stagedFrames > 0 && edge.writer.available).toBe(false);
             }
-            // RW2: staged frames are never hidden behind `available`.
-            expect(edge.writer.stagedFrames > 0 && edge.writer.available).toBe(false);
-          }
-          edge.writer.broadcastEndOfData();
-          for (const of of sent) of.push("end");
-          for (let turns = 0; turns < 10_000 && !(edge.writer.drain() && received.every((of) => of.at(-1) === "end")); turns += 1) takeAll(1);
-          expect(received).toEqual(sent);
-          expect([edge.writer.rowsWritten, edge.writer.stagedFrames, edge.writer.hasPending]).toEqual([n, 0, false]);
-          expect(edge.gates.reduce((sum, gate) => sum + gate.rowsRead, 0)).toBe(n);
-          expect(edge.gates.every((gate) => gate.isEnded(0))).toBe(true);
-        }),
+            edge.writer.broadcastEndOfData();
+            for (const of of sent) of.push("end");
+            for (
+              let turns = 0;
+              turns < 10_000 && !(edge.writer.drain() && received.every((of) => of.at(-1) === "end"));
+              turns += 1
+            )
+              takeAll(1);
+            expect(received).toEqual(sent);
+            expect([edge.writer.rowsWritten, edge.writer.stagedFrames, edge.writer.hasPending]).toEqual([n, 0, false]);
+            expect(edge.gates.reduce((sum, gate) => sum + gate.rowsRead, 0)).toBe(n);
+            expect(edge.gates.every((gate) => gate.isEnded(0))).toBe(true);
+          },
+        ),
         { numRuns: 60 },
       );
     },
@@ -144,8 +161,12 @@ describe("record writer and input gate", () => {
   test("RW2: without credit rows are staged, the writer says so, and a release rings the task's bell", () => {
     const edge = makeEdge({ partitioning: "FORWARD", targets: 1, type: LONG, slotCount: 2 });
     let n = 0;
-    while (edge.writer.available) edge.writer.emit((n += 1));
-    expect(edge.writer.stagedFrames).toBe(0); // it says so when the last slot is gone, not only when rows are on the heap
+    while (edge.writer.available) {
+      edge.writer.emit((n += 1));
+      edge.writer.flush();
+    }
+    // It says so when the last slot is gone, not only when rows are on the heap.
+    expect([n, edge.writer.stagedFrames, edge.writer.hasPending]).toEqual([2, 0, false]);
     for (let i = 0; i < 100; i += 1) edge.writer.emit((n += 1));
     expect(edge.writer.stagedFrames).toBeGreaterThan(0);
     expect(edge.writer.drain()).toBe(false);
@@ -161,7 +182,14 @@ describe("record writer and input gate", () => {
 
   test("RW3: keyed rows arrive at the owner of their key group, with their hash", () => {
     const targets = 5;
-    const edge = makeEdge({ partitioning: "HASH", targets, type: PAIR, keySelector: (r) => (r as [number, string])[1], keyType: STRING, slotCount: 64 });
+    const edge = makeEdge({
+      partitioning: "HASH",
+      targets,
+      type: PAIR,
+      keySelector: (r) => (r as [number, string])[1],
+      keyType: STRING,
+      slotCount: 64,
+    });
     for (let i = 0; i < 200; i += 1) edge.writer.emit([i, `a rather long key ${i % 50}`]);
     edge.writer.flush();
     let rows = 0;
@@ -190,36 +218,67 @@ describe("record writer and input gate", () => {
     [{ kind: "TUPLE", fields: [LONG, STRING] }, [1, undefined]],
   ];
   test.each(wrongKeys)("KH2: a key of the wrong type fails with the edge's name (%j, %p)", (keyType, key) => {
-    const edge = makeEdge({ partitioning: "HASH", targets: 2, type: { kind: "GENERIC" }, keySelector: () => key, keyType });
+    const edge = makeEdge({
+      partitioning: "HASH",
+      targets: 2,
+      type: { kind: "GENERIC" },
+      keySelector: () => key,
+      keyType,
+    });
     let thrown: unknown;
     try {
       edge.writer.emit({ any: "record" });
     } catch (error) {
       thrown = error;
     }
-    expect(isFailure(thrown) && thrown.code === "TYPE_MISMATCH" && thrown.message).toContain(`the key selector of "a" -> "b" returned`);
+    expect(isFailure(thrown) && thrown.code === "TYPE_MISMATCH" && thrown.message).toContain(
+      `the key selector of "a" -> "b" returned`,
+    );
     expect(edge.writer.rowsWritten).toBe(0);
   });
 
-  test.each(["generated", "interpreted"] as const)("RW4: a GENERIC edge infers columns and goes over to tagged values visibly (%s)", (codecMode) => {
-    const edge = makeEdge({ partitioning: "FORWARD", targets: 1, type: { kind: "GENERIC" }, slotCount: 64, codecMode });
-    const flat = [{ a: 1, b: "x" }, { a: -0.5, b: "ü☃" }];
-    const deviating = [{ a: 1 }, { a: 1, b: "x", c: 2 }, { a: "1", b: "x" }, null, [1, "x"], new Map([[1, { a: undefined }]]), { a: 1, b: "y" }];
-    for (const record of flat) edge.writer.emit(record);
-    expect(edge.writer.taggedChannels).toBe(0);
-    for (const record of deviating) edge.writer.emit(record);
-    edge.writer.emit({ a: 1, b: "z".repeat(2000) });
-    expect(edge.writer.taggedChannels).toBe(1);
-    edge.writer.flush();
-    expect(take(edge.gates[0] as InputGate)).toStrictEqual([...flat, ...deviating, { a: 1, b: "z".repeat(2000) }]);
-  });
+  test.each(["generated", "interpreted"] as const)(
+    "RW4: a GENERIC edge infers columns and goes over to tagged values visibly (%s)",
+    (codecMode) => {
+      const edge = makeEdge({
+        partitioning: "FORWARD",
+        targets: 1,
+        type: { kind: "GENERIC" },
+        slotCount: 64,
+        codecMode,
+      });
+      const flat = [
+        { a: 1, b: "x" },
+        { a: -0.5, b: "ü☃" },
+      ];
+      const deviating = [
+        { a: 1 },
+        { a: 1, b: "x", c: 2 },
+        { a: "1", b: "x" },
+        null,
+        [1, "x"],
+        new Map([[1, { a: undefined }]]),
+        { a: 1, b: "y" },
+      ];
+      for (const record of flat) edge.writer.emit(record);
+      expect(edge.writer.taggedChannels).toBe(0);
+      for (const record of deviating) edge.writer.emit(record);
+      edge.writer.emit({ a: 1, b: "z".repeat(2000) });
+      expect(edge.writer.taggedChannels).toBe(1);
+      edge.writer.flush();
+      expect(take(edge.gates[0] as InputGate)).toStrictEqual([...flat, ...deviating, { a: 1, b: "z".repeat(2000) }]);
+    },
+  );
 
   test("RW4: a GENERIC edge whose first record is not flat is tagged from the start", () => {
     const edge = makeEdge({ partitioning: "REBALANCE", targets: 2, type: { kind: "GENERIC" }, slotCount: 64 });
     for (const record of [{ deep: [1] }, 1, "x", { a: 1 }]) edge.writer.emit(record);
     edge.writer.flush();
     expect(edge.writer.taggedChannels).toBe(2);
-    expect(edge.gates.map((gate) => take(gate))).toEqual([[{ deep: [1] }, "x"], [1, { a: 1 }]]);
+    expect(edge.gates.map((gate) => take(gate))).toEqual([
+      [{ deep: [1] }, "x"],
+      [1, { a: 1 }],
+    ]);
   });
 
   test("RC1: a refused record is not sent and the edge goes on", () => {
@@ -228,16 +287,27 @@ describe("record writer and input gate", () => {
     expect(() => edge.writer.emit([1.5, "b"])).toThrow("field f0 must be LONG");
     edge.writer.emit([2, "c"]);
     edge.writer.flush();
-    expect(take(edge.gates[0] as InputGate)).toEqual([[1, "a"], [2, "c"]]);
+    expect(take(edge.gates[0] as InputGate)).toEqual([
+      [1, "a"],
+      [2, "c"],
+    ]);
   });
 
   test("RC1: a record over the slot size that is refused leaves the edge usable", () => {
-    const edge = makeEdge({ partitioning: "FORWARD", targets: 1, type: { kind: "TUPLE", fields: [STRING, LONG] }, slotCount: 16 });
+    const edge = makeEdge({
+      partitioning: "FORWARD",
+      targets: 1,
+      type: { kind: "TUPLE", fields: [STRING, LONG] },
+      slotCount: 16,
+    });
     edge.writer.emit(["a", 1]);
     expect(() => edge.writer.emit(["b".repeat(1000), 0.5])).toThrow("field f1 must be LONG");
     edge.writer.emit(["c".repeat(1000), 3]);
     edge.writer.flush();
-    expect(take(edge.gates[0] as InputGate)).toEqual([["a", 1], ["c".repeat(1000), 3]]);
+    expect(take(edge.gates[0] as InputGate)).toEqual([
+      ["a", 1],
+      ["c".repeat(1000), 3],
+    ]);
   });
 
   test("IG2, IG3: channels take turns, a blocked one is left alone, rows stop in the middle of a batch", () => {

@@ -99,7 +99,13 @@ export function writeWire(memory: FrameMemory, offset: number, wireType: number,
 }
 
 export function writeBarrierFrame(memory: FrameMemory, offset: number, barrier: Barrier): void {
-  writeFrameHeader(memory, offset, { kind: FRAME_BARRIER, flags: 0, rowCount: 0, byteLength: BARRIER_FRAME_BYTES, totalBytes: 0 });
+  writeFrameHeader(memory, offset, {
+    kind: FRAME_BARRIER,
+    flags: 0,
+    rowCount: 0,
+    byteLength: BARRIER_FRAME_BYTES,
+    totalBytes: 0,
+  });
   const at = (offset + FRAME_HEADER_BYTES) >>> 3;
   memory.f64[at] = barrier.checkpointId;
   memory.f64[at + 1] = barrier.timestampMs;

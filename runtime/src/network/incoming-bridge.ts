@@ -65,7 +65,9 @@ export class IncomingBridge {
   attach(conn: Conn, peer: string, channelKeys: readonly string[]): string | readonly number[] {
     if (this.#over) return "this attempt has ended here";
     if (this.#links.has(peer)) return `there already was a connection from ${peer} in this attempt`;
-    const expected = new Map(this.#channels.filter((channel) => channel.peer === peer).map((channel) => [channel.channelKey, channel]));
+    const expected = new Map(
+      this.#channels.filter((channel) => channel.peer === peer).map((channel) => [channel.channelKey, channel]),
+    );
     const channels: Inbound[] = [];
     for (const key of channelKeys) {
       const channel = expected.get(key);
@@ -130,10 +132,13 @@ export class IncomingBridge {
     const number = readU32(message, 4);
     const channel = link.channels[number];
     if (channel === undefined) return `a frame for channel ${number}, which does not exist`;
-    if (readU32(message, 20) !== message.length) return `a frame of ${message.length} bytes that says it has ${readU32(message, 20)}`;
-    if (message.length > channel.ring.slotBytes) return `a frame of ${message.length} bytes for slots of ${channel.ring.slotBytes}`;
+    if (readU32(message, 20) !== message.length)
+      return `a frame of ${message.length} bytes that says it has ${readU32(message, 20)}`;
+    if (message.length > channel.ring.slotBytes)
+      return `a frame of ${message.length} bytes for slots of ${channel.ring.slotBytes}`;
     const sequence = readU32(message, 8);
-    if (sequence !== channel.sequence) return `frame ${sequence} of ${channel.channelKey} where ${channel.sequence} is due`;
+    if (sequence !== channel.sequence)
+      return `frame ${sequence} of ${channel.channelKey} where ${channel.sequence} is due`;
     const slot = channel.ring.reserve();
     if (slot < 0) return `frame ${sequence} of ${channel.channelKey} without credit`;
     channel.sequence = (sequence + 1) >>> 0;

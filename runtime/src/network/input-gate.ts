@@ -100,7 +100,10 @@ class InputChannel implements ChannelHead {
       const offset = this.#ring.offsetOf(slot);
       const memory = this.#ring.memory;
       const sequence = readSequence(memory, offset);
-      assert(sequence === this.#sequence, `IG1: ${this.#spec.name} delivers frame ${this.#sequence}, found ${sequence}`);
+      assert(
+        sequence === this.#sequence,
+        `IG1: ${this.#spec.name} delivers frame ${this.#sequence}, found ${sequence}`,
+      );
       this.#sequence = (sequence + 1) >>> 0;
       this.#accept(memory, offset, readFrameHeader(memory, offset));
     }
@@ -126,8 +129,14 @@ class InputChannel implements ChannelHead {
   }
 
   #accept(memory: FrameMemory, offset: number, header: FrameHeader): void {
-    assert(header.byteLength >= FRAME_HEADER_BYTES && header.byteLength <= this.#ring.slotBytes, "a frame lies within its slot");
-    assert(this.#pieces === undefined || header.kind === FRAME_FRAGMENT, "IG1: the pieces of a record follow each other");
+    assert(
+      header.byteLength >= FRAME_HEADER_BYTES && header.byteLength <= this.#ring.slotBytes,
+      "a frame lies within its slot",
+    );
+    assert(
+      this.#pieces === undefined || header.kind === FRAME_FRAGMENT,
+      "IG1: the pieces of a record follow each other",
+    );
     assert(!this.isEnded || header.kind === FRAME_BARRIER, "FR2: after END_OF_DATA a channel carries barriers only");
     switch (header.kind) {
       case FRAME_RECORDS:
@@ -185,14 +194,20 @@ class InputChannel implements ChannelHead {
   }
 
   #takeSchema(memory: FrameMemory, offset: number, header: FrameHeader): void {
-    assert(this.#spec.type.kind === "GENERIC" && this.#schema === undefined, "a GENERIC channel has at most one schema");
+    assert(
+      this.#spec.type.kind === "GENERIC" && this.#schema === undefined,
+      "a GENERIC channel has at most one schema",
+    );
     const json = memory.bytes.toString("utf8", offset + FRAME_HEADER_BYTES, offset + header.byteLength);
     this.#schema = JSON.parse(json) as TypeDescriptor;
   }
 
   #takePiece(memory: FrameMemory, offset: number, header: FrameHeader): void {
     if (this.#pieces === undefined) {
-      assert(header.totalBytes > FRAME_HEADER_BYTES && header.totalBytes <= RECORD_BYTES_MAX, "a record in pieces is within the limit");
+      assert(
+        header.totalBytes > FRAME_HEADER_BYTES && header.totalBytes <= RECORD_BYTES_MAX,
+        "a record in pieces is within the limit",
+      );
       this.#pieces = frameMemory(new ArrayBuffer((header.totalBytes + 7) & ~7));
       this.#piecesBytes = 0;
     }

@@ -20,12 +20,18 @@ const DEFAULT_CAPACITY_BYTES = 64 * 1024;
 
 /** Memory for a new mailbox; `capacityBytes` is a power of two. */
 export function allocateMailbox(capacityBytes: number = DEFAULT_CAPACITY_BYTES): SharedArrayBuffer {
-  assert(capacityBytes >= 64 && capacityBytes <= 2 ** 30 && (capacityBytes & (capacityBytes - 1)) === 0, "a mailbox's capacity is a power of two");
+  assert(
+    capacityBytes >= 64 && capacityBytes <= 2 ** 30 && (capacityBytes & (capacityBytes - 1)) === 0,
+    "a mailbox's capacity is a power of two",
+  );
   return new SharedArrayBuffer(DATA_OFFSET + capacityBytes);
 }
 
 /** Views of one mailbox. */
-function open(shared: SharedArrayBuffer): { readonly words: Int32Array<SharedArrayBuffer>; readonly data: Uint8Array<SharedArrayBuffer> } {
+function open(shared: SharedArrayBuffer): {
+  readonly words: Int32Array<SharedArrayBuffer>;
+  readonly data: Uint8Array<SharedArrayBuffer>;
+} {
   const capacity = shared.byteLength - DATA_OFFSET;
   assert(capacity >= 64 && (capacity & (capacity - 1)) === 0, "a mailbox's capacity is a power of two");
   return { words: new Int32Array(shared, 0, DATA_OFFSET / 4), data: new Uint8Array(shared, DATA_OFFSET) };
@@ -87,7 +93,11 @@ export class MailboxReader {
     const at = (read >>> 0) % capacity;
     const d = this.#data;
     const length =
-      ((d[at] as number) | ((d[at + 1] as number) << 8) | ((d[at + 2] as number) << 16) | ((d[at + 3] as number) << 24)) >>> 0;
+      ((d[at] as number) |
+        ((d[at + 1] as number) << 8) |
+        ((d[at + 2] as number) << 16) |
+        ((d[at + 3] as number) << 24)) >>>
+      0;
     assert(length + 4 <= capacity, "MB1: a message is no longer than the mailbox");
     const start = (at + 4) % capacity;
     const first = Math.min(length, capacity - start);

@@ -88,18 +88,29 @@ class OutboundLink {
   #next = 0;
   #cancelTimer: Cancel = () => {};
 
-  constructor(peer: string, channels: readonly OutgoingChannel[], options: OutgoingBridgeOptions, fail: (failure: Failure) => void) {
+  constructor(
+    peer: string,
+    channels: readonly OutgoingChannel[],
+    options: OutgoingBridgeOptions,
+    fail: (failure: Failure) => void,
+  ) {
     this.peer = peer;
     this.#options = options;
     this.#fail = fail;
     this.#keys = channels.map((channel) => channel.channelKey);
-    this.#channels = channels.map((channel) => ({ ring: new RingConsumer(channel.ring, channel.slotBell), sent: 0, granted: 0 }));
+    this.#channels = channels.map((channel) => ({
+      ring: new RingConsumer(channel.ring, channel.slotBell),
+      sent: 0,
+      granted: 0,
+    }));
   }
 
   start(): void {
     this.#address = this.#options.peers.get(this.peer) ?? "";
     if (this.#address === "") {
-      this.#over(new Failure("PEER_LOST", { retry: "backoff", message: `the address of TaskManager ${this.peer} is not known` }));
+      this.#over(
+        new Failure("PEER_LOST", { retry: "backoff", message: `the address of TaskManager ${this.peer} is not known` }),
+      );
       return;
     }
     void this.#connect(this.#options.clock.nowMs() + this.#options.connectTimeoutMs);
@@ -189,8 +200,13 @@ class OutboundLink {
       this.#retryOrFail(deadlineMs, failure);
     };
     const lost = (reason: string): Failure =>
-      new Failure("PEER_LOST", { retry: "backoff", message: `handshake with TaskManager ${this.peer} at ${this.#address}: ${reason}` });
-    this.#cancelTimer = this.#options.timers.after(HANDSHAKE_MS_MAX, "data handshake", () => giveUp(lost("no answer in time")));
+      new Failure("PEER_LOST", {
+        retry: "backoff",
+        message: `handshake with TaskManager ${this.peer} at ${this.#address}: ${reason}`,
+      });
+    this.#cancelTimer = this.#options.timers.after(HANDSHAKE_MS_MAX, "data handshake", () =>
+      giveUp(lost("no answer in time")),
+    );
     conn.onClose = (reason) => giveUp(lost(reason));
     conn.onFrame = (message) => {
       const type = messageType(message);
@@ -204,9 +220,15 @@ class OutboundLink {
         );
         return;
       }
-      const problem = type === MESSAGE_CHALLENGE ? this.#onChallenge(conn, hello, message) : this.#onReady(conn, type, message);
+      const problem =
+        type === MESSAGE_CHALLENGE ? this.#onChallenge(conn, hello, message) : this.#onReady(conn, type, message);
       if (problem !== undefined) {
-        giveUp(new Failure("PEER_REJECTED", { retry: "never", message: `TaskManager ${this.peer} at ${this.#address}: ${problem}` }));
+        giveUp(
+          new Failure("PEER_REJECTED", {
+            retry: "never",
+            message: `TaskManager ${this.peer} at ${this.#address}: ${problem}`,
+          }),
+        );
       }
     };
     conn.send(writeJson(MESSAGE_HELLO, hello));
@@ -229,15 +251,19 @@ class OutboundLink {
     const challenge = readChallenge(message);
     if (challenge === undefined) return "sent a malformed challenge";
     const { secret } = this.#options;
-    if (!isProof(makeProof(secret, "receiver", hello, challenge.nonce), challenge.proof)) return "does not know the secret of this attempt";
-    conn.send(writeJson(MESSAGE_PROOF, { proof: makeProof(secret, "sender", hello, challenge.nonce), channels: this.#keys }));
+    if (!isProof(makeProof(secret, "receiver", hello, challenge.nonce), challenge.proof))
+      return "does not know the secret of this attempt";
+    conn.send(
+      writeJson(MESSAGE_PROOF, { proof: makeProof(secret, "sender", hello, challenge.nonce), channels: this.#keys }),
+    );
     this.#wasChallenged = true;
     return undefined;
   }
 
   #onReady(conn: Conn, type: number, message: Uint8Array): string | undefined {
     const ready = type === MESSAGE_READY && this.#wasChallenged ? readReady(message) : undefined;
-    if (ready === undefined || ready.slots.length !== this.#channels.length) return `sent an unexpected message of type ${type}`;
+    if (ready === undefined || ready.slots.length !== this.#channels.length)
+      return `sent an unexpected message of type ${type}`;
     this.#cancelTimer();
     ready.slots.forEach((slots, i) => {
       (this.#channels[i] as Outbound).granted = slots >>> 0;
@@ -248,7 +274,12 @@ class OutboundLink {
       this.#pumpFromCallback();
     };
     conn.onClose = (reason) => {
-      this.#over(new Failure("PEER_LOST", { retry: "backoff", message: `the connection to TaskManager ${this.peer} broke: ${reason}` }));
+      this.#over(
+        new Failure("PEER_LOST", {
+          retry: "backoff",
+          message: `the connection to TaskManager ${this.peer} broke: ${reason}`,
+        }),
+      );
     };
     this.#isReady = true;
     this.#pumpFromCallback();
@@ -260,11 +291,19 @@ class OutboundLink {
     if (type === MESSAGE_CREDIT) {
       const problem = this.#onCredit(message);
       if (problem === undefined) this.#pumpFromCallback();
-      else this.#over(new Failure("PROTOCOL_VIOLATION", { retry: "never", message: `TaskManager ${this.peer} sent ${problem}` }));
+      else
+        this.#over(
+          new Failure("PROTOCOL_VIOLATION", { retry: "never", message: `TaskManager ${this.peer} sent ${problem}` }),
+        );
     } else if (type === MESSAGE_BYE) {
       this.#isOver = true;
     } else {
-      this.#over(new Failure("PROTOCOL_VIOLATION", { retry: "never", message: `TaskManager ${this.peer} sent a message of type ${type}` }));
+      this.#over(
+        new Failure("PROTOCOL_VIOLATION", {
+          retry: "never",
+          message: `TaskManager ${this.peer} sent a message of type ${type}`,
+        }),
+      );
     }
   }
 

@@ -43,7 +43,10 @@ export class RecordWriter {
     const { channels, partitioning, type } = options;
     assert(channels.length > 0, "an output edge has at least one channel");
     assert(partitioning !== "FORWARD" || channels.length === 1, "a FORWARD edge has one channel per subtask");
-    assert(partitioning !== "HASH" || channels.length <= options.maxParallelism, "parallelism is within the maximum parallelism");
+    assert(
+      partitioning !== "HASH" || channels.length <= options.maxParallelism,
+      "parallelism is within the maximum parallelism",
+    );
     this.#type = type;
     this.#hasHashes = partitioning === "HASH";
     this.#mode = options.codecMode === "interpreted" || !canGenerateCode() ? "interpreted" : "generated";
@@ -55,7 +58,10 @@ export class RecordWriter {
       mode: this.#mode,
     });
     const slotBytes = (channels[0] as RingProducer).slotBytes;
-    assert(channels.every((ring) => ring.slotBytes === slotBytes), "the rings of an edge have one slot size");
+    assert(
+      channels.every((ring) => ring.slotBytes === slotBytes),
+      "the rings of an edge have one slot size",
+    );
     const pool = new StagingPool(slotBytes);
     this.#channels = channels.map((ring) => new OutputChannel(ring, make(), pool));
     this.#writers = this.#channels.map((channel) => channel.writer);
@@ -139,7 +145,12 @@ export class RecordWriter {
       this.#taggedChannels = this.#channels.length;
       return;
     }
-    const make = writerFactory(type, { hasHashes: this.#hasHashes, onMismatch: "deviate", flags: FLAG_INFERRED, mode: this.#mode });
+    const make = writerFactory(type, {
+      hasHashes: this.#hasHashes,
+      onMismatch: "deviate",
+      flags: FLAG_INFERRED,
+      mode: this.#mode,
+    });
     this.#channels.forEach((channel, i) => {
       const isSent = channel.sendSchema(type);
       assert(isSent, "an inferred schema that was found to fit fits");
@@ -154,7 +165,12 @@ export class RecordWriter {
   #switchToTagged(target: number): void {
     assert(this.#type.kind === "GENERIC", "only an inferred channel deviates");
     this.#taggedChannels += 1;
-    const make = writerFactory(this.#type, { hasHashes: this.#hasHashes, onMismatch: "throw", flags: FLAG_TAGGED, mode: this.#mode });
+    const make = writerFactory(this.#type, {
+      hasHashes: this.#hasHashes,
+      onMismatch: "throw",
+      flags: FLAG_TAGGED,
+      mode: this.#mode,
+    });
     this.#replace(target, make());
   }
 
@@ -173,7 +189,9 @@ export class RecordWriter {
     }
     const { keySelector, keyType, maxParallelism } = options;
     assert(keySelector !== undefined && keyType !== undefined, "a HASH edge has a key selector and a key type");
-    const targets = Int32Array.from({ length: maxParallelism }, (_, keyGroup) => subtaskOfKeyGroup(keyGroup, maxParallelism, count));
+    const targets = Int32Array.from({ length: maxParallelism }, (_, keyGroup) =>
+      subtaskOfKeyGroup(keyGroup, maxParallelism, count),
+    );
     const hashOf = keyHasher(keyType, options.edge);
     const parts: HashParts = { writers, keySelector, hashOf, targets, maxParallelism, overflow };
     return this.#mode === "generated" ? generateHash(parts) : hashed(parts);

@@ -66,7 +66,15 @@ async function produce(shared: Shared): Promise<Result> {
 async function consume(shared: Shared): Promise<Result> {
   const own = new Doorbell(shared.consumerBell);
   const gate = new InputGate({
-    channels: [{ ring: new RingConsumer(shared.ring, new Doorbell(shared.producerBell)), inputIndex: 0, type: ROW, edge: "stress", name: "stress" }],
+    channels: [
+      {
+        ring: new RingConsumer(shared.ring, new Doorbell(shared.producerBell)),
+        inputIndex: 0,
+        type: ROW,
+        edge: "stress",
+        name: "stress",
+      },
+    ],
   });
   const blocked = new Uint8Array(1);
   let rows = 0;
@@ -110,7 +118,9 @@ if (isMainThread) {
     });
   const [produced, consumed] = await Promise.all([run("producer"), run("consumer")]);
   const mismatches = consumed.mismatches + (produced.rows === consumed.rows ? 0 : 1);
-  process.stdout.write(`${JSON.stringify({ rows: consumed.rows, waits: produced.waits + consumed.waits, mismatches })}\n`);
+  process.stdout.write(
+    `${JSON.stringify({ rows: consumed.rows, waits: produced.waits + consumed.waits, mismatches })}\n`,
+  );
 } else {
   const shared = workerData as Shared;
   const port = parentPort;

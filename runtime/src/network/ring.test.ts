@@ -69,41 +69,45 @@ describe("mailbox", () => {
 describe("ring", () => {
   test("RG1-RG4: a bounded FIFO whose free slots are the credit", () => {
     fc.assert(
-      fc.property(fc.constantFrom(1, 2, 8), fc.array(fc.constantFrom("send", "take", "ask"), { maxLength: 200 }), (slotCount, script) => {
-        const shared = allocateRing({ slotCount, slotBytes: 128 });
-        const [consumerBell, producerBell] = [bell(), bell()];
-        const producer = new RingProducer(shared, consumerBell);
-        const consumer = new RingConsumer(shared, producerBell);
-        let sent = 0;
-        let taken = 0;
-        let asked = false;
-        for (const step of script) {
-          if (step === "send") {
-            const slot = producer.reserve();
-            expect(slot >= 0).toBe(sent - taken < slotCount);
-            if (slot < 0) continue;
-            producer.memory.u32[producer.offsetOf(slot) >>> 2] = sent;
-            producer.publish();
-            sent += 1;
-            expect(consumerBell.sequence()).toBe(sent);
-          } else if (step === "take") {
-            const slot = consumer.peek();
-            expect(slot >= 0).toBe(sent > taken);
-            if (slot < 0) continue;
-            expect(consumer.memory.u32[consumer.offsetOf(slot) >>> 2]).toBe(taken);
-            const before = producerBell.sequence();
-            consumer.release();
-            taken += 1;
-            expect(producerBell.sequence() - before).toBe(asked ? 1 : 0);
-            asked = false;
-          } else {
-            const hasCredit = producer.requestCredit();
-            expect(hasCredit).toBe(sent - taken < slotCount);
-            if (!hasCredit) asked = true;
+      fc.property(
+        fc.constantFrom(1, 2, 8),
+        fc.array(fc.constantFrom("send", "take", "ask"), { maxLength: 200 }),
+        (slotCount, script) => {
+          const shared = allocateRing({ slotCount, slotBytes: 128 });
+          const [consumerBell, producerBell] = [bell(), bell()];
+          const producer = new RingProducer(shared, consumerBell);
+          const consumer = new RingConsumer(shared, producerBell);
+          let sent = 0;
+          let taken = 0;
+          let asked = false;
+          for (const step of script) {
+            if (step === "send") {
+              const slot = producer.reserve();
+              expect(slot >= 0).toBe(sent - taken < slotCount);
+              if (slot < 0) continue;
+              producer.memory.u32[producer.offsetOf(slot) >>> 2] = sent;
+              producer.publish();
+              sent += 1;
+              expect(consumerBell.sequence()).toBe(sent);
+            } else if (step === "take") {
+              const slot = consumer.peek();
+              expect(slot >= 0).toBe(sent > taken);
+              if (slot < 0) continue;
+              expect(consumer.memory.u32[consumer.offsetOf(slot) >>> 2]).toBe(taken);
+              const before = producerBell.sequence();
+              consumer.release();
+              taken += 1;
+              expect(producerBell.sequence() - before).toBe(asked ? 1 : 0);
+              asked = false;
+            } else {
+              const hasCredit = producer.requestCredit();
+              expect(hasCredit).toBe(sent - taken < slotCount);
+              if (!hasCredit) asked = true;
+            }
+            expect([producer.free, consumer.filled]).toEqual([slotCount - (sent - taken), sent - taken]);
           }
-          expect([producer.free, consumer.filled]).toEqual([slotCount - (sent - taken), sent - taken]);
-        }
-      }),
+        },
+      ),
     );
   });
 

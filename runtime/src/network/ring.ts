@@ -29,11 +29,16 @@ export const DEFAULT_SLOT_COUNT = 16;
 export const DEFAULT_SLOT_BYTES = 32 * 1024;
 
 /** Memory for a new ring. `slotBytes` is a multiple of 8. */
-export function allocateRing(options: { readonly slotCount?: number; readonly slotBytes?: number } = {}): SharedArrayBuffer {
+export function allocateRing(
+  options: { readonly slotCount?: number; readonly slotBytes?: number } = {},
+): SharedArrayBuffer {
   const slotCount = options.slotCount ?? DEFAULT_SLOT_COUNT;
   const slotBytes = options.slotBytes ?? DEFAULT_SLOT_BYTES;
   // A power of two, so that the slot index goes on where it was when the 32-bit counters wrap.
-  assert(slotCount >= 1 && slotCount <= 65_536 && (slotCount & (slotCount - 1)) === 0, "a ring has 1 to 65536 slots, a power of two");
+  assert(
+    slotCount >= 1 && slotCount <= 65_536 && (slotCount & (slotCount - 1)) === 0,
+    "a ring has 1 to 65536 slots, a power of two",
+  );
   assert(slotBytes >= 128 && slotBytes % 8 === 0, "a slot holds a frame header and is aligned to 8 bytes");
   const shared = new SharedArrayBuffer(HEADER_BYTES + slotCount * slotBytes);
   new Uint32Array(shared, 0, 4).set([MAGIC, VERSION, slotCount, slotBytes]);
@@ -183,6 +188,7 @@ export class RingConsumer extends RingEnd {
     assert(this.#publishedSeen !== this.#released, "RG3: only a peeked slot is released");
     this.#released = (this.#released + 1) | 0;
     Atomics.store(this.words, RELEASED, this.#released);
-    if (Atomics.load(this.words, WANTED) !== 0 && Atomics.exchange(this.words, WANTED, 0) !== 0) this.#producerBell.ring();
+    if (Atomics.load(this.words, WANTED) !== 0 && Atomics.exchange(this.words, WANTED, 0) !== 0)
+      this.#producerBell.ring();
   }
 }

@@ -39,7 +39,14 @@ const leafTypes: readonly Typed[] = [
   { type: { kind: "BYTES" }, values: fc.uint8Array({ maxLength: 50 }) },
   {
     type: { kind: "GENERIC" },
-    values: fc.anything({ withBigInt: true, withDate: true, withMap: true, withSet: true, withNullPrototype: false, maxDepth: 2 }),
+    values: fc.anything({
+      withBigInt: true,
+      withDate: true,
+      withMap: true,
+      withSet: true,
+      withNullPrototype: false,
+      maxDepth: 2,
+    }),
   },
 ];
 const typed: fc.Arbitrary<Typed> = fc.letrec<{ typed: Typed }>((tie) => ({
@@ -55,7 +62,10 @@ const typed: fc.Arbitrary<Typed> = fc.letrec<{ typed: Typed }>((tie) => ({
     },
     {
       arbitrary: fc
-        .uniqueArray(fc.oneof(fc.constantFrom("id", "a b", "__proto__", "constructor", "x'\"\\", "length"), anyString), { minLength: 1, maxLength: 4 })
+        .uniqueArray(
+          fc.oneof(fc.constantFrom("id", "a b", "__proto__", "constructor", "x'\"\\", "length"), anyString),
+          { minLength: 1, maxLength: 4 },
+        )
         .chain((names) =>
           fc.tuple(fc.constant(names), fc.tuple(...names.map(() => tie("typed")))).map(([keys, fields]): Typed => ({
             type: { kind: "ROW", names: keys, fields: fields.map((f) => f.type) },
@@ -83,7 +93,9 @@ const typed: fc.Arbitrary<Typed> = fc.letrec<{ typed: Typed }>((tie) => ({
 
 function rowOf(names: readonly string[], values: readonly unknown[]): object {
   const row = {};
-  names.forEach((name, i) => Object.defineProperty(row, name, { value: values[i], enumerable: true, writable: true, configurable: true }));
+  names.forEach((name, i) =>
+    Object.defineProperty(row, name, { value: values[i], enumerable: true, writable: true, configurable: true }),
+  );
   return row;
 }
 
@@ -99,7 +111,12 @@ function roundTrip(
 ): unknown[] {
   const memory = memoryOf(options.sizeBytes + 64);
   memory.u8.fill(0xaa); // what lies beyond the frame must not matter
-  const writer = writerFactory(type, { hasHashes: options.hasHashes, onMismatch: "throw", flags: 0, mode: options.mode })();
+  const writer = writerFactory(type, {
+    hasHashes: options.hasHashes,
+    onMismatch: "throw",
+    flags: 0,
+    mode: options.mode,
+  })();
   writer.open(memory, 64, options.sizeBytes);
   let written = 0;
   while (written < values.length && writer.tryWrite(values[written], written * 31 - 7)) written += 1;
@@ -159,16 +176,41 @@ describe("row codecs", () => {
     fields: [{ kind: "LONG" }, { kind: "LIST", element: { kind: "STRING" } }],
   };
   const refused: readonly (readonly [string, TypeDescriptor, unknown, string])[] = [
-    ["LONG beyond 2^53", { kind: "TUPLE", fields: [{ kind: "STRING" }, { kind: "LONG" }] }, ["a", 2 ** 53], "field f1 must be LONG"],
-    ["LONG with a fraction", row, { id: 1.5, tags: [] }, "field id must be LONG (a number that is a safe integer), but is the number 1.5"],
+    [
+      "LONG beyond 2^53",
+      { kind: "TUPLE", fields: [{ kind: "STRING" }, { kind: "LONG" }] },
+      ["a", 2 ** 53],
+      "field f1 must be LONG",
+    ],
+    [
+      "LONG with a fraction",
+      row,
+      { id: 1.5, tags: [] },
+      "field id must be LONG (a number that is a safe integer), but is the number 1.5",
+    ],
     ["a missing field", row, { tags: [] }, "field id must be LONG (a number that is a safe integer), but is undefined"],
     ["null in a list", row, { id: 1, tags: ["a", null] }, "field tags[] must be STRING, but is null"],
     ["a number for a string", { kind: "STRING" }, 7, "the record must be STRING, but is the number 7"],
-    ["INT out of range", { kind: "INT" }, 2 ** 31, "the record must be INT (a 32-bit integer), but is the number 2147483648"],
+    [
+      "INT out of range",
+      { kind: "INT" },
+      2 ** 31,
+      "the record must be INT (a 32-bit integer), but is the number 2147483648",
+    ],
     ["a bigint for LONG", { kind: "LONG" }, 5n, "but is the bigint 5n"],
-    ["a tuple of another length", { kind: "TUPLE", fields: [{ kind: "INT" }] }, [1, 2], "must be a TUPLE (an array of length 1)"],
+    [
+      "a tuple of another length",
+      { kind: "TUPLE", fields: [{ kind: "INT" }] },
+      [1, 2],
+      "must be a TUPLE (an array of length 1)",
+    ],
     ["null for a row", row, null, "the record must be a ROW (an object with id, tags), but is null"],
-    ["a function", { kind: "GENERIC" }, { run: () => 1 }, "field record.run must be a value that can be copied, but is a function"],
+    [
+      "a function",
+      { kind: "GENERIC" },
+      { run: () => 1 },
+      "field record.run must be a value that can be copied, but is a function",
+    ],
     ["a cycle", { kind: "GENERIC" }, cycle(), "nested at most 100 deep"],
   ];
   test.each(refused)("RC4, VC3: %s is a TYPE_MISMATCH that names field and value", (_, type, value, text) => {
@@ -214,7 +256,22 @@ describe("row codecs", () => {
     });
     expect(inferType([1, "x"])).toEqual({ kind: "TUPLE", fields: [{ kind: "DOUBLE" }, { kind: "STRING" }] });
     expect(inferType("x")).toEqual({ kind: "STRING" });
-    for (const value of [null, undefined, {}, [], { a: null }, { a: [1] }, [[1]], new Map(), new Date(), new Uint8Array(1), 5n, new (class A { x = 1; })()]) {
+    for (const value of [
+      null,
+      undefined,
+      {},
+      [],
+      { a: null },
+      { a: [1] },
+      [[1]],
+      new Map(),
+      new Date(),
+      new Uint8Array(1),
+      5n,
+      new (class A {
+        x = 1;
+      })(),
+    ]) {
       expect(inferType(value)).toBeUndefined();
     }
   });

@@ -20,7 +20,12 @@ export type CodecMode = "generated" | "interpreted";
 /** Makes the writers of one edge. */
 export function writerFactory(
   type: TypeDescriptor,
-  options: { readonly hasHashes: boolean; readonly onMismatch: OnMismatch; readonly flags: number; readonly mode?: CodecMode },
+  options: {
+    readonly hasHashes: boolean;
+    readonly onMismatch: OnMismatch;
+    readonly flags: number;
+    readonly mode?: CodecMode;
+  },
 ): () => RowWriter {
   const layout = layoutOf(type, options.hasHashes);
   const isGenerated = options.mode !== "interpreted" && canGenerateCode();

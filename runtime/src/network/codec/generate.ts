@@ -45,10 +45,13 @@ export function generateWriter(layout: Layout, onMismatch: OnMismatch): RowWrite
     }
     const expected = `${JSON.stringify(shape.path)}, ${JSON.stringify(shapeExpectation(shape))}`;
     if (shape.shape === "tuple") {
-      body.push(`if (!isArray(${value}) || ${value}.length !== ${shape.fields.length}) return this.fail(${expected}, ${value});`);
+      body.push(
+        `if (!isArray(${value}) || ${value}.length !== ${shape.fields.length}) return this.fail(${expected}, ${value});`,
+      );
     } else {
       body.push(`if (typeof ${value} !== "object" || ${value} === null) return this.fail(${expected}, ${value});`);
-      if (isExact) body.push(`if (!isPlainWith(${value}, ${shape.names.length})) return this.fail(${expected}, ${value});`);
+      if (isExact)
+        body.push(`if (!isPlainWith(${value}, ${shape.names.length})) return this.fail(${expected}, ${value});`);
     }
     shape.fields.forEach((field, i) => {
       const name = `v${variables}`;
@@ -71,7 +74,10 @@ export function generateWriter(layout: Layout, onMismatch: OnMismatch): RowWrite
         body.push(`if (typeof ${v} !== "number") ${wrong}`, `this.f64[${at("f64Base")}] = ${v};`);
         return;
       case "INT":
-        body.push(`if (typeof ${v} !== "number" || (${v} | 0) !== ${v}) ${wrong}`, `this.i32[${at("i32Base")}] = ${v};`);
+        body.push(
+          `if (typeof ${v} !== "number" || (${v} | 0) !== ${v}) ${wrong}`,
+          `this.i32[${at("i32Base")}] = ${v};`,
+        );
         return;
       case "BOOLEAN":
         body.push(`if (typeof ${v} !== "boolean") ${wrong}`, `this.u8[${at("u8Base")}] = ${v} ? 1 : 0;`);
@@ -99,7 +105,10 @@ export function generateWriter(layout: Layout, onMismatch: OnMismatch): RowWrite
       case "LIST":
       case "MAP":
       case "GENERIC":
-        body.push(`if (!encoders[${leaf.index}](this, ${v})) return false;`, `this.u32[${at("i32Base")}] = this.tailPos - this.tailBase;`);
+        body.push(
+          `if (!encoders[${leaf.index}](this, ${v})) return false;`,
+          `this.u32[${at("i32Base")}] = this.tailPos - this.tailBase;`,
+        );
         return;
     }
   }
@@ -119,7 +128,9 @@ return class extends RowWriter {
     return true;
   }
 };`;
-  const encoders = layout.leaves.map((leaf): ValueEncoder | undefined => (needsValueCodec(leaf) ? compileEncoder(leaf.type, leaf.path) : undefined));
+  const encoders = layout.leaves.map((leaf): ValueEncoder | undefined =>
+    needsValueCodec(leaf) ? compileEncoder(leaf.type, leaf.path) : undefined,
+  );
   return make<RowWriterClass>(source, {
     RowWriter,
     putString,
@@ -168,7 +179,8 @@ export function generateReader(layout: Layout): RowReaderClass {
             : `(row === 0 ? 0 : this.u32[this.i32Base + ${(last as Leaf).column} * n + row - 1] & 0x7fffffff)`;
         const from = `this.tailBase + ${start}`;
         const to = `this.tailBase + (${e} & 0x7fffffff)`;
-        if (leaf.kind === "STRING") return `this.caches[${leaf.index}].take(this.memory, ${from}, ${to}, ${e} >>> 31 === 1)`;
+        if (leaf.kind === "STRING")
+          return `this.caches[${leaf.index}].take(this.memory, ${from}, ${to}, ${e} >>> 31 === 1)`;
         if (leaf.kind === "BYTES") return `new Uint8Array(this.u8.subarray(${from}, ${to}))`;
         return `(this.tailPos = ${from}, decoders[${leaf.index}](this))`;
       }
@@ -184,7 +196,9 @@ return class extends RowFrameReader {
     return ${layout.root.shape === "row" ? `(${result})` : result};
   }
 };`;
-  const decoders = layout.leaves.map((leaf): ValueDecoder | undefined => (needsValueCodec(leaf) ? compileDecoder(leaf.type) : undefined));
+  const decoders = layout.leaves.map((leaf): ValueDecoder | undefined =>
+    needsValueCodec(leaf) ? compileDecoder(leaf.type) : undefined,
+  );
   return make<RowReaderClass>(source, { RowFrameReader, decoders, Uint8Array });
 }
 

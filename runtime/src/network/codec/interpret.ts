@@ -18,7 +18,9 @@ export class InterpretedWriter extends RowWriter {
 
   constructor(layout: Layout, onMismatch: OnMismatch, flags: number) {
     super(layout, onMismatch, flags);
-    this.#encoders = layout.leaves.map((leaf) => (needsValueCodec(leaf) ? compileEncoder(leaf.type, leaf.path) : undefined));
+    this.#encoders = layout.leaves.map((leaf) =>
+      needsValueCodec(leaf) ? compileEncoder(leaf.type, leaf.path) : undefined,
+    );
   }
 
   override tryWrite(record: unknown, hash: number): boolean {
@@ -34,8 +36,10 @@ export class InterpretedWriter extends RowWriter {
   #writeShape(shape: Shape, value: unknown): boolean {
     if (shape.shape === "leaf") return this.#writeLeaf(shape.leaf, value);
     if (shape.shape === "tuple") {
-      if (!Array.isArray(value) || value.length !== shape.fields.length) return this.fail(shape.path, shapeExpectation(shape), value);
-      for (let i = 0; i < shape.fields.length; i += 1) if (!this.#writeShape(shape.fields[i] as Shape, value[i])) return false;
+      if (!Array.isArray(value) || value.length !== shape.fields.length)
+        return this.fail(shape.path, shapeExpectation(shape), value);
+      for (let i = 0; i < shape.fields.length; i += 1)
+        if (!this.#writeShape(shape.fields[i] as Shape, value[i])) return false;
       return true;
     }
     if (typeof value !== "object" || value === null) return this.fail(shape.path, shapeExpectation(shape), value);
@@ -43,7 +47,8 @@ export class InterpretedWriter extends RowWriter {
       return this.fail(shape.path, shapeExpectation(shape), value);
     }
     for (let i = 0; i < shape.fields.length; i += 1) {
-      if (!this.#writeShape(shape.fields[i] as Shape, (value as Record<string, unknown>)[shape.names[i] as string])) return false;
+      if (!this.#writeShape(shape.fields[i] as Shape, (value as Record<string, unknown>)[shape.names[i] as string]))
+        return false;
     }
     return true;
   }
@@ -122,7 +127,8 @@ export class InterpretedReader extends RowFrameReader {
     const end = this.u32[this.i32Base + at] as number;
     const start = this.tailBase + this.#tailStart(leaf, row);
     const stop = this.tailBase + (end & 0x7fff_ffff);
-    if (leaf.kind === "STRING") return (this.caches[leaf.index] as StringCache).take(this.memory, start, stop, end >>> 31 === 1);
+    if (leaf.kind === "STRING")
+      return (this.caches[leaf.index] as StringCache).take(this.memory, start, stop, end >>> 31 === 1);
     if (leaf.kind === "BYTES") return new Uint8Array(this.u8.subarray(start, stop));
     this.tailPos = start;
     return (this.#decoders[leaf.index] as ValueDecoder)(this);

@@ -9,7 +9,18 @@
 //
 // Not here: key groups and their owners (kit/hash.ts, record-writer.ts).
 
-import { assert, ByteWriter, Failure, hashBoolean, hashBytes, hashDouble, hashInt, hashLong, hashString, unreachable } from "@sluice/kit";
+import {
+  assert,
+  ByteWriter,
+  Failure,
+  hashBoolean,
+  hashBytes,
+  hashDouble,
+  hashInt,
+  hashLong,
+  hashString,
+  unreachable,
+} from "@sluice/kit";
 import type { TypeDescriptor } from "../../model/index.ts";
 import { describeValue, expectation } from "./values.ts";
 
@@ -24,7 +35,8 @@ export function wrongKey(edge: string, type: TypeDescriptor, key: unknown): Fail
   return new Failure("TYPE_MISMATCH", {
     retry: "never",
     message: `the key selector of ${edge} returned ${describeValue(key)}, but the key type is ${expectation(type)}`,
-    remedy: "Make the key selector return a value of the declared key type for every record, or declare another key type in keyBy(...).",
+    remedy:
+      "Make the key selector return a value of the declared key type for every record, or declare another key type in keyBy(...).",
   });
 }
 
@@ -37,8 +49,11 @@ class StringHashCache {
     const length = key.length;
     if (length < 8) return hashString(key); // as fast as looking
     const mixed =
-      Math.imul(key.charCodeAt(length - 1), 0x9e3779b1) ^ Math.imul(key.charCodeAt(length - 2), 0x85ebca6b) ^
-      Math.imul(key.charCodeAt(length - 3), 0xc2b2ae35) ^ Math.imul(key.charCodeAt(length >> 1), 0x27d4eb2f) ^ length;
+      Math.imul(key.charCodeAt(length - 1), 0x9e3779b1) ^
+      Math.imul(key.charCodeAt(length - 2), 0x85ebca6b) ^
+      Math.imul(key.charCodeAt(length - 3), 0xc2b2ae35) ^
+      Math.imul(key.charCodeAt(length >> 1), 0x27d4eb2f) ^
+      length;
     const at = (mixed ^ (mixed >>> 16)) & (STRING_CACHE_SLOTS - 1);
     if (this.#keys[at] === key) return this.#hashes[at] as number;
     const hash = hashString(key);
@@ -99,7 +114,8 @@ export function keyHasher(type: TypeDescriptor, edge: string): KeyHasher {
       throw new Failure("JOB_GRAPH_INVALID", {
         retry: "never",
         message: `${edge}: a key cannot be of type ${type.kind}`,
-        remedy: "Declare a key type with a fixed encoding: INT, LONG, DOUBLE, STRING, BOOLEAN, INSTANT, BYTES, TUPLE, ROW or LIST.",
+        remedy:
+          "Declare a key type with a fixed encoding: INT, LONG, DOUBLE, STRING, BOOLEAN, INSTANT, BYTES, TUPLE, ROW or LIST.",
       });
     default:
       return unreachable(type);
@@ -135,12 +151,18 @@ function encodeKey(type: TypeDescriptor, value: unknown, into: ByteWriter): bool
       return true;
     }
     case "TUPLE":
-      return Array.isArray(value) && value.length === type.fields.length && type.fields.every((field, i) => encodeKey(field, value[i], into));
+      return (
+        Array.isArray(value) &&
+        value.length === type.fields.length &&
+        type.fields.every((field, i) => encodeKey(field, value[i], into))
+      );
     case "ROW":
       return (
         typeof value === "object" &&
         value !== null &&
-        type.fields.every((field, i) => encodeKey(field, (value as Record<string, unknown>)[type.names[i] as string], into))
+        type.fields.every((field, i) =>
+          encodeKey(field, (value as Record<string, unknown>)[type.names[i] as string], into),
+        )
       );
     case "LIST":
       if (!Array.isArray(value)) return false;

@@ -37,7 +37,12 @@ export interface Leaf {
 export type Shape =
   | { readonly shape: "leaf"; readonly leaf: Leaf }
   | { readonly shape: "tuple"; readonly path: string; readonly fields: readonly Shape[] }
-  | { readonly shape: "row"; readonly path: string; readonly names: readonly string[]; readonly fields: readonly Shape[] };
+  | {
+      readonly shape: "row";
+      readonly path: string;
+      readonly names: readonly string[];
+      readonly fields: readonly Shape[];
+    };
 
 export interface Layout {
   readonly type: TypeDescriptor;

@@ -127,7 +127,13 @@ export abstract class RowWriter implements TailOutput {
     }
     const byteLength = FRAME_HEADER_BYTES + rows * layout.rowBytes + (this.rowTail - this.tailBase);
     if (rows < this.capacity) this.#compact(rows);
-    writeFrameHeader(this.memory, this.#offset, { kind: FRAME_RECORDS, flags: this.flags, rowCount: rows, byteLength, totalBytes: 0 });
+    writeFrameHeader(this.memory, this.#offset, {
+      kind: FRAME_RECORDS,
+      flags: this.flags,
+      rowCount: rows,
+      byteLength,
+      totalBytes: 0,
+    });
     this.abandon();
     return byteLength;
   }

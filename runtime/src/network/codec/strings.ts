@@ -91,15 +91,23 @@ export class StringCache {
     // A few characters tell most keys apart; the comparison below decides (SC3).
     const last = end - 1;
     let hash = length ^ Math.imul(u8[last] as number, 0x9e3779b1) ^ Math.imul(u8[start] as number, 0x85ebca6b);
-    if (length > 2) hash ^= Math.imul(u8[last - 1] as number, 0xc2b2ae35) ^ Math.imul(u8[start + 1] as number, 0x165667b1);
-    if (length > 4) hash ^= Math.imul(u8[last - 2] as number, 0x27d4eb2f) ^ Math.imul(u8[start + (length >> 1)] as number, 0xd3a2646c);
-    if (length > 6) hash ^= Math.imul(u8[last - 3] as number, 0xfd7046c5) ^ Math.imul(u8[start + 2] as number, 0xb55a4f09);
+    if (length > 2)
+      hash ^= Math.imul(u8[last - 1] as number, 0xc2b2ae35) ^ Math.imul(u8[start + 1] as number, 0x165667b1);
+    if (length > 4)
+      hash ^=
+        Math.imul(u8[last - 2] as number, 0x27d4eb2f) ^ Math.imul(u8[start + (length >> 1)] as number, 0xd3a2646c);
+    if (length > 6)
+      hash ^= Math.imul(u8[last - 3] as number, 0xfd7046c5) ^ Math.imul(u8[start + 2] as number, 0xb55a4f09);
     const at = (hash ^ (hash >>> 15) ^ (hash >>> 22)) & this.#mask;
-    const cached = this.#strings[at] as string;
-    const bytes = this.#bytes;
-    const from = at * CACHED_LENGTH_MAX;
     this.#lookups += 1;
-    if (cached.length === length) {
+    const strings = this.#strings;
+    const bytes = this.#bytes;
+    // Two places per string: the second is the neighbour.
+    for (let way = 0; way < 2; way += 1) {
+      const slot = at ^ way;
+      const cached = strings[slot] as string;
+      if (cached.length !== length) continue;
+      const from = slot * CACHED_LENGTH_MAX;
       let i = 0;
       while (i < length && bytes[from + i] === u8[start + i]) i += 1;
       if (i === length) {
@@ -108,7 +116,9 @@ export class StringCache {
       }
     }
     const value = takeString(memory, start, end, false);
-    this.#strings[at] = value;
+    const slot = at ^ (this.#lookups & 1);
+    const from = slot * CACHED_LENGTH_MAX;
+    strings[slot] = value;
     for (let i = 0; i < length; i += 1) bytes[from + i] = u8[start + i] as number;
     if (this.#lookups >= TRIAL_LOOKUPS) this.#endTrial();
     return value;

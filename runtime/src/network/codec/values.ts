@@ -49,7 +49,8 @@ export function typeMismatch(path: string, expected: string, value: unknown): Fa
   return new Failure("TYPE_MISMATCH", {
     retry: "never",
     message: `${path === "record" ? "the record" : `field ${path}`} must be ${expected}, but is ${describeValue(value)}`,
-    remedy: "Correct the function that made this record, or the type declared for it with returns(...). Fields are never null or undefined.",
+    remedy:
+      "Correct the function that made this record, or the type declared for it with returns(...). Fields are never null or undefined.",
   });
 }
 
@@ -65,7 +66,9 @@ export function describeValue(value: unknown): string {
     case "bigint":
       return `the bigint ${value}n`;
     case "object":
-      return Array.isArray(value) ? `an array of length ${value.length}` : `an object of class ${value.constructor?.name ?? "null"}`;
+      return Array.isArray(value)
+        ? `an array of length ${value.length}`
+        : `an object of class ${value.constructor?.name ?? "null"}`;
     default:
       return `a ${typeof value}`;
   }
@@ -267,7 +270,8 @@ function putTaggedObject(out: TailOutput, value: object, path: string, depth: nu
   if (value instanceof Map) {
     if (!putByte(out, 10) || !putVarint(out, value.size)) return false;
     for (const [k, v] of value) {
-      if (!putTagged(out, k, `${path}{key}`, depth + 1) || !putTagged(out, v, `${path}{value}`, depth + 1)) return false;
+      if (!putTagged(out, k, `${path}{key}`, depth + 1) || !putTagged(out, v, `${path}{value}`, depth + 1))
+        return false;
     }
     return true;
   }
@@ -379,7 +383,9 @@ function takeI32(input: TailInput): number {
   const u8 = input.memory.u8;
   const at = input.tailPos;
   input.tailPos = at + 4;
-  return (u8[at] as number) | ((u8[at + 1] as number) << 8) | ((u8[at + 2] as number) << 16) | ((u8[at + 3] as number) << 24);
+  return (
+    (u8[at] as number) | ((u8[at + 1] as number) << 8) | ((u8[at + 2] as number) << 16) | ((u8[at + 3] as number) << 24)
+  );
 }
 
 function putF64(out: TailOutput, value: number): boolean {
