@@ -39,10 +39,10 @@ export interface KeyedStateBackend extends KeyedStateAccess {
   setCurrentKey(key: unknown, hash: number): void;
   clearCurrentKey(): void;
   /**
-   * Reads the places where the key of this hash lies, in every state, so that they are in the cache when the record comes:
-   * call it for the next 64 or so records while `isTouchWorthwhile`. Changes nothing.
+   * Reads the places where the keys of these hashes lie, in every state, so that they are in the cache when their records
+   * come: call it for the next 64 or so records while `isTouchWorthwhile`. Changes nothing.
    */
-  touch(hash: number): void;
+  touch(hashes: Int32Array, count: number): void;
   /** True once the states are larger than caches are. */
   readonly isTouchWorthwhile: boolean;
   /** Cuts all states here; call between records. Failure CHECKPOINT_DECLINED when 30 snapshots are in flight. */
@@ -110,9 +110,9 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     return this.#touched.some((table) => table.entryCount >= TOUCH_FROM_ENTRIES);
   }
 
-  touch(hash: number): void {
+  touch(hashes: Int32Array, count: number): void {
     const tables = this.#touched;
-    for (let i = 0; i < tables.length; i += 1) (tables[i] as NumberTable).touch(hash);
+    for (let i = 0; i < tables.length; i += 1) (tables[i] as NumberTable).touch(hashes, count);
   }
 
   getCurrentKey(): unknown {

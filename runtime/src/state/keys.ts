@@ -220,6 +220,12 @@ export class KeyScope {
     return (relative << 16) | (mixed >>> 16);
   }
 
+  /** As positionOfHash, unchecked: nonsense for hashes of other subtasks. */
+  positionForTouch(hash: number, mixed: number): number {
+    const group = this.#groupMask >= 0 ? hash & this.#groupMask : (hash >>> 0) % this.groups.maxParallelism;
+    return ((group - this.#firstGroup) << 16) | (mixed >>> 16);
+  }
+
   clear(): void {
     this.active = false;
     this.epoch = (this.epoch + 1) | 0;

@@ -201,12 +201,22 @@ export class NumberTable implements StateTable, ValueState<number> {
     this.forget(); // the slot now holds another entry, or none
   }
 
-  /** Reads the first slot of a hash; the result is kept, so that the read is not optimised away. */
-  touch(hash: number): void {
-    const mixed = mixHash(hash);
-    const directory = this.#directory;
-    const segment = directory.slots[this.#scope.positionOfHash(hash, mixed) >>> directory.shift] as NumberSegment;
-    this.#touchedWord ^= segment.words[(mixed & segment.mask) * 4] as number;
+  /**
+   * Reads the first slot of each hash. The loop is kept as short as can be: how many cache misses overlap is bounded by how
+   * many instructions lie between them. The result is kept, so that the reads are not optimised away.
+   */
+  touch(hashes: Int32Array, count: number): void {
+    const slots = this.#directory.slots;
+    const shift = this.#directory.shift;
+    const scope = this.#scope;
+    let touched = 0;
+    for (let i = 0; i < count; i += 1) {
+      const hash = hashes[i] as number;
+      const mixed = mixHash(hash);
+      const segment = slots[scope.positionForTouch(hash, mixed) >>> shift];
+      if (segment !== undefined) touched ^= segment.words[(mixed & segment.mask) << 2] as number;
+    }
+    this.#touchedWord = touched;
   }
 
   forget(): void {
