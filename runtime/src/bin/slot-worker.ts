@@ -26,7 +26,12 @@ const port = new ThreadSlotPort({ mailbox: spec.mailbox, io: ioPort, main });
 ioPort.on("message", (reply: IoReply) => port.onIoReply(reply));
 
 try {
-  const graph = await buildGraph(spec.moduleUrl, spec.plan.arguments, spec.plan.configuration);
+  const graph = await buildGraph({
+    job: spec.moduleUrl,
+    arguments: spec.plan.arguments,
+    configuration: spec.plan.configuration,
+    jobName: spec.plan.jobName,
+  });
   const rebuilt = buildPlan(graph, { bundleHash: "" });
   if (rebuilt.digest !== spec.plan.digest) {
     throw new Failure("PLAN_MISMATCH", {
