@@ -17,9 +17,17 @@ export {
   referencedObjects,
   writeCheckpointMetadata,
 } from "./metadata.ts";
-export { ALLOW_REPLAY_KEY, decideDamaged, loadCheckpoint, recover, regressionChange } from "./recovery.ts";
+export {
+  ALLOW_REPLAY_KEY,
+  decideDamaged,
+  loadCheckpoint,
+  recover,
+  regressionChange,
+  retractionOf,
+} from "./recovery.ts";
 export type { Damage, DamagedObject, DamageDecision, DamageOptions, LoadedCheckpoint, Recovery } from "./recovery.ts";
 export { decideStart } from "./start.ts";
+export { retryStorage } from "./storage-retry.ts";
 export { checkpointVertices } from "./vertices.ts";
 export { DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
 export type {

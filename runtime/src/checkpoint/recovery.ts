@@ -242,7 +242,8 @@ export async function recover(options: {
   return { type: "restore", metadata, path: decision.to.path, isOrigin: false, retract: retractionOf(log.head) };
 }
 
-function retractionOf(record: CommitRecord): Extract<Recovery, { readonly type: "restore" }>["retract"] {
+/** The range of {@link Recovery}'s `retract`, for whoever restores the head of this record by other means. */
+export function retractionOf(record: CommitRecord): Extract<Recovery, { readonly type: "restore" }>["retract"] {
   const { override } = record;
   return override?.type === "head-regression" ? { aboveId: override.toId, throughId: override.fromId } : null;
 }

@@ -16,6 +16,8 @@ import {
   recover,
   referencedObjects,
   regressionChange,
+  retractionOf,
+  retryStorage,
 } from "../checkpoint/index.ts";
 import type { CheckpointRef, CommitLog, Damage, LoadedCheckpoint } from "../checkpoint/index.ts";
 import type { CheckpointId, CheckpointMetadata, JobPlan, TaskRestore } from "../model/index.ts";
@@ -63,9 +65,12 @@ export async function prepareRestore(options: RestoreOptions): Promise<PreparedR
     assert(current !== null, "CL1: a head does not vanish");
     const loaded = await load(options, current);
     if (loaded.type === "ok") {
-      const regressed = log.head.condemned.some((id) => id > loaded.metadata.checkpointId);
+      // Condemned ids above the head do not prove a regression: concurrent checkpoints that were aborted are condemned too.
+      const regressed = retractionOf(log.head) !== null;
       return assign(options, { metadata: loaded.metadata, restoreDir: log.jobDir, retractAbove: regressed });
     }
+    // A newer JobManager may have deleted what this one takes for the newest checkpoint: fenced is not damaged.
+    await retryStorage(options.env, options.signal, "commit-log-verify", () => log.verifyOwnership(options.signal));
     await replace(options, loaded.damage, repairs < REPAIRS_MAX);
   }
 }
