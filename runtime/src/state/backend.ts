@@ -14,11 +14,13 @@ import { containsGeneric, describeType, sameType } from "../model/index.ts";
 import type { CheckpointId, KeyedStateAccess, TypeDescriptor, ValueState, ValueStateDescriptor } from "../model/index.ts";
 import { PartReader, PartWriter } from "./format.ts";
 import { KeyScope } from "./keys.ts";
-import { isNumberLike, NumberTable } from "./number-table.ts";
+import { NumberTable } from "./number-table.ts";
+import { isNumberLike } from "./numeric-values.ts";
 import { ObjectTable } from "./object-table.ts";
 import { CooperativeSnapshot } from "./snapshot.ts";
 import type { KeyedSnapshot } from "./snapshot.ts";
-import type { StateTable } from "./table.ts";
+import { StringTable } from "./string-table.ts";
+import type { StateTable, TableOptions } from "./table.ts";
 
 /** Snapshots of one backend in flight; each owns one bit of a segment's pending mask. */
 const SNAPSHOTS_IN_FLIGHT_MAX = 30;
@@ -69,7 +71,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   readonly #scope: KeyScope;
   readonly #states = new Map<string, RegisteredState>();
   /** The tables with a layout that is worth touching. */
-  readonly #touched: NumberTable[] = [];
+  readonly #touched: (NumberTable | StringTable)[] = [];
   #interval = 1;
   #bitsInUse = 0;
 
@@ -112,7 +114,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
 
   touch(hashes: Int32Array, count: number): void {
     const tables = this.#touched;
-    for (let i = 0; i < tables.length; i += 1) (tables[i] as NumberTable).touch(hashes, count);
+    for (let i = 0; i < tables.length; i += 1) (tables[i] as NumberTable | StringTable).touch(hashes, count);
   }
 
   getCurrentKey(): unknown {
@@ -144,12 +146,17 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
 
   #register(name: string, valueType: TypeDescriptor): RegisteredState {
     const options = { stateName: name, valueType, interval: this.#interval };
-    const isNumeric = (this.#scope.form === "number" || this.#scope.form === "boolean") && isNumberLike(valueType);
-    const table: StateTable = isNumeric ? new NumberTable(this.#scope, options) : new ObjectTable(this.#scope, options);
-    if (table instanceof NumberTable) this.#touched.push(table);
+    const table = this.#makeTable(options);
+    if (!(table instanceof ObjectTable)) this.#touched.push(table);
     const registered: RegisteredState = { table, handle: undefined };
     this.#states.set(name, registered);
     return registered;
+  }
+
+  #makeTable(options: TableOptions): NumberTable | StringTable | ObjectTable {
+    const form = this.#scope.form;
+    if (form === "encoded" || !isNumberLike(options.valueType)) return new ObjectTable(this.#scope, options);
+    return form === "string" ? new StringTable(this.#scope, options) : new NumberTable(this.#scope, options);
   }
 
   #otherType(

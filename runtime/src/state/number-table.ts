@@ -20,16 +20,15 @@
 // Not here: strings (string-table.ts), all other types (object-table.ts).
 
 import { assert, keyGroupOf } from "@sluice/kit";
-import type { ByteReader, ByteWriter, Failure } from "@sluice/kit";
+import type { ByteReader } from "@sluice/kit";
 import type { TypeDescriptor, ValueState } from "../model/index.ts";
-import { codecFor, shortValue, writeDouble } from "./codec.ts";
-import type { ValueCodec } from "./codec.ts";
 import { SegmentDirectory } from "./directory.ts";
 import type { PartWriter } from "./format.ts";
 import { mixHash, positionOf } from "./keys.ts";
 import type { KeyScope } from "./keys.ts";
-import { misplacedKey, orderByGroup, SegmentCut, valueMismatch } from "./table.ts";
-import type { StateTable, TableCut, TableOptions } from "./table.ts";
+import { NumericValues, writeNumber } from "./numeric-values.ts";
+import { misplacedKey, orderByGroup, savedFor, SegmentCut } from "./table.ts";
+import type { OpenCut, SavedNumbers, StateTable, TableCut, TableOptions } from "./table.ts";
 
 const FIRST_CAPACITY = 16;
 const SPLIT_CAPACITY = 8192;
@@ -38,12 +37,6 @@ const SPLIT_CAPACITY = 8192;
 const HIGH = new Uint8Array(Uint32Array.of(1).buffer)[0] === 1 ? 1 : 0;
 const EMPTY_HIGH = new Int32Array(new Float64Array(1).fill(NaN).buffer)[HIGH] as number;
 const NAN_KEY_HIGH = EMPTY_HIGH ^ 0x00040000;
-
-/** Old contents of entries, for the snapshot of this bit: key and value in turn. */
-interface Saved {
-  readonly bit: number;
-  readonly entries: number[];
-}
 
 class NumberSegment {
   readonly depth: number;
@@ -60,7 +53,8 @@ class NumberSegment {
   staleCount = 0;
   entered = 0;
   settled = 0;
-  saved: Saved[] = [];
+  /** Key and value of each entry in turn. */
+  saved: SavedNumbers[] = [];
 
   constructor(options: { readonly depth: number; readonly position: number; readonly capacity: number }) {
     this.depth = options.depth;
@@ -117,28 +111,15 @@ class NumberSegment {
   }
 }
 
-/** Checks of update(): 0 any number, 1 int32, 2 safe integer. */
-type NumberCheck = 0 | 1 | 2;
-
-function checkOf(type: TypeDescriptor): NumberCheck {
-  return type.kind === "INT" ? 1 : type.kind === "LONG" || type.kind === "INSTANT" ? 2 : 0;
-}
-
-/** True when this table can hold values of the type. */
-export function isNumberLike(type: TypeDescriptor): boolean {
-  return type.kind === "INT" || type.kind === "LONG" || type.kind === "INSTANT" || type.kind === "DOUBLE" || type.kind === "BOOLEAN";
-}
-
 /** Table and handle in one object: the hot path has one indirection less. BOOLEAN values appear as 0 and 1 here. */
 export class NumberTable implements StateTable, ValueState<number> {
   readonly stateName: string;
   readonly valueType: TypeDescriptor;
   readonly #scope: KeyScope;
-  readonly #valueCodec: ValueCodec;
-  readonly #check: NumberCheck;
+  readonly #values: NumericValues;
   readonly #directory: SegmentDirectory<NumberSegment>;
   #interval: number;
-  #cuts: readonly { readonly bit: number; readonly interval: number }[] = [];
+  #cuts: readonly OpenCut[] = [];
   #entryCount = 0;
   #touchedWord = 0;
   // The remembered slot (NT2); valid while the epoch is the scope's.
@@ -149,12 +130,10 @@ export class NumberTable implements StateTable, ValueState<number> {
 
   constructor(scope: KeyScope, options: TableOptions) {
     assert(scope.form === "number" || scope.form === "boolean", "a NumberTable has numeric keys");
-    assert(isNumberLike(options.valueType), "a NumberTable has numeric values");
     this.stateName = options.stateName;
     this.valueType = options.valueType;
     this.#scope = scope;
-    this.#valueCodec = codecFor(options.valueType);
-    this.#check = checkOf(options.valueType);
+    this.#values = new NumericValues({ uid: scope.uid, stateName: options.stateName, type: options.valueType });
     this.#interval = options.interval;
     this.#segment = new NumberSegment({ depth: 0, position: 0, capacity: FIRST_CAPACITY });
     this.#directory = new SegmentDirectory(scope.groups.count, this.#segment);
@@ -162,7 +141,7 @@ export class NumberTable implements StateTable, ValueState<number> {
   }
 
   get handle(): ValueState<unknown> {
-    return this.valueType.kind === "BOOLEAN" ? new BooleanState(this, (value) => this.#mismatch(value)) : (this as ValueState<unknown>);
+    return this.#values.handleOf(this);
   }
 
   get entryCount(): number {
@@ -176,22 +155,17 @@ export class NumberTable implements StateTable, ValueState<number> {
   }
 
   update(value: number): void {
-    if (typeof value !== "number") throw this.#mismatch(value);
-    if (this.#check === 2) {
-      if (!Number.isSafeInteger(value)) throw this.#mismatch(value);
-    } else if (this.#check === 1) {
-      if ((value | 0) !== value) throw this.#mismatch(value);
-    }
+    const stored = this.#values.checked(value);
     if (this.#epoch !== this.#scope.epoch) this.#locate("update()");
     const slot = this.#slot;
     if (slot < 0) {
       this.#scope.verifyNewKey();
-      this.#insert(value);
+      this.#insert(stored);
       return;
     }
     const segment = this.#segment;
     if (segment.settled !== this.#interval) this.#firstWrite(segment, slot);
-    segment.cells[slot * 2 + 1] = this.#check === 0 ? value : value + 0; // an integral -0 is 0
+    segment.cells[slot * 2 + 1] = stored;
   }
 
   clear(): void {
@@ -262,7 +236,7 @@ export class NumberTable implements StateTable, ValueState<number> {
     this.#segment.enter(this.#interval);
     const slot = ~this.#slot;
     const key = scope.number[0] as number;
-    this.#segment.put(slot, { key, value: this.#check === 0 ? value : value + 0, stamp: this.#interval });
+    this.#segment.put(slot, { key, value, stamp: this.#interval });
     this.#segment.count += 1;
     this.#entryCount += 1;
     this.#slot = slot;
@@ -316,14 +290,9 @@ export class NumberTable implements StateTable, ValueState<number> {
   #save(segment: NumberSegment, slot: number): void {
     const stamp = segment.stamps[slot] as number;
     for (let i = 0; i < this.#cuts.length; i += 1) {
-      const cut = this.#cuts[i] as { readonly bit: number; readonly interval: number };
+      const cut = this.#cuts[i] as OpenCut;
       if ((segment.pending & cut.bit) === 0 || stamp > cut.interval) continue;
-      let saved = segment.saved.find((candidate) => candidate.bit === cut.bit);
-      if (saved === undefined) {
-        saved = { bit: cut.bit, entries: [] };
-        segment.saved.push(saved);
-      }
-      saved.entries.push(segment.cells[slot * 2] as number, segment.cells[slot * 2 + 1] as number);
+      savedFor(segment.saved, cut.bit).push(segment.cells[slot * 2] as number, segment.cells[slot * 2 + 1] as number);
     }
   }
 
@@ -347,20 +316,19 @@ export class NumberTable implements StateTable, ValueState<number> {
     this.#interval = interval;
   }
 
-  cut(options: { readonly bit: number; readonly interval: number }): TableCut {
-    const { bit, interval } = options;
-    this.#cuts = [...this.#cuts.filter((cut) => cut.bit !== bit), { bit, interval }];
+  cut(open: OpenCut): TableCut {
+    this.#cuts = [...this.#cuts.filter((cut) => cut.bit !== open.bit), open];
     return new SegmentCut({
       segments: this.#directory.list(),
-      bit,
-      encode: (segment, into) => this.#encode(segment, { bit, interval, into }),
+      bit: open.bit,
+      encode: (segment, into) => this.#encode(segment, open, into),
       dropSaved: (segment) => {
-        if (segment.saved.length !== 0) segment.saved = segment.saved.filter((saved) => saved.bit !== bit);
+        if (segment.saved.length !== 0) segment.saved = segment.saved.filter((saved) => saved.bit !== open.bit);
       },
     });
   }
 
-  #encode(segment: NumberSegment, cut: { readonly bit: number; readonly interval: number; readonly into: PartWriter }): number {
+  #encode(segment: NumberSegment, cut: OpenCut, into: PartWriter): number {
     const { cells, stamps } = segment;
     const saved = segment.saved.find((candidate) => candidate.bit === cut.bit)?.entries ?? [];
     const { maxParallelism, first } = this.#scope.groups;
@@ -380,7 +348,6 @@ export class NumberTable implements StateTable, ValueState<number> {
       count += 1;
     }
     orderByGroup(scratchGroups, count, scratchOrder);
-    const into = cut.into;
     const keyKind = this.#scope.keyType.kind;
     const valueKind = this.valueType.kind;
     for (let i = 0; i < count; i += 1) {
@@ -403,40 +370,10 @@ export class NumberTable implements StateTable, ValueState<number> {
       scope.set(key, hash);
       this.#locate("load()");
       if (this.#slot >= 0) throw from.failure("a key that occurs twice");
-      this.#insert(Number(this.#valueCodec.read(from)));
+      this.#insert(this.#values.read(from));
     }
     scope.clear();
     return count;
-  }
-
-  #mismatch(value: unknown): Failure {
-    const problem = this.#valueCodec.check(value) ?? `${shortValue(value)} is not a number`;
-    return valueMismatch({ uid: this.#scope.uid, stateName: this.stateName }, problem);
-  }
-}
-
-/** BOOLEAN values over a table of 0 and 1. */
-class BooleanState implements ValueState<unknown> {
-  readonly #table: NumberTable;
-  readonly #mismatch: (value: unknown) => Failure;
-
-  constructor(table: NumberTable, mismatch: (value: unknown) => Failure) {
-    this.#table = table;
-    this.#mismatch = mismatch;
-  }
-
-  value(): boolean | undefined {
-    const value = this.#table.value();
-    return value === undefined ? undefined : value === 1;
-  }
-
-  update(value: unknown): void {
-    if (typeof value !== "boolean") throw this.#mismatch(value);
-    this.#table.update(value ? 1 : 0);
-  }
-
-  clear(): void {
-    this.#table.clear();
   }
 }
 
@@ -445,13 +382,6 @@ function capacityFor(count: number): number {
   let capacity = FIRST_CAPACITY;
   while (capacity * 5 < count * 10) capacity *= 2;
   return capacity;
-}
-
-function writeNumber(out: ByteWriter, kind: TypeDescriptor["kind"], value: number): void {
-  if (kind === "LONG" || kind === "INSTANT") out.long(value);
-  else if (kind === "DOUBLE") writeDouble(out, value);
-  else if (kind === "INT") out.i32(value);
-  else out.bool(value === 1);
 }
 
 // Capturing is synchronous, so all tables of a thread share one scratch area.

@@ -20,7 +20,7 @@ import type { PartWriter } from "./format.ts";
 import { mixHash, positionOf } from "./keys.ts";
 import type { KeyScope } from "./keys.ts";
 import { misplacedKey, orderByGroup, SegmentCut, valueMismatch } from "./table.ts";
-import type { StateTable, TableCut, TableOptions } from "./table.ts";
+import type { OpenCut, StateTable, TableCut, TableOptions } from "./table.ts";
 
 /** Small, because a segment is captured in one go and a value may take long to encode. */
 const SEGMENT_ENTRIES_MAX = 256;
@@ -61,7 +61,7 @@ export class ObjectTable implements StateTable, ValueState<unknown> {
   readonly #directory: SegmentDirectory<ObjectSegment>;
   readonly #scratch = new ByteWriter(256);
   #interval: number;
-  #cuts: readonly { readonly bit: number; readonly interval: number }[] = [];
+  #cuts: readonly OpenCut[] = [];
   #entryCount = 0;
   // What the current key leads to; valid while the epoch is the scope's.
   #epoch = -1;
@@ -175,7 +175,7 @@ export class ObjectTable implements StateTable, ValueState<unknown> {
     if (segment.pending !== 0) {
       let bytes: Uint8Array | undefined;
       for (let i = 0; i < this.#cuts.length; i += 1) {
-        const cut = this.#cuts[i] as { readonly bit: number; readonly interval: number };
+        const cut = this.#cuts[i] as OpenCut;
         if ((segment.pending & cut.bit) === 0 || entry.stamp > cut.interval) continue;
         bytes ??= this.#encoded(this.#mapKey, entry);
         segment.saved.push({ bit: cut.bit, hash: entry.hash, bytes });
@@ -214,20 +214,19 @@ export class ObjectTable implements StateTable, ValueState<unknown> {
     this.#interval = interval;
   }
 
-  cut(options: { readonly bit: number; readonly interval: number }): TableCut {
-    const { bit, interval } = options;
-    this.#cuts = [...this.#cuts.filter((cut) => cut.bit !== bit), { bit, interval }];
+  cut(open: OpenCut): TableCut {
+    this.#cuts = [...this.#cuts.filter((cut) => cut.bit !== open.bit), open];
     return new SegmentCut({
       segments: this.#directory.list(),
-      bit,
-      encode: (segment, into) => this.#encode(segment, { bit, interval, into }),
+      bit: open.bit,
+      encode: (segment, into) => this.#encode(segment, open, into),
       dropSaved: (segment) => {
-        if (segment.saved.length !== 0) segment.saved = segment.saved.filter((saved) => saved.bit !== bit);
+        if (segment.saved.length !== 0) segment.saved = segment.saved.filter((saved) => saved.bit !== open.bit);
       },
     });
   }
 
-  #encode(segment: ObjectSegment, cut: { readonly bit: number; readonly interval: number; readonly into: PartWriter }): number {
+  #encode(segment: ObjectSegment, cut: OpenCut, into: PartWriter): number {
     const items: (Saved | readonly [string | number, Entry])[] = segment.saved.filter((saved) => saved.bit === cut.bit);
     const hashes = (items as Saved[]).map((saved) => saved.hash);
     for (const item of segment.entries) {
@@ -241,9 +240,9 @@ export class ObjectTable implements StateTable, ValueState<unknown> {
     for (let i = 0; i < order.length; i += 1) {
       const index = order[i] as number;
       const item = items[index] as Saved | readonly [string | number, Entry];
-      cut.into.entry(groups[index] as number);
-      if ("bytes" in item) cut.into.out.raw(item.bytes);
-      else this.#writeEntry(cut.into.out, item[0], item[1]);
+      into.entry(groups[index] as number);
+      if ("bytes" in item) into.out.raw(item.bytes);
+      else this.#writeEntry(into.out, item[0], item[1]);
     }
     return items.length;
   }

@@ -22,6 +22,29 @@ export interface TableCut {
   drop(): void;
 }
 
+/** A cut in flight: entries with a stamp up to `interval` belong to the snapshot that owns `bit`. */
+export interface OpenCut {
+  readonly bit: number;
+  readonly interval: number;
+}
+
+/** Old contents of a segment's entries, for the snapshot of this bit; as many numbers per entry as the table needs. */
+export interface SavedNumbers {
+  readonly bit: number;
+  readonly entries: number[];
+}
+
+/** The list of this bit, made when it is first needed. */
+export function savedFor(saved: SavedNumbers[], bit: number): number[] {
+  for (let i = 0; i < saved.length; i += 1) {
+    const candidate = saved[i] as SavedNumbers;
+    if (candidate.bit === bit) return candidate.entries;
+  }
+  const entries: number[] = [];
+  saved.push({ bit, entries });
+  return entries;
+}
+
 /** The values of one state. */
 export interface StateTable {
   readonly stateName: string;
@@ -31,7 +54,7 @@ export interface StateTable {
   /** Entries in the table, for metrics. */
   readonly entryCount: number;
   /** Opens a cut of all entries so far, whose stamps are `interval` or less. No other cut in flight has this `bit`. */
-  cut(options: { readonly bit: number; readonly interval: number }): TableCut;
+  cut(open: OpenCut): TableCut;
   /** From now on writes are stamped with this interval. */
   advance(interval: number): void;
   /** Reads entries (key | value)* of one key group to the end; returns how many. */
