@@ -9,9 +9,7 @@ import { plantBugs } from "@sluice/kit";
 import { parseArgs } from "node:util";
 import { runContracts } from "./contracts.ts";
 import { armTripwires } from "./tripwires.ts";
-import { runAlignerWorld } from "./worlds/aligner.ts";
-import { runCoordinatorWorld } from "./worlds/coordinator.ts";
-import type { RunOptions, RunResult } from "./worlds/run.ts";
+import { runAlignerWorld, runCoordinatorWorld, type RunOptions, type RunResult } from "./worlds/index.ts";
 
 const WORLDS: Readonly<Record<string, (options: RunOptions) => Promise<RunResult>>> = {
   aligner: runAlignerWorld,

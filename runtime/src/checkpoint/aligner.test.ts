@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import type { Barrier, CheckpointId, CheckpointingMode } from "../model/checkpoint.ts";
+import type { Barrier, CheckpointId, CheckpointingMode } from "../model/index.ts";
 import { type AlignerDecision, BarrierAligner } from "./aligner.ts";
 
 const barrier = (id: number): Barrier => ({ checkpointId: id as CheckpointId, timestampMs: 100, isFinal: false });

@@ -11,7 +11,7 @@
 // Not here: forwarding the barrier and taking the snapshot (task/), deciding when to checkpoint (coordinator.ts).
 
 import { assert, planted } from "@sluice/kit";
-import type { Barrier, CheckpointId, CheckpointingMode } from "../model/checkpoint.ts";
+import type { Barrier, CheckpointId, CheckpointingMode } from "../model/index.ts";
 
 /** What the task loop has to do, in this order. An empty list: nothing. */
 export type AlignerDecision =

@@ -8,7 +8,7 @@
 // Not here: reading parts (state/), repartitioning operator state over another parallelism (refused for now).
 
 import { Failure } from "@sluice/kit";
-import type { CheckpointMetadata, PartHandle } from "../model/checkpoint.ts";
+import type { CheckpointMetadata, PartHandle } from "../model/index.ts";
 import type { CheckpointVertex } from "./types.ts";
 
 /** What one subtask restores. */

@@ -9,7 +9,7 @@
 
 import { assert, Failure, planted } from "@sluice/kit";
 import type { Clock, ObjectStore, Rng, Timers } from "@sluice/kit/env";
-import type { CheckpointId, Epoch } from "../model/checkpoint.ts";
+import type { CheckpointId, Epoch } from "../model/index.ts";
 import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { decideStart } from "./start.ts";
 import { retryStorage, StorageBackoff, storageFailure } from "./storage-retry.ts";

@@ -10,7 +10,7 @@
 import { assert, AssertionError, Failure, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
-import type { AttemptNumber, CheckpointAck, CheckpointId, CheckpointMetadata, SubtaskId } from "../model/checkpoint.ts";
+import type { AttemptNumber, CheckpointAck, CheckpointId, CheckpointMetadata, SubtaskId } from "../model/index.ts";
 import { type CommitLog, ID_BLOCK_COUNT } from "./commit-log.ts";
 import {
   commitChange,

@@ -1,7 +1,7 @@
 // The coordinator's decisions as scripts: one helper speaks to the pure core, every case is a line.
 
 import { describe, expect, test } from "@jest/globals";
-import type { AttemptNumber, CheckpointId, Epoch } from "../model/checkpoint.ts";
+import type { AttemptNumber, CheckpointId, Epoch } from "../model/index.ts";
 import {
   commitChange,
   type CoordinatorEffect,

@@ -19,7 +19,7 @@ import type {
   CheckpointMetadata,
   Epoch,
   SubtaskId,
-} from "../model/checkpoint.ts";
+} from "../model/index.ts";
 import type { CommitChange } from "./commit-log.ts";
 import type {
   CheckpointConfig,

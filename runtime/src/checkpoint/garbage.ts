@@ -8,7 +8,7 @@
 
 import { assert, planted } from "@sluice/kit";
 import type { ObjectStore } from "@sluice/kit/env";
-import type { CheckpointId, CheckpointMetadata } from "../model/checkpoint.ts";
+import type { CheckpointId, CheckpointMetadata } from "../model/index.ts";
 import {
   checkpointDirectory,
   checkpointIdOfPath,

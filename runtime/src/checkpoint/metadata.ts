@@ -4,7 +4,7 @@
 //
 // Not here: what the parts hold (state/), who may write it (coordinator-shell.ts).
 
-import type { CheckpointId, CheckpointMetadata } from "../model/checkpoint.ts";
+import type { CheckpointId, CheckpointMetadata } from "../model/index.ts";
 import { readFrame, writeFrame } from "./frame.ts";
 
 const METADATA_VERSION = 0;

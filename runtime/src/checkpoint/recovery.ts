@@ -11,7 +11,7 @@
 import { assert, Failure } from "@sluice/kit";
 import type { ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
-import type { CheckpointId, CheckpointMetadata } from "../model/checkpoint.ts";
+import type { CheckpointId, CheckpointMetadata } from "../model/index.ts";
 import type { CommitChange, CommitLog } from "./commit-log.ts";
 import { readCheckpointMetadata } from "./metadata.ts";
 import { retryStorage } from "./storage-retry.ts";

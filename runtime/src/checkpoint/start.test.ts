@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import type { CheckpointId, CheckpointMetadata, Epoch } from "../model/checkpoint.ts";
+import type { CheckpointId, CheckpointMetadata, Epoch } from "../model/index.ts";
 import { assignState, keyGroupRangeOf } from "./assign.ts";
 import { readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { readCheckpointMetadata, writeCheckpointMetadata } from "./metadata.ts";

@@ -3,7 +3,7 @@
 // Not here: the JSON of REST (jobmanager/rest).
 
 import { assert } from "@sluice/kit";
-import type { CheckpointAck, CheckpointId } from "../model/checkpoint.ts";
+import type { CheckpointAck, CheckpointId } from "../model/index.ts";
 import type {
   CheckpointStats,
   CheckpointStatsSnapshot,

@@ -26,7 +26,7 @@ import type {
   Epoch,
   SubtaskCheckpointStats,
   SubtaskId,
-} from "../model/checkpoint.ts";
+} from "../model/index.ts";
 
 /** Where a committed checkpoint lies. `path` is relative to the store's root and names the `_metadata` object. */
 export interface CheckpointRef {

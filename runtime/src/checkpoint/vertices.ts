@@ -1,6 +1,6 @@
 // The slice of a plan that checkpointing needs.
 
-import type { JobPlan } from "../model/plan.ts";
+import type { JobPlan } from "../model/index.ts";
 import type { CheckpointVertex } from "./types.ts";
 
 /** The vertices of a plan as the coordinator and assignState take them. */

@@ -1,0 +1,5 @@
+// Public module of worlds/: the worlds that main.ts runs by name.
+
+export { runAlignerWorld } from "./aligner.ts";
+export { runCoordinatorWorld } from "./coordinator.ts";
+export type { RunOptions, RunResult } from "./run.ts";
