@@ -1,0 +1,88 @@
+// Asks a JobManager that may die and come back at any time.
+//
+// Invariants:
+//   RC1. Every question has a time limit and looks up the address anew.
+
+import type {
+  CheckpointingMessage,
+  ClusterOverviewMessage,
+  ErrorMessage,
+  JobDetailsMessage,
+  JobExceptionsMessage,
+  JobIdsMessage,
+  MetricEntry,
+} from "@sluice/api";
+import { Failure } from "@sluice/kit";
+
+const TIMEOUT_MS = 2_000;
+
+export class RestClient {
+  readonly #url: () => string | undefined;
+
+  /** `url`: of the JobManager as it is now, `http://host:port`; undefined while there is none. */
+  constructor(url: () => string | undefined) {
+    this.#url = url;
+  }
+
+  /** Rejects with PEER_LOST (backoff) while nobody answers, with INTERNAL and the answer's message for errors. */
+  async get<T>(path: string): Promise<T> {
+    return (await this.#ask("GET", path)) as T;
+  }
+
+  /** The id of the one job of a JobManager. */
+  async jobId(): Promise<string> {
+    const [job] = (await this.get<JobIdsMessage>("/jobs")).jobs;
+    if (job !== undefined) return job.id;
+    throw new Failure("PEER_LOST", { retry: "backoff", message: "the JobManager has no job yet" });
+  }
+
+  overview(): Promise<ClusterOverviewMessage> {
+    return this.get("/overview");
+  }
+
+  async job(): Promise<JobDetailsMessage> {
+    return await this.get(`/jobs/${await this.jobId()}`);
+  }
+
+  async checkpoints(): Promise<CheckpointingMessage> {
+    return await this.get(`/jobs/${await this.jobId()}/checkpoints`);
+  }
+
+  async exceptions(): Promise<JobExceptionsMessage> {
+    return await this.get(`/jobs/${await this.jobId()}/exceptions`);
+  }
+
+  /** A metric of the job; NaN when there is none of this name. */
+  async metric(name: string): Promise<number> {
+    const [entry] = await this.get<readonly MetricEntry[]>(`/jobs/${await this.jobId()}/metrics?get=${name}`);
+    return Number(entry?.value ?? Number.NaN);
+  }
+
+  /** Asks for cancellation; the job ends some time after. */
+  async cancel(): Promise<void> {
+    await this.#ask("PATCH", `/jobs/${await this.jobId()}?mode=cancel`);
+  }
+
+  async #ask(method: "GET" | "PATCH", path: string): Promise<unknown> {
+    const url = this.#url();
+    if (url === undefined) throw new Failure("PEER_LOST", { retry: "backoff", message: "there is no JobManager now" });
+    let response: Response;
+    let body: unknown;
+    try {
+      response = await fetch(`${url}${path}`, { method, signal: AbortSignal.timeout(TIMEOUT_MS) });
+      body = await response.json();
+    } catch (cause) {
+      const { message, cause: inner } = cause as Error;
+      const reason = inner instanceof Error ? inner.message : message;
+      throw new Failure("PEER_LOST", {
+        retry: "backoff",
+        message: `no JobManager answers at ${url}: ${reason}`,
+        remedy: "Check the address, and that the job runs.",
+        cause,
+      });
+    }
+    if (response.ok) return body;
+    const [message = "no message"] = (body as Partial<ErrorMessage>).errors ?? [];
+    throw new Failure("INTERNAL", { retry: "never", message: `${method} ${path}: ${response.status} ${message}` });
+  }
+}
