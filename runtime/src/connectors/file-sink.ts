@@ -1,0 +1,96 @@
+// The exactly-once file sink. The protocol is in pending-files.ts; this is the operator around it.
+
+import type {
+  Barrier,
+  CheckpointId,
+  OneInputOperator,
+  OperatorContext,
+  OperatorState,
+  RestoredOperatorState,
+  SubtaskInfo,
+} from "../model/index.ts";
+import { optionInvalid, type Sink } from "../operators/index.ts";
+import type { RecordEncoder } from "./encoders.ts";
+import { SINK_PENDING } from "./json-state.ts";
+import { localFiles, type LocalFiles } from "./local-files.ts";
+import { directoryOf } from "./paths.ts";
+import { PendingFiles } from "./pending-files.ts";
+
+/**
+ * Writes records as lines of text files in one directory, exactly once: output of a checkpoint becomes visible as
+ * `part-{lineage}-{checkpoint}-{uid}-{subtask}-{n}` when the checkpoint is durable. Readers ignore names that begin with a
+ * dot. Without checkpointing files appear at the end of input. Flink: FileSink with OnCheckpointRollingPolicy.
+ */
+export class FileSink<T> implements Sink<T> {
+  readonly name = "file sink";
+  readonly stateful = true;
+  readonly canRetract = true;
+  readonly #directory: string;
+  readonly #encoder: RecordEncoder<T>;
+  readonly #files: LocalFiles;
+
+  private constructor(directory: string, encoder: RecordEncoder<T>, files: LocalFiles) {
+    this.#directory = directory;
+    this.#encoder = encoder;
+    this.#files = files;
+  }
+
+  /** `directory`: a path or a file:// URL; it is created when missing. `files` is for tests that make the disk fail. */
+  static forRowFormat<T>(directory: string, encoder: RecordEncoder<T>, files: LocalFiles = localFiles): FileSink<T> {
+    if (directory === "") throw optionInvalid("FileSink: the directory is empty", "name the directory for the output");
+    return new FileSink(directoryOf(directory), encoder, files);
+  }
+
+  createOperator(subtask: SubtaskInfo): OneInputOperator {
+    return new FileSinkOperator({
+      subtask,
+      directory: this.#directory,
+      encoder: this.#encoder as RecordEncoder<unknown>,
+      files: this.#files,
+    });
+  }
+}
+
+interface FileSinkOptions {
+  readonly subtask: SubtaskInfo;
+  readonly directory: string;
+  readonly encoder: RecordEncoder<unknown>;
+  readonly files: LocalFiles;
+}
+
+class FileSinkOperator implements OneInputOperator {
+  readonly #options: FileSinkOptions;
+  #pending!: PendingFiles;
+
+  constructor(options: FileSinkOptions) {
+    this.#options = options;
+  }
+
+  open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
+    const { subtask, directory, encoder, files } = this.#options;
+    const { extension, header } = encoder;
+    const { checkpointingEnabled } = context;
+    this.#pending = new PendingFiles({ files, directory, extension, header, subtask, checkpointingEnabled });
+    this.#pending.open(restored);
+  }
+
+  processElement(record: unknown): void {
+    this.#pending.append(this.#options.encoder.encode(record));
+  }
+
+  snapshotState(barrier: Barrier): Promise<OperatorState> {
+    return this.#pending.snapshot(barrier).then((state) => new Map([[SINK_PENDING, state]]));
+  }
+
+  notifyCheckpointComplete(id: CheckpointId): Promise<void> {
+    return this.#pending.complete(id);
+  }
+
+  finish(): void {
+    this.#pending.finish();
+  }
+
+  async close(succeeded: boolean): Promise<void> {
+    await (this.#pending as PendingFiles | undefined)?.close(succeeded);
+  }
+}

@@ -1,0 +1,11 @@
+// Public module of runtime/connectors: sources and sinks.
+
+export { GeneratorSource } from "./generator-source.ts";
+export type { GeneratorOptions } from "./generator-source.ts";
+export { DiscardSink } from "./discard-sink.ts";
+export { PrintSink } from "./print-sink.ts";
+export { FileSink } from "./file-sink.ts";
+export { Encoders } from "./encoders.ts";
+export type { RecordEncoder } from "./encoders.ts";
+export { parsePublishedName } from "./pending-files.ts";
+export type { PublishedName } from "./pending-files.ts";

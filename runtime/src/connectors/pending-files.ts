@@ -1,0 +1,291 @@
+// Exactly-once files: written under hidden names, published when the checkpoint that holds them is durable.
+//
+// Life of a file, all in one directory:
+//   .pending-open-{lineage}-{uid}-{subtask}-{epoch}.{attempt}{ext}          being written, until the barrier of checkpoint c
+//   .pending-part-{lineage}-{c}-{uid}-{subtask}-{n}{ext}                    written and synced, recorded in the state of c
+//   part-{lineage}-{c}-{uid}-{subtask}-{n}{ext}                             published: c, or a later one, is durable
+//   .retracted-part-{lineage}-{c}-{uid}-{subtask}-{n}{ext}                  published once, hidden when the job went back below c
+//
+// Invariants (tests cite them):
+//   PF1. A file is published only by `complete(m)` with m >= c, or by restoring a checkpoint whose state records it.
+//   PF2. A published file never changes; publishing twice is publishing once.
+//   PF3. After `open`, files of this lineage, uid and the own subtasks that no restorable state records are gone.
+//   PF4. A subtask owns what subtasks j with j % parallelism === its index have written (FLINK-23854), and touches
+//        nothing else: no other lineage (protocols 1, invariant 11), no other uid.
+//   PF5. State recorded under another lineage is a fork's: it is neither published nor deleted.
+//   PF6. After a failed write or sync nothing more is accepted: which bytes are there cannot be known.
+//
+// n counts the files of one checkpoint and subtask; there is one today.
+
+import { assert, Failure, toFailure } from "@sluice/kit";
+import type { Barrier, CheckpointId, RestoredOperatorState, SubtaskInfo } from "../model/index.ts";
+import { decodeJsonState, encodeJsonState, SINK_PENDING } from "./json-state.ts";
+import type { LocalFiles } from "./local-files.ts";
+
+const PENDING = ".pending-";
+const RETRACTED = ".retracted-";
+/** Text is handed to the system in pieces of about this many characters. */
+const BUFFER_CHARS = 64 * 1_024;
+
+/** Content of the operator state "sink-pending". */
+interface PendingState {
+  readonly lineage: string;
+  readonly parallelism: number;
+  /** Final names, oldest first; each lies under its pending name unless it was published meanwhile. */
+  readonly files: readonly string[];
+}
+
+export interface PublishedName {
+  readonly lineage: string;
+  readonly checkpointId: number;
+  readonly uid: string;
+  readonly subtaskIndex: number;
+  readonly n: number;
+}
+
+/** Makes any text safe inside a file name: what is not a letter, digit, '_' or '.' becomes ~hex; '-' stays where told. */
+function escapeName(text: string, keepDash: boolean): string {
+  const kept = keepDash ? /[^A-Za-z0-9_.-]/gu : /[^A-Za-z0-9_.]/gu;
+  return text.replace(kept, (char) => [...new TextEncoder().encode(char)].map((byte) => `~${byte.toString(16).padStart(2, "0")}`).join(""));
+}
+
+/** `part-{lineage}-{checkpoint}-{uid}-{subtask}-{n}{extension}`. */
+export function publishedName(name: PublishedName, extension: string): string {
+  const { lineage, checkpointId, uid, subtaskIndex, n } = name;
+  return `part-${escapeName(lineage, false)}-${checkpointId}-${escapeName(uid, true)}-${subtaskIndex}-${n}${extension}`;
+}
+
+/** Inverse of {@link publishedName} but for escapes: lineage and uid stay escaped. Undefined for any other name. */
+export function parsePublishedName(fileName: string): PublishedName | undefined {
+  const match = /^part-([^-]+)-(\d+)-(.+)-(\d+)-(\d+)(?:\.[A-Za-z]\w*)*$/.exec(fileName);
+  if (match === null) return undefined;
+  const [, lineage = "", checkpoint = "", uid = "", subtask = "", n = ""] = match;
+  return { lineage, checkpointId: Number(checkpoint), uid, subtaskIndex: Number(subtask), n: Number(n) };
+}
+
+interface Sealed {
+  readonly checkpointId: number;
+  readonly name: string;
+  readonly durable: Promise<void>;
+}
+
+export interface PendingFilesOptions {
+  readonly files: LocalFiles;
+  readonly directory: string;
+  /** With its dot. */
+  readonly extension: string;
+  /** First line of every file, with its line end; "": none. */
+  readonly header: string;
+  readonly subtask: SubtaskInfo;
+  /** False: what was written is published by `finish`. */
+  readonly checkpointingEnabled: boolean;
+}
+
+export class PendingFiles {
+  readonly #options: PendingFilesOptions;
+  readonly #lineage: string;
+  readonly #uid: string;
+  #text = "";
+  #descriptor: number | undefined;
+  #sealed: Sealed[] = [];
+  #publishing: Promise<void> = Promise.resolve();
+  #failure: Failure | undefined;
+
+  constructor(options: PendingFilesOptions) {
+    this.#options = options;
+    this.#lineage = escapeName(options.subtask.lineage, false);
+    this.#uid = escapeName(options.subtask.uid, true);
+  }
+
+  /** Publishes what the restored checkpoint holds, hides what it does not know, removes leftovers (PF3). */
+  open(restored: RestoredOperatorState | undefined): void {
+    const { files, directory, subtask } = this.#options;
+    files.makeDirectory(directory);
+    const state = this.#restoredState(restored);
+    for (const name of state?.files ?? []) this.#publish(name);
+    const recorded = new Set(state?.files);
+    for (const fileName of files.list(directory)) {
+      if (fileName.startsWith(PENDING)) {
+        if (this.#isLeftover(fileName.slice(PENDING.length), recorded, state, restored)) files.remove(this.#path(fileName));
+      } else if (this.#mustHide(fileName, restored)) {
+        files.rename(this.#path(fileName), this.#path(RETRACTED + fileName));
+      }
+    }
+    files.syncDirectory(directory);
+    assert(subtask.subtaskIndex < subtask.parallelism, "a subtask is one of its operator's");
+  }
+
+  /** Hot path: one encoded record, with its line end. */
+  append(line: string): void {
+    this.#text += line;
+    if (this.#text.length >= BUFFER_CHARS) this.#flush();
+  }
+
+  /**
+   * Seals the open file for this checkpoint. In the synchronous part the bytes reach the system and the file gets its
+   * name (OP2; throws when that fails); the returned promise resolves when both are durable.
+   */
+  snapshot(barrier: Barrier): Promise<Uint8Array> {
+    const sealed = this.#seal(barrier.checkpointId);
+    const state: PendingState = {
+      lineage: this.#options.subtask.lineage,
+      parallelism: this.#options.subtask.parallelism,
+      files: sealed.map(({ name }) => name),
+    };
+    return Promise.all(sealed.map(({ durable }) => durable)).then(() => encodeJsonState(state));
+  }
+
+  /** Checkpoint `id` and all below are durable: publishes their files (PF1). */
+  complete(id: CheckpointId): Promise<void> {
+    const due = this.#sealed.filter(({ checkpointId }) => checkpointId <= id);
+    this.#sealed = this.#sealed.filter(({ checkpointId }) => checkpointId > id);
+    this.#publishing = this.#publishing.then(async () => {
+      for (const { name, durable } of due) {
+        await durable;
+        this.#publish(name);
+      }
+      if (due.length > 0) this.#options.files.syncDirectory(this.#options.directory);
+    });
+    return this.#publishing;
+  }
+
+  /** End of input. Without checkpoints nothing else will publish: the file counts as checkpoint 0's. */
+  finish(): void {
+    if (this.#options.checkpointingEnabled) return;
+    const { files, directory } = this.#options;
+    this.#flush();
+    if (this.#descriptor === undefined) return;
+    files.syncNow(this.#descriptor, this.#openPath());
+    files.close(this.#descriptor);
+    this.#descriptor = undefined;
+    files.rename(this.#openPath(), this.#path(this.#nameFor(0)));
+    files.syncDirectory(directory);
+  }
+
+  /** Gives descriptors back. Pending files stay: the next attempt decides (PF3). */
+  async close(succeeded: boolean): Promise<void> {
+    if (succeeded) {
+      await this.#publishing;
+      assert(this.#descriptor === undefined && this.#text === "", "PF1: the final checkpoint sealed all output");
+    }
+    this.#text = "";
+    if (this.#descriptor === undefined) return;
+    this.#options.files.close(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+
+  #path(fileName: string): string {
+    return `${this.#options.directory}/${fileName}`;
+  }
+
+  #openPath(): string {
+    const { subtask, extension } = this.#options;
+    const writer = `${subtask.epoch}.${subtask.attempt}`;
+    return this.#path(`${PENDING}open-${this.#lineage}-${this.#uid}-${subtask.subtaskIndex}-${writer}${extension}`);
+  }
+
+  #nameFor(checkpointId: number): string {
+    const { subtask, extension } = this.#options;
+    const { lineage, uid, subtaskIndex } = subtask;
+    return publishedName({ lineage, checkpointId, uid, subtaskIndex, n: 0 }, extension);
+  }
+
+  #flush(): void {
+    if (this.#failure !== undefined) throw this.#failure; // PF6
+    if (this.#text === "") return;
+    const { files, header } = this.#options;
+    let text = this.#text;
+    if (this.#descriptor === undefined) {
+      this.#descriptor = files.create(this.#openPath());
+      text = header + text;
+    }
+    try {
+      files.write(this.#descriptor, Buffer.from(text), this.#openPath());
+    } catch (thrown) {
+      this.#failure = toFailure(thrown, "DISK_FAILED", this.#openPath()); // perhaps half of it was written
+      throw this.#failure;
+    }
+    this.#text = "";
+  }
+
+  /** Everything sealed and not yet published, oldest first, the open file included. */
+  #seal(checkpointId: number): readonly Sealed[] {
+    this.#flush();
+    const descriptor = this.#descriptor;
+    if (descriptor === undefined) return [...this.#sealed];
+    this.#descriptor = undefined;
+    const { files, directory } = this.#options;
+    const name = this.#nameFor(checkpointId);
+    const path = this.#path(PENDING + name);
+    files.rename(this.#openPath(), path);
+    const durable = files
+      .sync(descriptor, path)
+      .then(() => files.syncDirectory(directory))
+      .catch((thrown: unknown) => {
+        this.#failure = toFailure(thrown, "DISK_FAILED", path); // PF6
+        throw this.#failure;
+      })
+      .finally(() => files.close(descriptor));
+    durable.catch(() => undefined); // reported by whoever awaits it, and by the next write
+    this.#sealed.push({ checkpointId, name, durable });
+    return [...this.#sealed];
+  }
+
+  /** PF2. */
+  #publish(name: string): void {
+    const { files } = this.#options;
+    const pending = this.#path(PENDING + name);
+    if (files.exists(pending)) {
+      files.rename(pending, this.#path(name));
+    } else if (!files.exists(this.#path(name))) {
+      throw new Failure("DISK_FAILED", {
+        retry: "never",
+        message: `${this.#path(name)} is recorded in a checkpoint, but neither it nor its pending file exists`,
+        remedy: "somebody moved or deleted it: put it back under this name (an empty file, if its content was taken over), then start again",
+      });
+    }
+  }
+
+  #restoredState(restored: RestoredOperatorState | undefined): PendingState | undefined {
+    const bytes = restored?.states.get(SINK_PENDING);
+    if (bytes === undefined) return undefined;
+    const state = decodeJsonState<PendingState>(bytes);
+    return state.lineage === this.#options.subtask.lineage ? state : undefined; // PF5
+  }
+
+  /** PF4. */
+  #owns(subtaskIndex: number): boolean {
+    const { subtask } = this.#options;
+    return subtaskIndex % subtask.parallelism === subtask.subtaskIndex;
+  }
+
+  /** `name` is without the pending prefix. */
+  #isLeftover(
+    name: string,
+    recorded: ReadonlySet<string>,
+    state: PendingState | undefined,
+    restored: RestoredOperatorState | undefined,
+  ): boolean {
+    const openPrefix = `open-${this.#lineage}-${this.#uid}-`;
+    if (name.startsWith(openPrefix)) {
+      const match = /^(\d+)-\d+\.\d+/.exec(name.slice(openPrefix.length));
+      return match !== null && this.#owns(Number(match[1]));
+    }
+    const parsed = parsePublishedName(name);
+    if (parsed === undefined || parsed.lineage !== this.#lineage || parsed.uid !== this.#uid) return false;
+    if (!this.#owns(parsed.subtaskIndex) || recorded.has(name)) return false;
+    if (restored === undefined || parsed.checkpointId > restored.checkpointId) return true;
+    // At or below the restored checkpoint and not in our state: after a change of parallelism another subtask may hold it.
+    return state !== undefined && state.parallelism === this.#options.subtask.parallelism;
+  }
+
+  /** Published files that the restored point does not contain. Without checkpoints a new attempt writes everything again. */
+  #mustHide(fileName: string, restored: RestoredOperatorState | undefined): boolean {
+    const above = restored?.retractAbove === true ? restored.checkpointId : undefined;
+    const all = restored === undefined && !this.#options.checkpointingEnabled;
+    if (above === undefined && !all) return false;
+    const parsed = parsePublishedName(fileName);
+    if (parsed === undefined || parsed.lineage !== this.#lineage || parsed.uid !== this.#uid) return false;
+    return this.#owns(parsed.subtaskIndex) && (all || parsed.checkpointId > (above as number));
+  }
+}

@@ -1,0 +1,342 @@
+// Streams as users see them (Flink's names): each call adds a transformation to the job's graph.
+//
+// Invariants:
+//   DS1. Nothing runs here; a stream is a reference to the outputs it is made of.
+//   DS2. An undeclared output type is GENERIC: it may travel, but it is never a key and never state (T3).
+//
+// Not here: what becomes of the graph (graph/), how records are processed (operators/).
+
+import { Failure } from "@sluice/kit";
+import { PrintSink } from "../connectors/index.ts";
+import type { KeyBy, Transformation, TransformationInput } from "../graph/index.ts";
+import {
+  containsGeneric,
+  describeType,
+  sameType,
+  Types,
+  type FilterFunction,
+  type KeyedCoProcessFunction,
+  type KeyedProcessFunction,
+  type KeySelector,
+  type MapFunction,
+  type OperatorFactory,
+  type ProcessFunction,
+  type RichFunction,
+  type TypeInformation,
+} from "../model/index.ts";
+import {
+  filterFactory,
+  keyedCoProcessFactory,
+  keyedProcessFactory,
+  mapFactory,
+  processFactory,
+  type FunctionOrSupplier,
+  type Sink,
+} from "../operators/index.ts";
+import { checkInt } from "./checkpoint-config.ts";
+import type { GraphBuilder } from "./graph-builder.ts";
+
+function invalid(message: string, remedy: string): Failure {
+  return new Failure("JOB_GRAPH_INVALID", { retry: "never", message, remedy });
+}
+
+/** What a new transformation needs besides its inputs. */
+interface Added {
+  readonly name: string;
+  readonly factory: OperatorFactory;
+  readonly stateful: boolean;
+  readonly type: TypeInformation<unknown>;
+  readonly canRetract?: boolean;
+}
+
+function addTransformation(builder: GraphBuilder, inputs: readonly TransformationInput[], added: Added): Transformation {
+  return builder.add({
+    name: added.name,
+    uid: undefined,
+    factory: added.factory,
+    stateful: added.stateful,
+    canRetract: added.canRetract,
+    parallelism: undefined,
+    maxParallelism: undefined,
+    inputs,
+    outputType: added.type.descriptor,
+    chainable: true,
+  });
+}
+
+function nameOf(fn: FunctionOrSupplier<RichFunction>, fallback: string): string {
+  const name = typeof fn === "function" ? "" : fn.constructor.name;
+  return name === "" ? fallback : name;
+}
+
+/** A stream of records of type T; several outputs after `union`. */
+export class DataStream<T> {
+  protected readonly builder: GraphBuilder;
+  /** Ids of the transformations whose output this is. */
+  protected readonly sources: readonly number[];
+  readonly type: TypeInformation<T>;
+
+  constructor(builder: GraphBuilder, sources: readonly number[], type: TypeInformation<T>) {
+    this.builder = builder;
+    this.sources = sources;
+    this.type = type;
+  }
+
+  /** One record out for each record in. */
+  map<O>(fn: MapFunction<T, O>, outputType: TypeInformation<O> = Types.GENERIC<O>()): SingleOutputStreamOperator<O> {
+    return this.#transform({ name: "map", factory: mapFactory(fn as MapFunction<unknown, unknown>), stateful: false, type: outputType });
+  }
+
+  /** Keeps the records for which `fn` says true. */
+  filter(fn: FilterFunction<T>): SingleOutputStreamOperator<T> {
+    return this.#transform({ name: "filter", factory: filterFactory(fn as FilterFunction<unknown>), stateful: false, type: this.type });
+  }
+
+  process<O>(
+    fn: FunctionOrSupplier<ProcessFunction<T, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    const name = nameOf(fn, "process");
+    this.builder.claimFunction(fn, name);
+    return this.#transform({
+      name,
+      factory: processFactory(fn as FunctionOrSupplier<ProcessFunction<unknown, unknown>>),
+      stateful: false,
+      type: outputType,
+    });
+  }
+
+  /** All records of this and the other streams, which have the same type. */
+  union(...others: readonly DataStream<T>[]): DataStream<T> {
+    for (const other of others) {
+      this.#sameJob(other);
+      if (!sameType(this.type.descriptor, other.type.descriptor)) {
+        throw invalid(
+          `union of streams of ${describeType(this.type.descriptor)} and ${describeType(other.type.descriptor)}`,
+          "map both to one type first",
+        );
+      }
+    }
+    return new DataStream(this.builder, [...this.sources, ...others.flatMap((other) => other.sources)], this.type);
+  }
+
+  /** Two streams with two types, for a function with two inputs. */
+  connect<U>(other: DataStream<U>): ConnectedStreams<T, U> {
+    this.#sameJob(other);
+    return new ConnectedStreams(this, other);
+  }
+
+  /** Partitions by a key. The key's type is declared: its encoding decides the key group (T3). */
+  keyBy<K>(selector: KeySelector<T, K>, keyType: TypeInformation<K>): KeyedStream<T, K> {
+    return new KeyedStream(this, selector, keyType);
+  }
+
+  sinkTo(sink: Sink<T>): DataStreamSink {
+    return new DataStreamSink(
+      addTransformation(this.builder, this.inputs(0), {
+        name: sink.name,
+        factory: { kind: "sink", create: (subtask) => sink.createOperator(subtask) },
+        stateful: sink.stateful,
+        type: this.type,
+        ...(sink.canRetract === undefined ? {} : { canRetract: sink.canRetract }),
+      }),
+    );
+  }
+
+  /** Prints to standard output of the TaskManager. */
+  print(): DataStreamSink {
+    return this.sinkTo(new PrintSink<T>());
+  }
+
+  /** @internal */
+  inputs(inputIndex: 0 | 1, keyBy?: KeyBy): readonly TransformationInput[] {
+    return this.sources.map((transformationId) => ({ transformationId, inputIndex, ...(keyBy === undefined ? {} : { keyBy }) }));
+  }
+
+  /** @internal */
+  addKeyed<O>(inputs: readonly TransformationInput[], added: Added, outputType: TypeInformation<O>): SingleOutputStreamOperator<O> {
+    return new SingleOutputStreamOperator(this.builder, addTransformation(this.builder, inputs, added), outputType);
+  }
+
+  /** @internal */
+  claimFunction(fn: FunctionOrSupplier<RichFunction>, operatorName: string): void {
+    this.builder.claimFunction(fn, operatorName);
+  }
+
+  #transform<O>(added: Added & { readonly type: TypeInformation<O> }): SingleOutputStreamOperator<O> {
+    return new SingleOutputStreamOperator(this.builder, addTransformation(this.builder, this.inputs(0), added), added.type);
+  }
+
+  #sameJob(other: DataStream<unknown>): void {
+    if (other.builder !== this.builder) throw invalid("streams of two environments were combined", "build a job from one environment");
+  }
+}
+
+/** What every operator lets its user set. */
+function setUid(transformation: Transformation, uid: string): void {
+  if (uid === "") throw invalid(`operator "${transformation.name}" was given an empty uid`, "give it a name of its own");
+  transformation.uid = uid;
+}
+
+function setParallelism(transformation: Transformation, parallelism: number): void {
+  checkInt(`parallelism of operator "${transformation.name}"`, parallelism, 1);
+  transformation.parallelism = parallelism;
+}
+
+function setMaxParallelism(transformation: Transformation, maxParallelism: number): void {
+  checkInt(`maxParallelism of operator "${transformation.name}"`, maxParallelism, 1);
+  transformation.maxParallelism = maxParallelism;
+}
+
+/** The output of one operator, which can be named and sized. */
+export class SingleOutputStreamOperator<T> extends DataStream<T> {
+  readonly #transformation: Transformation;
+
+  constructor(builder: GraphBuilder, transformation: Transformation, type: TypeInformation<T>) {
+    super(builder, [transformation.id], type);
+    this.#transformation = transformation;
+  }
+
+  /** Shown in REST, metrics and messages. */
+  name(name: string): this {
+    this.#transformation.name = name;
+    return this;
+  }
+
+  /** Identity of the operator's state: unique in the job and the same for its whole life. */
+  uid(uid: string): this {
+    setUid(this.#transformation, uid);
+    return this;
+  }
+
+  setParallelism(parallelism: number): this {
+    setParallelism(this.#transformation, parallelism);
+    return this;
+  }
+
+  /** Number of key groups: the highest parallelism that the operator's state can ever have. */
+  setMaxParallelism(maxParallelism: number): this {
+    setMaxParallelism(this.#transformation, maxParallelism);
+    return this;
+  }
+}
+
+/** The end of a stream. */
+export class DataStreamSink {
+  readonly #transformation: Transformation;
+
+  constructor(transformation: Transformation) {
+    this.#transformation = transformation;
+  }
+
+  /** Shown in REST, metrics and messages. */
+  name(name: string): this {
+    this.#transformation.name = name;
+    return this;
+  }
+
+  /** Identity of the sink's state and output: unique in the job and the same for its whole life. */
+  uid(uid: string): this {
+    setUid(this.#transformation, uid);
+    return this;
+  }
+
+  setParallelism(parallelism: number): this {
+    setParallelism(this.#transformation, parallelism);
+    return this;
+  }
+}
+
+function checkKeyType(keyType: TypeInformation<unknown>): void {
+  if (!containsGeneric(keyType.descriptor)) return;
+  throw invalid(
+    `keyBy with a key of type ${describeType(keyType.descriptor)}`,
+    "declare a key type without GENERIC, for example Types.STRING() or Types.LONG()",
+  );
+}
+
+/** A stream partitioned by key; state of its functions belongs to the current key. */
+export class KeyedStream<T, K> {
+  readonly #stream: DataStream<T>;
+  readonly #keyBy: KeyBy;
+  readonly keyType: TypeInformation<K>;
+
+  constructor(stream: DataStream<T>, selector: KeySelector<T, K>, keyType: TypeInformation<K>) {
+    checkKeyType(keyType);
+    this.#stream = stream;
+    this.#keyBy = { selector: selector as KeySelector<unknown, unknown>, type: keyType.descriptor };
+    this.keyType = keyType;
+  }
+
+  /** Needs a `uid`: its state is found by it. */
+  process<O>(
+    fn: FunctionOrSupplier<KeyedProcessFunction<K, T, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    const name = nameOf(fn, "keyed process");
+    this.#stream.claimFunction(fn, name);
+    const factory = keyedProcessFactory(fn as FunctionOrSupplier<KeyedProcessFunction<unknown, unknown, unknown>>);
+    return this.#stream.addKeyed(this.inputs(0), { name, factory, stateful: true, type: outputType }, outputType);
+  }
+
+  /** Two keyed streams with one key space. */
+  connect<U>(other: KeyedStream<U, K>): ConnectedKeyedStreams<T, U, K> {
+    return new ConnectedKeyedStreams(this, other);
+  }
+
+  /** @internal */
+  inputs(inputIndex: 0 | 1): readonly TransformationInput[] {
+    return this.#stream.inputs(inputIndex, this.#keyBy);
+  }
+
+  /** @internal */
+  get stream(): DataStream<T> {
+    return this.#stream;
+  }
+}
+
+/** Two streams on their way to a function with two inputs. */
+export class ConnectedStreams<A, B> {
+  readonly #first: DataStream<A>;
+  readonly #second: DataStream<B>;
+
+  constructor(first: DataStream<A>, second: DataStream<B>) {
+    this.#first = first;
+    this.#second = second;
+  }
+
+  /** Keys both inputs; both selectors give keys of one type. */
+  keyBy<K>(first: KeySelector<A, K>, second: KeySelector<B, K>, keyType: TypeInformation<K>): ConnectedKeyedStreams<A, B, K> {
+    return new ConnectedKeyedStreams(this.#first.keyBy(first, keyType), this.#second.keyBy(second, keyType));
+  }
+}
+
+/** Two keyed streams that share a key space. */
+export class ConnectedKeyedStreams<A, B, K> {
+  readonly #first: KeyedStream<A, K>;
+  readonly #second: KeyedStream<B, K>;
+
+  constructor(first: KeyedStream<A, K>, second: KeyedStream<B, K>) {
+    if (!sameType(first.keyType.descriptor, second.keyType.descriptor)) {
+      throw invalid(
+        `connect of streams keyed by ${describeType(first.keyType.descriptor)} and ${describeType(second.keyType.descriptor)}`,
+        "key both by the same type",
+      );
+    }
+    this.#first = first;
+    this.#second = second;
+  }
+
+  /** Needs a `uid`: its state is found by it. */
+  process<O>(
+    fn: FunctionOrSupplier<KeyedCoProcessFunction<K, A, B, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    const name = nameOf(fn, "keyed co-process");
+    const { stream } = this.#first;
+    stream.claimFunction(fn, name);
+    const factory = keyedCoProcessFactory(fn as FunctionOrSupplier<KeyedCoProcessFunction<unknown, unknown, unknown, unknown>>);
+    const inputs = [...this.#first.inputs(0), ...this.#second.inputs(1)];
+    return stream.addKeyed(inputs, { name, factory, stateful: true, type: outputType }, outputType);
+  }
+}

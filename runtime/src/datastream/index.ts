@@ -1,0 +1,22 @@
+// Public module of runtime/datastream: the API that jobs are written with, and how a job becomes a graph.
+
+export { StreamExecutionEnvironment } from "./environment.ts";
+export type { JobMain } from "./environment.ts";
+export { buildGraph } from "./build-graph.ts";
+export type { BuildGraphOptions } from "./build-graph.ts";
+export {
+  ConnectedKeyedStreams,
+  ConnectedStreams,
+  DataStream,
+  DataStreamSink,
+  KeyedStream,
+  SingleOutputStreamOperator,
+} from "./data-stream.ts";
+export {
+  CheckpointConfig,
+  CheckpointingMode,
+  ExternalizedCheckpointCleanup,
+  ExternalizedCheckpointRetention,
+} from "./checkpoint-config.ts";
+export { EmbeddedRocksDBStateBackend, HashMapStateBackend, RestartStrategies } from "./strategies.ts";
+export type { RestartStrategy, StateBackend } from "./strategies.ts";

@@ -1,0 +1,46 @@
+// @sluice/runtime: what a job module imports. Everything listed here is public and keeps its meaning.
+//
+// Not here: the processes that run jobs; their parts are @sluice/runtime/internal/* and may change any time.
+
+export {
+  CheckpointConfig,
+  CheckpointingMode,
+  ConnectedKeyedStreams,
+  ConnectedStreams,
+  DataStream,
+  DataStreamSink,
+  EmbeddedRocksDBStateBackend,
+  ExternalizedCheckpointCleanup,
+  ExternalizedCheckpointRetention,
+  HashMapStateBackend,
+  KeyedStream,
+  RestartStrategies,
+  SingleOutputStreamOperator,
+  StreamExecutionEnvironment,
+} from "./datastream/index.ts";
+export type { JobMain, RestartStrategy, StateBackend } from "./datastream/index.ts";
+export { DiscardSink, Encoders, FileSink, GeneratorSource, PrintSink } from "./connectors/index.ts";
+export type { GeneratorOptions, RecordEncoder } from "./connectors/index.ts";
+export type { FunctionOrSupplier, Sink, Source } from "./operators/index.ts";
+export {
+  KeyedCoProcessFunction,
+  KeyedProcessFunction,
+  ProcessFunction,
+  RichFunction,
+  TypeInformation,
+  Types,
+  ValueStateDescriptor,
+} from "./model/index.ts";
+export type {
+  Collector,
+  Counter,
+  FilterFunction,
+  KeyedContext,
+  KeySelector,
+  MapFunction,
+  MetricGroup,
+  RuntimeContext,
+  TypeDescriptor,
+  ValueState,
+} from "./model/index.ts";
+export { Failure, isFailure } from "@sluice/kit";

@@ -1,0 +1,10 @@
+// Public module of runtime/operators: operators around user functions, and what sources and sinks are.
+
+export { optionInvalid, shareOf } from "./connector.ts";
+export type { Sink, Source } from "./connector.ts";
+export { RateLimit, subtaskRateLimit } from "./rate-limit.ts";
+export { filterFactory, mapFactory, processFactory } from "./stateless.ts";
+export { keyedCoProcessFactory, keyedProcessFactory } from "./keyed.ts";
+export type { FunctionOrSupplier } from "./user-function.ts";
+export { OperatorHarness, testSubtask } from "./test-harness.ts";
+export type { HarnessOptions } from "./test-harness.ts";

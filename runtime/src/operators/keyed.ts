@@ -1,0 +1,109 @@
+// Keyed operators: KeyedProcessFunction and KeyedCoProcessFunction.
+//
+// Invariants:
+//   KO1. The task has set the current key before `processElement`; nothing here knows how.
+//
+// Not here: keyed state itself (state/), captured by the task.
+
+import { assert } from "@sluice/kit";
+import type {
+  Collector,
+  KeyedCoProcessFunction,
+  KeyedContext,
+  KeyedProcessFunction,
+  KeyedStateAccess,
+  OneInputOperator,
+  OperatorContext,
+  OperatorFactory,
+  SubtaskInfo,
+  TwoInputOperator,
+} from "../model/index.ts";
+import { instantiate, openFunction, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
+
+class CurrentKey implements KeyedContext<unknown> {
+  readonly #keyed: KeyedStateAccess;
+
+  constructor(keyed: KeyedStateAccess) {
+    this.#keyed = keyed;
+  }
+
+  getCurrentKey(): unknown {
+    return this.#keyed.getCurrentKey();
+  }
+}
+
+function keyContext(context: OperatorContext): CurrentKey {
+  assert(context.keyed !== undefined, "KO1: a keyed operator runs in a keyed task");
+  return new CurrentKey(context.keyed);
+}
+
+class KeyedProcessOperator implements OneInputOperator {
+  readonly #function: KeyedProcessFunction<unknown, unknown, unknown>;
+  readonly #subtask: SubtaskInfo;
+  #output!: Collector<unknown>;
+  #key!: CurrentKey;
+
+  constructor(fn: KeyedProcessFunction<unknown, unknown, unknown>, subtask: SubtaskInfo) {
+    this.#function = fn;
+    this.#subtask = subtask;
+  }
+
+  open(context: OperatorContext): void {
+    this.#output = context.output;
+    this.#key = keyContext(context);
+    openFunction(this.#function, context);
+  }
+
+  processElement(record: unknown): void {
+    const result = this.#function.processElement(record, this.#key, this.#output) as unknown;
+    if (result !== undefined) refusePromise(result, this.#subtask);
+  }
+
+  close(): void {
+    this.#function.close();
+  }
+}
+
+class KeyedCoProcessOperator implements TwoInputOperator {
+  readonly #function: KeyedCoProcessFunction<unknown, unknown, unknown, unknown>;
+  readonly #subtask: SubtaskInfo;
+  #output!: Collector<unknown>;
+  #key!: CurrentKey;
+
+  constructor(fn: KeyedCoProcessFunction<unknown, unknown, unknown, unknown>, subtask: SubtaskInfo) {
+    this.#function = fn;
+    this.#subtask = subtask;
+  }
+
+  open(context: OperatorContext): void {
+    this.#output = context.output;
+    this.#key = keyContext(context);
+    openFunction(this.#function, context);
+  }
+
+  processElement1(record: unknown): void {
+    const result = this.#function.processElement1(record, this.#key, this.#output) as unknown;
+    if (result !== undefined) refusePromise(result, this.#subtask);
+  }
+
+  processElement2(record: unknown): void {
+    const result = this.#function.processElement2(record, this.#key, this.#output) as unknown;
+    if (result !== undefined) refusePromise(result, this.#subtask);
+  }
+
+  close(): void {
+    this.#function.close();
+  }
+}
+
+export function keyedProcessFactory(
+  fn: FunctionOrSupplier<KeyedProcessFunction<unknown, unknown, unknown>>,
+): OperatorFactory {
+  return { kind: "oneInput", create: (subtask) => new KeyedProcessOperator(instantiate(fn, subtask), subtask) };
+}
+
+export function keyedCoProcessFactory(
+  fn: FunctionOrSupplier<KeyedCoProcessFunction<unknown, unknown, unknown, unknown>>,
+): OperatorFactory {
+  return { kind: "twoInput", create: (subtask) => new KeyedCoProcessOperator(instantiate(fn, subtask), subtask) };
+}

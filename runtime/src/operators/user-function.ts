@@ -1,0 +1,103 @@
+// What all operators with a user function share: instances, the runtime context, the check for promises.
+//
+// Invariants:
+//   UF1, UF2: see model/functions.ts.
+
+import { Failure } from "@sluice/kit";
+import type {
+  OperatorContext,
+  RichFunction,
+  RuntimeContext,
+  SubtaskInfo,
+  ValueState,
+  ValueStateDescriptor,
+} from "../model/index.ts";
+
+/** A function instance, or a way to make one per subtask. */
+export type FunctionOrSupplier<F extends RichFunction> = F | (() => F);
+
+const taken = new WeakSet<RichFunction>();
+
+/** The instance for one subtask (UF2): a supplier makes a new one, a given instance is handed out once per thread. */
+export function instantiate<F extends RichFunction>(given: FunctionOrSupplier<F>, subtask: SubtaskInfo): F {
+  const instance = typeof given === "function" ? given() : given;
+  if (taken.has(instance)) {
+    throw new Failure("JOB_GRAPH_INVALID", {
+      retry: "never",
+      message: `operator "${subtask.operatorName}" (uid ${subtask.uid}): its function object is already used by another subtask`,
+      remedy: "pass a function that makes a new object: process(() => new MyFunction())",
+    });
+  }
+  taken.add(instance);
+  return instance;
+}
+
+/** Cheap per record: only an object with a `then` is one. */
+export function isThenable(value: unknown): boolean {
+  return typeof value === "object" && value !== null && typeof (value as { then?: unknown }).then === "function";
+}
+
+/** UF1. Throws; the promise's own rejection is silenced because this failure replaces it. */
+export function refusePromise(result: unknown, subtask: SubtaskInfo): void {
+  if (!isThenable(result)) return;
+  void Promise.resolve(result).catch(() => undefined);
+  throw new Failure("USER_FUNCTION_FAILED", {
+    retry: "never",
+    message: `operator "${subtask.operatorName}" (uid ${subtask.uid}) returned a promise: functions are synchronous; async I/O is an operator`,
+    remedy: "remove `async` and `await` from the function",
+  });
+}
+
+class OperatorRuntimeContext implements RuntimeContext {
+  readonly #context: OperatorContext;
+
+  constructor(context: OperatorContext) {
+    this.#context = context;
+  }
+
+  get operatorName(): string {
+    return this.#context.subtask.operatorName;
+  }
+
+  get operatorUid(): string {
+    return this.#context.subtask.uid;
+  }
+
+  get indexOfThisSubtask(): number {
+    return this.#context.subtask.subtaskIndex;
+  }
+
+  get numberOfParallelSubtasks(): number {
+    return this.#context.subtask.parallelism;
+  }
+
+  get maxNumberOfParallelSubtasks(): number {
+    return this.#context.subtask.maxParallelism;
+  }
+
+  get attemptNumber(): number {
+    return this.#context.subtask.attempt;
+  }
+
+  get metrics(): RuntimeContext["metrics"] {
+    return this.#context.metrics;
+  }
+
+  getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T> {
+    const { keyed, subtask } = this.#context;
+    if (keyed === undefined) {
+      throw new Failure("STATE_ACCESS_INVALID", {
+        retry: "never",
+        message: `operator "${subtask.operatorName}" (uid ${subtask.uid}) asked for keyed state "${descriptor.name}" without a key`,
+        remedy: "call keyBy(...) before process(...)",
+      });
+    }
+    return keyed.getState(descriptor);
+  }
+}
+
+/** Opens a user function. */
+export function openFunction(fn: RichFunction, context: OperatorContext): void {
+  // `open` is declared void, which does not keep an async method from being assigned to it.
+  refusePromise(fn.open(new OperatorRuntimeContext(context)) as unknown, context.subtask);
+}
