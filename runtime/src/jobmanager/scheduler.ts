@@ -166,7 +166,7 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
       return taskState(state, event, context);
     case "attemptEnded":
       if (state.deployment?.attempt !== event.attempt) return [state, []]; // SC3
-      return afterRelease(withoutActive(state, event.taskManagerId));
+      return attemptEnded(state, event.taskManagerId, context);
     case "jobFailure":
       return attemptFailed(state, { failure: event.failure, subtask: null, taskManagerId: null }, context);
     case "cancelRequested":
@@ -235,6 +235,12 @@ function taskState(
     return attemptFailed(next, { failure, subtask, taskManagerId: deployment.owners[subtask.subtaskIndex] ?? null }, context);
   }
   if (deployment.isCancelled) return [next, []];
+  if (event.state === "CANCELED") {
+    // Nobody asked for it: its TaskManager is about to go.
+    const taskManagerId = deployment.owners[subtask.subtaskIndex] ?? null;
+    const failure = new Failure("TASK_LOST", { retry: "now", message: `TaskManager ${taskManagerId ?? "?"} cancelled task ${key} by itself` });
+    return attemptFailed(next, { failure, subtask, taskManagerId }, context);
+  }
   if (event.state === "RUNNING") return [next, [{ type: "taskRunning", subtask }]];
   if (event.state !== "FINISHED") return [next, []];
   const effects: SchedulerEffect[] = [{ type: "taskFinished", subtask }];
@@ -329,6 +335,19 @@ function afterRelease(state: SchedulerState): Step {
     default:
       return [state, []];
   }
+}
+
+/** The TaskManager's threads are gone: after a cancellation, after all its tasks finished, or before they did. */
+function attemptEnded(state: SchedulerState, taskManagerId: string, context: SchedulerContext): Step {
+  const { deployment } = state;
+  const released = withoutActive(state, taskManagerId);
+  if (deployment === undefined || deployment.isCancelled) return afterRelease(released);
+  const unfinished = deployment.owners
+    .flatMap((owner, slot) => (owner === taskManagerId ? subtasksOfSlot(state.plan, slot) : []))
+    .find((subtask) => state.executions.get(subtaskKey(subtask)) !== "FINISHED");
+  if (unfinished === undefined) return [released, []];
+  const failure = new Failure("TASK_LOST", { retry: "backoff", message: `TaskManager ${taskManagerId} ended the attempt by itself` });
+  return attemptFailed(released, { failure, subtask: unfinished, taskManagerId }, context);
 }
 
 function lost(state: SchedulerState, taskManagerId: string, failure: Failure, context: SchedulerContext): Step {

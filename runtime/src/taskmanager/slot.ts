@@ -18,6 +18,8 @@ import type { SlotExit, SlotHost, SlotThread } from "./seams.ts";
 import { STUCK_REPORT_MS, StuckWatch } from "./stuck-watch.ts";
 
 const TERMINATE_TIMEOUT_MS = 5_000;
+/** Time for the last output of a slot whose tasks have all ended. */
+const LEFTOVERS_MS = 1_000;
 const MAILBOX_RETRY_MS = 10;
 /** A slot that does not even take cancellations is terminated; more than this never waits. */
 const QUEUED_COMMANDS_MAX = 10_000;
@@ -102,6 +104,7 @@ export class Slot {
     }
     this.post({ type: "cancel" });
     const { cancellationTimeoutMs, env } = this.#options;
+    this.#cancelEscalation?.();
     this.#cancelEscalation = env.timers.after(cancellationTimeoutMs, "slot-cancellation", () => {
       env.log.warn("a slot does not stop and is terminated", { slot: this.spec.slotIndex, afterMs: cancellationTimeoutMs });
       this.#terminate();
@@ -170,8 +173,11 @@ export class Slot {
         if (this.hosts(known.subtask)) this.#options.onDecline(known);
         return;
       case "slotEnded":
-        // Timers and handles of user code would keep the thread; its tasks have ended.
-        if ([...this.#states.values()].every(isTerminal)) this.#thread.terminate();
+        // The thread ends by itself, unless timers or handles of user code keep it.
+        if ([...this.#states.values()].every(isTerminal) && this.#phase === "running") {
+          this.#cancelEscalation?.();
+          this.#cancelEscalation = this.#options.env.timers.after(LEFTOVERS_MS, "slot-leftovers", () => this.#terminate());
+        }
         return;
     }
   }

@@ -81,6 +81,8 @@ export class TaskManager {
   /** Deployments take turns (TM1). */
   #deploying: Promise<void> = Promise.resolve();
   #lastProblem = "";
+  /** The newest cancellation: it may overtake a deployment that waits for its turn. */
+  #cancelled: { readonly epoch: number; readonly attempt: number } | undefined;
 
   constructor(options: TaskManagerOptions) {
     this.#options = options;
@@ -106,12 +108,12 @@ export class TaskManager {
     }
   }
 
-  /** Ends everything gracefully; resolves when all slots are gone. */
+  /** Ends everything gracefully; resolves when all slots are gone. The JobManager is told first: it places the tasks elsewhere. */
   async stop(reason: string): Promise<void> {
     this.#life.abort();
+    this.#peer?.close(new Failure("CANCELED", { retry: "never", message: reason }));
     this.#running?.attempt.cancel();
     await this.#running?.ended;
-    this.#peer?.close(new Failure("CANCELED", { retry: "never", message: reason }));
   }
 
   snapshot(): TaskManagerSnapshot {
@@ -166,6 +168,7 @@ export class TaskManager {
       },
     );
     assert(peer !== undefined, "a finished handshake has given the connection over");
+    this.#cancelled = undefined; // of another JobManager
     this.#peer = peer;
     try {
       await peer.request(this.#registration());
@@ -211,7 +214,7 @@ export class TaskManager {
 
   #cancelOf(peer: RpcPeer): void {
     if (this.#running?.peer !== peer) return;
-    this.#options.env.log.warn("the JobManager is lost: all tasks are cancelled");
+    if (!this.#life.signal.aborted) this.#options.env.log.warn("the JobManager is lost: all tasks are cancelled");
     this.#running.attempt.cancel();
   }
 
@@ -229,6 +232,7 @@ export class TaskManager {
     const attempt = running?.peer === peer ? running.attempt : undefined;
     switch (message.type) {
       case "cancelAttempt":
+        this.#cancelled = message;
         if (attempt?.is(message) === true) attempt.cancel(); // TM3
         return;
       case "triggerCheckpoint":
@@ -276,6 +280,9 @@ export class TaskManager {
     }
     if (peer.isClosed || this.#life.signal.aborted) {
       throw new Failure("CANCELED", { retry: "never", message: "the JobManager that asked for this deployment is gone" });
+    }
+    if (this.#cancelled?.epoch === request.epoch && this.#cancelled.attempt >= request.attempt) {
+      throw new Failure("CANCELED", { retry: "never", message: `attempt ${request.attempt} was cancelled before it began` });
     }
     assert(this.#running === undefined, "TM1: one attempt at a time");
     if (request.slots.length > slotCount) {
