@@ -70,15 +70,18 @@ export async function prepareSubmission(request: SubmissionRequest): Promise<Sub
   const typed = parseConfiguration(entries.map(([key, value]) => ({ key, value, origin: "command line" })));
   const before = runtimeSettings(typed); // contradictions are told before user code runs
   const moduleUrl = findModule(request.job);
-  const name = request.name ?? typed.get(PipelineOptions.NAME) ?? baseName(moduleUrl);
-  checkName(name);
-  const { plan, output } = await runPlanProcess({
+  const wanted = request.name ?? typed.get(PipelineOptions.NAME);
+  if (wanted !== undefined) checkName(wanted);
+  const { plan: made, output } = await runPlanProcess({
     moduleUrl,
     arguments: request.arguments,
     configuration: typed.toRecord(),
-    jobName: name,
+    jobName: wanted ?? baseName(moduleUrl),
     timeoutMs: before.planTimeoutMs,
   });
+  const name = wanted ?? made.jobName;
+  checkName(name);
+  const plan: JobPlan = { ...made, jobName: name };
   // The plan holds the module's configuration over ours: CF2.
   const effective = configurationOf({ ...typed.toRecord(), ...plan.configuration });
   const settings = runtimeSettings(effective);

@@ -202,13 +202,6 @@ const OTHERS: readonly Row[] = [
   ["execution.buffer-timeout.enabled", boolean(), "true", "Whether a batch is sent before it is full."],
   ["pipeline.auto-watermark-interval", duration(), undefined, "Interval of watermarks."],
   [
-    "pipeline.auto-generate-uids",
-    boolean(),
-    "false",
-    "Operators with state need a uid (Flink's default true makes one from the shape of the graph, and loses state when it changes).",
-  ],
-  ["pipeline.operator-chaining.enabled", boolean(), "true", "Operators share a task.", ["pipeline.operator-chaining"]],
-  [
     "high-availability.type",
     oneOf(["NONE", "zookeeper", "kubernetes"]),
     "NONE",

@@ -102,6 +102,21 @@ export const PipelineOptions = {
     default: "1",
     description: "Parallelism of operators that do not set their own.",
   }),
+  AUTO_GENERATE_UIDS: withDefault({
+    key: "pipeline.auto-generate-uids",
+    type: boolean(),
+    default: "false",
+    flinkDefault: "true",
+    description:
+      "Operators with state that have no uid get one from the shape of the graph, and lose their state when it changes. Off, they are an error.",
+  }),
+  OPERATOR_CHAINING: withDefault({
+    key: "pipeline.operator-chaining.enabled",
+    aliases: ["pipeline.operator-chaining"],
+    type: boolean(),
+    default: "true",
+    description: "Operators that need no exchange between them share a task.",
+  }),
   BUFFER_TIMEOUT: withDefault({
     key: "execution.buffer-timeout.interval",
     aliases: ["execution.buffer-timeout"],

@@ -1,0 +1,170 @@
+// The commands, their options and help texts.
+//
+// Invariants:
+//   PG1. Everything wrong with the command line ends with one message and exit code 2.
+//
+// Not here: what the commands do.
+
+import { SLUICE_VERSION } from "@sluice/api";
+import { Failure } from "@sluice/kit";
+import { Command, InvalidArgumentError } from "commander";
+
+import { cancelJob, describeJob, listJobs } from "./ask.ts";
+import { EXIT } from "./exit-codes.ts";
+import { runJob } from "./run.ts";
+
+interface RunFlags {
+  readonly name?: string;
+  readonly parallelism?: number;
+  readonly taskManagers: number;
+  readonly slots?: number;
+  readonly define: Readonly<Record<string, string>>;
+  readonly dir?: string;
+  readonly restPort?: number;
+  readonly from?: string;
+  readonly newLineage?: boolean;
+  readonly workDir?: string;
+  readonly plain?: boolean;
+  readonly json?: boolean;
+}
+
+const RUN_HELP = `
+Examples:
+  $ sluice run jobs/sum.ts
+  $ sluice run jobs/sum.ts --parallelism 4 --task-managers 2
+  $ sluice run jobs/sum.ts -D execution.checkpointing.interval="10 s" --dir s3://bucket/checkpoints \\
+        -D s3.endpoint=http://127.0.0.1:9000
+  $ sluice run jobs/sum.ts -- --input flights.csv        # arguments of the job itself
+
+Everything of a run lies in .sluice/NAME below the current directory, checkpoints too unless --dir says otherwise.
+A run under a name that crashed or was cancelled goes on from its newest checkpoint.
+Ctrl-C cancels the job; a second one kills its processes. docs/configuration.md lists the keys of -D.
+
+Exit codes: 0 finished or cancelled, 1 failed, 2 wrong command line or configuration, 143 stopped by a signal.`;
+
+/** The program; `done` takes the exit code of the command that ran. */
+export function makeProgram(done: (exitCode: number) => void): Command {
+  const program = new Command("sluice")
+    .description("Runs checkpointed streaming jobs written in TypeScript.")
+    .version(SLUICE_VERSION)
+    .showHelpAfterError("(sluice --help shows what there is)")
+    .exitOverride();
+
+  program
+    .command("run")
+    .description("run a job on this machine: JobManager and TaskManagers as processes, started again when they die")
+    .argument("<job>", "the job's module: a .ts or .js file that exports main(env, args)")
+    .argument("[args...]", "arguments for main; those that begin with - after a --")
+    .option("--name <name>", "name of the job (default: what it calls itself)", notEmpty)
+    .option("-p, --parallelism <n>", "parallelism of operators that set none (parallelism.default)", count)
+    .option("--task-managers <n>", "TaskManager processes", count, 1)
+    .option("--slots <n>", "slots per TaskManager (default: as many as the job needs)", count)
+    .option("-D, --define <key=value>", "set a configuration key; may be repeated", define, {})
+    .option(
+      "--dir <uri>",
+      "where checkpoints go: file:///dir or s3://bucket/prefix (execution.checkpointing.dir)",
+      notEmpty,
+    )
+    .option("--rest-port <port>", "port of REST and /metrics; 0 for any free one", port)
+    .option("--from <checkpoint>", "start a new lineage from this checkpoint", notEmpty)
+    .option("--new-lineage", "start anew over an existing job of this name, without its state")
+    .option("--work-dir <dir>", "directory of this run (default: .sluice/NAME)", notEmpty)
+    .option("--plain", "plain lines, also on a terminal")
+    .option("--json", "JSON lines")
+    .addHelpText("after", RUN_HELP)
+    .action(async (job: string, args: readonly string[], flags: RunFlags) => {
+      done(
+        await runJob({
+          job,
+          arguments: args,
+          name: flags.name,
+          configuration: configurationOfFlags(flags),
+          taskManagers: flags.taskManagers,
+          slots: flags.slots,
+          restPort: flags.restPort,
+          workDir: flags.workDir,
+          from: flags.from,
+          newLineage: flags.newLineage ?? false,
+          plain: flags.plain ?? false,
+          json: flags.json ?? false,
+        }),
+      );
+    });
+
+  program
+    .command("list")
+    .description("the jobs that run in this directory")
+    .action(async () => {
+      say(await listJobs());
+      done(EXIT.ok);
+    });
+
+  program
+    .command("status")
+    .description("a job's state, records, checkpoints and restarts")
+    .argument("<job>", "its name, or the address of its REST (host:port)")
+    .action(async (target: string) => {
+      say(await describeJob(target, process.stdout.columns ?? 200));
+      done(EXIT.ok);
+    });
+
+  program
+    .command("cancel")
+    .description("cancel a job; its checkpoints are kept unless it is configured otherwise")
+    .argument("<job>", "its name, or the address of its REST (host:port)")
+    .action(async (target: string) => {
+      say([await cancelJob(target)]);
+      done(EXIT.ok);
+    });
+
+  for (const command of program.commands)
+    command.exitOverride().showHelpAfterError(`(sluice ${command.name()} --help shows what there is)`);
+  return program;
+}
+
+function say(lines: readonly string[]): void {
+  process.stdout.write(`${lines.join("\n")}\n`);
+}
+
+/** Short options are keys of the configuration; saying a thing twice with different values is a mistake. */
+function configurationOfFlags(flags: RunFlags): Readonly<Record<string, string>> {
+  const configuration: Record<string, string> = { ...flags.define };
+  const shorthands = [
+    ["--parallelism", "parallelism.default", flags.parallelism?.toString()],
+    ["--dir", "execution.checkpointing.dir", flags.dir],
+  ] as const;
+  for (const [flag, key, value] of shorthands) {
+    if (value === undefined) continue;
+    const defined = configuration[key];
+    if (defined !== undefined && defined !== value) {
+      throw new Failure("CONFIG_INVALID", {
+        retry: "never",
+        message: `${flag} ${value} and -D ${key}=${defined} say different things`,
+        remedy: "Give one of them.",
+      });
+    }
+    configuration[key] = value;
+  }
+  return configuration;
+}
+
+function count(text: string): number {
+  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("Give a whole number of at least 1.");
+}
+
+function port(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
+  throw new InvalidArgumentError("Give a port from 0 to 65535.");
+}
+
+function notEmpty(text: string): string {
+  if (text.trim() !== "") return text;
+  throw new InvalidArgumentError("It is empty.");
+}
+
+function define(text: string, before: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const at = text.indexOf("=");
+  if (at > 0) return { ...before, [text.slice(0, at).trim()]: text.slice(at + 1) };
+  throw new InvalidArgumentError("Write key=value.");
+}
