@@ -36,8 +36,20 @@ const CASES: readonly Case[] = [
   { name: "STRING, 1 M keys", keys: "STRING", keyCount: 1_000_000, measure: "rate", isLong: false },
   { name: "STRING, 1 k keys, one JS Map", keys: "STRING", keyCount: 1_000, measure: "map", isLong: false },
   { name: "STRING, 1 M keys, one JS Map", keys: "STRING", keyCount: 1_000_000, measure: "map", isLong: false },
-  { name: "LONG, 1 M keys, snapshot while writing", keys: "LONG", keyCount: 1_000_000, measure: "snapshot", isLong: false },
-  { name: "STRING, 1 M keys, snapshot while writing", keys: "STRING", keyCount: 1_000_000, measure: "snapshot", isLong: false },
+  {
+    name: "LONG, 1 M keys, snapshot while writing",
+    keys: "LONG",
+    keyCount: 1_000_000,
+    measure: "snapshot",
+    isLong: false,
+  },
+  {
+    name: "STRING, 1 M keys, snapshot while writing",
+    keys: "STRING",
+    keyCount: 1_000_000,
+    measure: "snapshot",
+    isLong: false,
+  },
 ];
 
 interface Input {
@@ -104,7 +116,12 @@ function prepare(test: Case): { backend: HeapKeyedStateBackend; state: ValueStat
   return { backend, state, fill };
 }
 
-function process1(backend: HeapKeyedStateBackend, state: ValueState<number>, input: Input, range: { from: number; to: number }): void {
+function process1(
+  backend: HeapKeyedStateBackend,
+  state: ValueState<number>,
+  input: Input,
+  range: { from: number; to: number },
+): void {
   const { keys, hashes } = input;
   for (let i = range.from; i < range.to; i += 1) {
     backend.setCurrentKey(keys[i], hashes[i] as number);
@@ -177,7 +194,7 @@ function snapshot(test: Case): Record<string, number> {
     const started = last;
     const snap = backend.snapshot(round as CheckpointId);
     syncMs.push(performance.now() - started);
-    for (let done = false; !done; ) {
+    for (let done = false; !done;) {
       for (let i = 0; i < BATCH; i += 1) {
         const number = numbers[at] as number;
         const key = test.keys === "LONG" ? number : textOf(number);

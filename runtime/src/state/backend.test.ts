@@ -10,7 +10,11 @@ import { declare, finish, makeBackend, Modelled, setKey, toRestored } from "./mo
 import type { Contents } from "./model.fixture.ts";
 
 const ALL: readonly (readonly [number, number])[] = [[0, 15]];
-const THIRDS: readonly (readonly [number, number])[] = [[0, 4], [5, 10], [11, 15]];
+const THIRDS: readonly (readonly [number, number])[] = [
+  [0, 4],
+  [5, 10],
+  [11, 15],
+];
 
 const long = fc.oneof(fc.integer({ min: -40, max: 40 }), fc.maxSafeInteger());
 const text = fc.oneof(
@@ -22,7 +26,11 @@ const double = fc.oneof(fc.constantFrom(0, -0, NaN, Infinity, -Infinity, 5e-324)
 const row = fc.record({ a: fc.integer(), b: text });
 
 /** Every kind of key and value, with values to draw. */
-const KINDS: readonly { readonly type: TypeDescriptor; readonly values: fc.Arbitrary<unknown>; readonly isKey: boolean }[] = [
+const KINDS: readonly {
+  readonly type: TypeDescriptor;
+  readonly values: fc.Arbitrary<unknown>;
+  readonly isKey: boolean;
+}[] = [
   { type: Types.INT().descriptor, values: fc.integer(), isKey: true },
   { type: Types.LONG().descriptor, values: long, isKey: true },
   { type: Types.INSTANT().descriptor, values: long, isKey: true },
@@ -36,7 +44,9 @@ const KINDS: readonly { readonly type: TypeDescriptor; readonly values: fc.Arbit
   { type: Types.LIST(Types.INT()).descriptor, values: fc.array(fc.integer(), { maxLength: 5 }), isKey: true },
   {
     type: Types.MAP(Types.STRING(), Types.LIST(Types.DOUBLE())).descriptor,
-    values: fc.array(fc.tuple(text, fc.array(double, { maxLength: 3 })), { maxLength: 4 }).map((pairs) => new Map(pairs)),
+    values: fc
+      .array(fc.tuple(text, fc.array(double, { maxLength: 3 })), { maxLength: 4 })
+      .map((pairs) => new Map(pairs)),
     isKey: false,
   },
 ];
@@ -50,8 +60,20 @@ function actions(values: fc.Arbitrary<unknown>): fc.Arbitrary<readonly Action[]>
   return fc.array(
     fc.oneof(
       { weight: 20, arbitrary: fc.record({ do: fc.constant("put" as const), key, value: values }) },
-      { weight: 6, arbitrary: fc.record({ do: fc.constantFrom("clear" as const, "get" as const), key, value: fc.constant(undefined) }) },
-      { weight: 2, arbitrary: fc.record({ do: fc.constantFrom("snapshot" as const, "step" as const, "step" as const, "abort" as const) }) },
+      {
+        weight: 6,
+        arbitrary: fc.record({
+          do: fc.constantFrom("clear" as const, "get" as const),
+          key,
+          value: fc.constant(undefined),
+        }),
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          do: fc.constantFrom("snapshot" as const, "step" as const, "step" as const, "abort" as const),
+        }),
+      },
     ),
     { maxLength: 120, size: "max" },
   );
@@ -103,10 +125,34 @@ test("SN1, TB2: whatever is written between steps, a snapshot restores exactly i
 });
 
 test.each([
-  ["LONG keys, LONG values", Types.LONG().descriptor, Types.LONG().descriptor, (i: number) => i * 1_000_003, (i: number) => i],
-  ["STRING keys, LONG values", Types.STRING().descriptor, Types.LONG().descriptor, (i: number) => `key-${i}`, (i: number) => i],
-  ["LONG keys, STRING values", Types.LONG().descriptor, Types.STRING().descriptor, (i: number) => -i, (i: number) => `v${i}`],
-  ["TUPLE keys, LIST values", Types.TUPLE(Types.INT(), Types.STRING()).descriptor, Types.LIST(Types.INT()).descriptor, (i: number) => [i, "x"], (i: number) => [i]],
+  [
+    "LONG keys, LONG values",
+    Types.LONG().descriptor,
+    Types.LONG().descriptor,
+    (i: number) => i * 1_000_003,
+    (i: number) => i,
+  ],
+  [
+    "STRING keys, LONG values",
+    Types.STRING().descriptor,
+    Types.LONG().descriptor,
+    (i: number) => `key-${i}`,
+    (i: number) => i,
+  ],
+  [
+    "LONG keys, STRING values",
+    Types.LONG().descriptor,
+    Types.STRING().descriptor,
+    (i: number) => -i,
+    (i: number) => `v${i}`,
+  ],
+  [
+    "TUPLE keys, LIST values",
+    Types.TUPLE(Types.INT(), Types.STRING()).descriptor,
+    Types.LIST(Types.INT()).descriptor,
+    (i: number) => [i, "x"],
+    (i: number) => [i],
+  ],
 ])("D2, TB3: tables grow, split and shrink under two snapshots: %s", (_name, keyType, valueType, keyOf, valueOf) => {
   const state = new Modelled(keyType, valueType);
   const COUNT = 12_000;
@@ -131,6 +177,23 @@ test.each([
   expect(state.restored(secondParts, THIRDS).contents).toEqual(secondCut);
 });
 
+test("SB1, SB4: short-lived STRING keys leave nothing behind, and recent ones are never mistaken for others", () => {
+  const state = new Modelled(Types.STRING().descriptor, Types.LONG().descriptor);
+  for (const stable of ["", "a", "ü", "\u4e00"]) state.put(stable, 1);
+  const snapshot = state.backend.snapshot(1 as CheckpointId);
+  const cut = state.contents();
+  for (let i = 0; i < 5_000; i += 1) {
+    const key = `${i % 3 === 0 ? "\u4e00" : "k"}${"x".repeat(i % 90)}${i % 700}`;
+    if (state.expected(key) === undefined) state.put(key, i);
+    else state.clear(key);
+    for (const other of [key, "", "a", "ü", "\u4e00"]) expect(state.read(other)).toBe(state.expected(other));
+    if (i % 2 === 1) state.clear(key);
+  }
+  expect(state.backend.entryCount).toBe(state.contents().size);
+  expect(state.restored(finish(snapshot), ALL).contents).toEqual(cut);
+  expect(state.restored(finish(state.backend.snapshot(2 as CheckpointId)), THIRDS).contents).toEqual(state.contents());
+});
+
 /** LONG keys with one and the same 32-bit hash: MurmurHash3's steps can be undone. */
 function collidingKeys(count: number): readonly number[] {
   const inverse = (odd: number): number => {
@@ -152,7 +215,10 @@ function collidingKeys(count: number): readonly number[] {
     return (h >>> 13) | (h << 19);
   };
   const target = 0x1234567;
-  return Array.from({ length: count }, (_, high) => high * 2 ** 32 + (unscramble(unstep(unstep(target) ^ scramble(high))) >>> 0));
+  return Array.from(
+    { length: count },
+    (_, high) => high * 2 ** 32 + (unscramble(unstep(unstep(target) ^ scramble(high))) >>> 0),
+  );
 }
 
 test("D3: keys that collide on purpose make one segment larger instead of the directory", () => {
@@ -210,7 +276,11 @@ test("ST1: outside of a key every access is refused", () => {
   const backend = makeBackend(Types.LONG().descriptor);
   for (const type of [Types.LONG().descriptor, Types.STRING().descriptor]) {
     const state = backend.getState(declare(type.kind, type));
-    for (const access of [() => state.value(), () => state.clear(), () => state.update(type.kind === "LONG" ? 1 : "x")]) {
+    for (const access of [
+      () => state.value(),
+      () => state.clear(),
+      () => state.update(type.kind === "LONG" ? 1 : "x"),
+    ]) {
       setKey(backend, Types.LONG().descriptor, 7);
       state.value();
       backend.clearCurrentKey();
@@ -246,7 +316,9 @@ test("a wrong element inside of a LIST is named when the snapshot finds it", () 
   const state = backend.getState(declare("l", Types.LIST(Types.INT()).descriptor));
   setKey(backend, Types.LONG().descriptor, 1);
   state.update([1, "two"]);
-  expect(codeOf(() => finish(backend.snapshot(1 as CheckpointId)))).toMatch('TYPE_MISMATCH: operator uid op-1, state "l": "two" is not INT');
+  expect(codeOf(() => finish(backend.snapshot(1 as CheckpointId)))).toMatch(
+    'TYPE_MISMATCH: operator uid op-1, state "l": "two" is not INT',
+  );
 });
 
 test("HB3: one name means one type", () => {
@@ -268,7 +340,9 @@ test("a restored state of another type is refused with both types named", () => 
   expect(codeOf(() => backend.getState(declare("s", Types.STRING().descriptor)))).toBe(
     'STATE_INCOMPATIBLE: operator uid op-1, state "s": the snapshot holds LONG, the job declares STRING',
   );
-  expect(codeOf(() => makeBackend(Types.STRING().descriptor).restore(parts))).toMatch(/^STATE_INCOMPATIBLE: .*keyed by LONG, the job keys by STRING/);
+  expect(codeOf(() => makeBackend(Types.STRING().descriptor).restore(parts))).toMatch(
+    /^STATE_INCOMPATIBLE: .*keyed by LONG, the job keys by STRING/,
+  );
 });
 
 test("HB2: a restored state that nobody asks for is written again", () => {
@@ -292,7 +366,9 @@ test("HB1: a key of another subtask, or one that was routed by another key, is r
     }),
   ).toMatch("PROTOCOL_VIOLATION: operator uid op-1: a record of key group 15");
   backend.setCurrentKey(12345, 3);
-  expect(codeOf(() => state.update(1))).toMatch("STATE_ACCESS_INVALID: operator uid op-1: key 12345 is not the key by which the record was routed");
+  expect(codeOf(() => state.update(1))).toMatch(
+    "STATE_ACCESS_INVALID: operator uid op-1: key 12345 is not the key by which the record was routed",
+  );
   expect(codeOf(() => backend.setCurrentKey("x", 3))).toMatch('TYPE_MISMATCH: operator uid op-1: key "x" is not LONG');
 });
 

@@ -11,7 +11,13 @@
 import { assert, Failure } from "@sluice/kit";
 import type { Clock } from "@sluice/kit/env";
 import { containsGeneric, describeType, sameType } from "../model/index.ts";
-import type { CheckpointId, KeyedStateAccess, TypeDescriptor, ValueState, ValueStateDescriptor } from "../model/index.ts";
+import type {
+  CheckpointId,
+  KeyedStateAccess,
+  TypeDescriptor,
+  ValueState,
+  ValueStateDescriptor,
+} from "../model/index.ts";
 import { PartReader, PartWriter } from "./format.ts";
 import { KeyScope } from "./keys.ts";
 import { NumberTable } from "./number-table.ts";
@@ -139,7 +145,8 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     }
     const registered = this.#states.get(descriptor.name) ?? this.#register(descriptor.name, declared);
     const stored = registered.table.valueType;
-    if (!sameType(stored, declared)) throw this.#otherType(descriptor.name, { stored, declared, wasRestored: registered.handle === undefined });
+    if (!sameType(stored, declared))
+      throw this.#otherType(descriptor.name, { stored, declared, wasRestored: registered.handle === undefined });
     registered.handle ??= registered.table.handle;
     return registered.handle as ValueState<T>;
   }
@@ -231,7 +238,8 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
         if (row.keyGroup < first || row.keyGroup > last) continue;
         const block = reader.block(row);
         const count = table.load(block, row.keyGroup);
-        if (count !== row.entryCount) throw block.failure(`${count} entries where its directory counts ${row.entryCount}`);
+        if (count !== row.entryCount)
+          throw block.failure(`${count} entries where its directory counts ${row.entryCount}`);
       }
     }
     this.#interval += 1;

@@ -32,18 +32,48 @@ export interface ValueCodec {
 export function codecFor(type: TypeDescriptor): ValueCodec {
   switch (type.kind) {
     case "INT":
-      return scalar(type, isInt, (into, value) => into.i32(value as number), (from) => from.i32());
+      return scalar(
+        type,
+        isInt,
+        (into, value) => into.i32(value as number),
+        (from) => from.i32(),
+      );
     case "LONG":
     case "INSTANT":
-      return scalar(type, Number.isSafeInteger, (into, value) => into.long(value as number), (from) => from.long());
+      return scalar(
+        type,
+        Number.isSafeInteger,
+        (into, value) => into.long(value as number),
+        (from) => from.long(),
+      );
     case "DOUBLE":
-      return scalar(type, (value) => typeof value === "number", (into, value) => writeDouble(into, value as number), (from) => from.f64());
+      return scalar(
+        type,
+        (value) => typeof value === "number",
+        (into, value) => writeDouble(into, value as number),
+        (from) => from.f64(),
+      );
     case "BOOLEAN":
-      return scalar(type, (value) => typeof value === "boolean", (into, value) => into.bool(value as boolean), (from) => from.bool());
+      return scalar(
+        type,
+        (value) => typeof value === "boolean",
+        (into, value) => into.bool(value as boolean),
+        (from) => from.bool(),
+      );
     case "STRING":
-      return scalar(type, (value) => typeof value === "string", (into, value) => writeText(into, value as string), readText);
+      return scalar(
+        type,
+        (value) => typeof value === "string",
+        (into, value) => writeText(into, value as string),
+        readText,
+      );
     case "BYTES":
-      return scalar(type, isBytes, (into, value) => into.bytes(value as Uint8Array), (from) => from.bytes().slice());
+      return scalar(
+        type,
+        isBytes,
+        (into, value) => into.bytes(value as Uint8Array),
+        (from) => from.bytes().slice(),
+      );
     case "TUPLE":
       return tupleCodec(type, type.fields.map(codecFor));
     case "ROW":
@@ -65,7 +95,9 @@ export function codecFor(type: TypeDescriptor): ValueCodec {
 
 /** True when a value of this type can be changed by whoever holds a reference to it. */
 export function isMutable(type: TypeDescriptor): boolean {
-  return type.kind === "BYTES" || type.kind === "TUPLE" || type.kind === "ROW" || type.kind === "LIST" || type.kind === "MAP";
+  return (
+    type.kind === "BYTES" || type.kind === "TUPLE" || type.kind === "ROW" || type.kind === "LIST" || type.kind === "MAP"
+  );
 }
 
 /** A value in a message: short, whatever it is. */
@@ -110,7 +142,11 @@ function wrong(type: TypeDescriptor, value: unknown): string {
 }
 
 function mismatch(message: string): Failure {
-  return new Failure("TYPE_MISMATCH", { retry: "never", message, remedy: "store a value of the declared type, or declare another type" });
+  return new Failure("TYPE_MISMATCH", {
+    retry: "never",
+    message,
+    remedy: "store a value of the declared type, or declare another type",
+  });
 }
 
 function scalar(
@@ -146,7 +182,8 @@ function tupleCodec(type: TypeDescriptor, fields: readonly ValueCodec[]): ValueC
       const problem = check(value);
       if (problem !== undefined) throw mismatch(problem);
       if (fields.length === 0) into.u8(0); // CO3
-      for (let i = 0; i < fields.length; i += 1) (fields[i] as ValueCodec).write(into, (value as readonly unknown[])[i]);
+      for (let i = 0; i < fields.length; i += 1)
+        (fields[i] as ValueCodec).write(into, (value as readonly unknown[])[i]);
     },
     read(from) {
       if (fields.length === 0) readZero(from);
@@ -182,7 +219,13 @@ function rowCodec(type: TypeDescriptor, names: readonly string[], fields: readon
       for (let i = 0; i < fields.length; i += 1) {
         const field = (fields[i] as ValueCodec).read(from);
         // Plain assignment of "__proto__" would set the prototype and lose the field.
-        if (names[i] === "__proto__") Object.defineProperty(row, "__proto__", { value: field, enumerable: true, writable: true, configurable: true });
+        if (names[i] === "__proto__")
+          Object.defineProperty(row, "__proto__", {
+            value: field,
+            enumerable: true,
+            writable: true,
+            configurable: true,
+          });
         else row[names[i] as string] = field;
       }
       return row;

@@ -67,7 +67,10 @@ export class SegmentDirectory<S extends Segment> {
   /** Puts two halves in the place of `old`. */
   split(old: S, lower: S, upper: S): void {
     assert(lower.depth === old.depth + 1 && upper.depth === old.depth + 1, "D1: halves share one bit more");
-    assert(lower.position === old.position && upper.position === old.position + this.splitBit(old), "D1: halves cover the whole");
+    assert(
+      lower.position === old.position && upper.position === old.position + this.splitBit(old),
+      "D1: halves cover the whole",
+    );
     if (old.depth === this.#depth) {
       const doubled: S[] = [];
       for (const segment of this.slots) doubled.push(segment, segment);
@@ -84,7 +87,7 @@ export class SegmentDirectory<S extends Segment> {
   /** Every segment once, in position order. */
   list(): S[] {
     const segments: S[] = [];
-    for (let i = 0; i < this.slots.length; ) {
+    for (let i = 0; i < this.slots.length;) {
       const segment = this.slots[i] as S;
       segments.push(segment);
       i += 1 << (this.#depth - segment.depth);
@@ -99,7 +102,10 @@ export class SegmentDirectory<S extends Segment> {
   #runOf(segment: S): readonly [from: number, to: number] {
     const width = 1 << (this.#depth - segment.depth);
     const from = segment.position >>> this.shift;
-    assert(this.slots[from] === segment && this.slots[from + width - 1] === segment, "D1: a segment fills its run of slots");
+    assert(
+      this.slots[from] === segment && this.slots[from + width - 1] === segment,
+      "D1: a segment fills its run of slots",
+    );
     return [from, from + width];
   }
 }

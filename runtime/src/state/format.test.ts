@@ -34,14 +34,15 @@ test("SF1: every changed byte of a part is noticed", () => {
   expect(codeOf(() => restore(bytes))).toBe("no failure");
   for (let at = 0; at < bytes.length; at += 1) {
     const changed = bytes.slice();
-    changed[at] = (changed[at] as number) ^ (1 << at % 8);
+    changed[at] = (changed[at] as number) ^ (1 << (at % 8));
     expect([at, codeOf(() => restore(changed))]).toEqual([at, "SNAPSHOT_DAMAGED"]);
   }
 });
 
 test("SF1: a part that was cut off or continued is noticed", () => {
   const bytes = partOf(40);
-  for (let length = 0; length < bytes.length; length += 1) expect(codeOf(() => restore(bytes.slice(0, length)))).toBe("SNAPSHOT_DAMAGED");
+  for (let length = 0; length < bytes.length; length += 1)
+    expect(codeOf(() => restore(bytes.slice(0, length)))).toBe("SNAPSHOT_DAMAGED");
   expect(codeOf(() => restore(Uint8Array.from([...bytes, 0])))).toBe("SNAPSHOT_DAMAGED");
 });
 
@@ -70,11 +71,17 @@ test("SF4: foreign bytes, and parts whose checksums were made to fit, end in a F
       if (changed[at] === value) return;
       changed[at] = value;
       // A forged checksum may make one valid part out of another; it must only not crash, loop or read outside.
-      expect(["no failure", ...allowed]).toContain(codeOf(() => restore(at < headerBytes ? reseal(changed) : resealBlocks(changed))));
+      expect(["no failure", ...allowed]).toContain(
+        codeOf(() => restore(at < headerBytes ? reseal(changed) : resealBlocks(changed))),
+      );
     }),
     { numRuns: 2_000 },
   );
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (junk) => expect(codeOf(() => restore(junk))).toBe("SNAPSHOT_DAMAGED")));
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 200 }), (junk) =>
+      expect(codeOf(() => restore(junk))).toBe("SNAPSHOT_DAMAGED"),
+    ),
+  );
 });
 
 test("a part of a newer format is FORMAT_UNSUPPORTED, not damaged", () => {
@@ -88,8 +95,12 @@ test("a part of a newer format is FORMAT_UNSUPPORTED, not damaged", () => {
 
 test("a part found under another name is refused", () => {
   const bytes = partOf(3);
-  expect(codeOf(() => makeBackend(Types.STRING().descriptor).restore([{ stateName: "t", keyGroups: [0, 15], bytes }]))).toBe("SNAPSHOT_DAMAGED");
-  expect(codeOf(() => makeBackend(Types.STRING().descriptor).restore([{ stateName: "s", keyGroups: [0, 7], bytes }]))).toBe("SNAPSHOT_DAMAGED");
+  expect(
+    codeOf(() => makeBackend(Types.STRING().descriptor).restore([{ stateName: "t", keyGroups: [0, 15], bytes }])),
+  ).toBe("SNAPSHOT_DAMAGED");
+  expect(
+    codeOf(() => makeBackend(Types.STRING().descriptor).restore([{ stateName: "s", keyGroups: [0, 7], bytes }])),
+  ).toBe("SNAPSHOT_DAMAGED");
 });
 
 test("SF2, SF3: blocks are in key-group order, of about 64 KiB, and large values stand alone", () => {
@@ -112,9 +123,13 @@ test("OS1: operator state survives the round trip", () => {
   const item = fc.oneof(fc.record({ json: fc.jsonValue() }), fc.record({ bytes: fc.uint8Array() }));
   fc.assert(
     fc.property(fc.array(item, { maxLength: 8 }), (items) => {
-      const plain = JSON.parse(JSON.stringify(items.map((i) => ("json" in i ? i : { bytes: [...i.bytes] })))) as unknown;
+      const plain = JSON.parse(
+        JSON.stringify(items.map((i) => ("json" in i ? i : { bytes: [...i.bytes] }))),
+      ) as unknown;
       const decoded = decodeOperatorState(encodeOperatorState(items), "test");
-      expect(JSON.parse(JSON.stringify(decoded.map((i) => ("json" in i ? i : { bytes: [...i.bytes] }))))).toEqual(plain);
+      expect(JSON.parse(JSON.stringify(decoded.map((i) => ("json" in i ? i : { bytes: [...i.bytes] }))))).toEqual(
+        plain,
+      );
     }),
   );
   expect(codeOf(() => encodeOperatorState([{ json: undefined }]))).toBe("TYPE_MISMATCH");

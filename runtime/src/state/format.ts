@@ -82,7 +82,12 @@ export class PartWriter {
   #closeBlock(): void {
     if (this.#entryCount === 0) return;
     const block = this.out.view().subarray(this.#blockStart);
-    this.#rows.push({ keyGroup: this.#keyGroup, entryCount: this.#entryCount, lengthBytes: block.length, crc32c: crc32c(block) });
+    this.#rows.push({
+      keyGroup: this.#keyGroup,
+      entryCount: this.#entryCount,
+      lengthBytes: block.length,
+      crc32c: crc32c(block),
+    });
     this.#blockStart = this.out.length;
     this.#entryCount = 0;
   }
@@ -146,7 +151,8 @@ export class PartReader {
     const descriptionBytes = preamble.u32();
     const blockCount = preamble.u32();
     const headerCrc = preamble.u32();
-    if (headerBytes < PREAMBLE_BYTES || headerBytes > bytes.length) throw preamble.failure(`its header of ${headerBytes} bytes is cut off`, 8);
+    if (headerBytes < PREAMBLE_BYTES || headerBytes > bytes.length)
+      throw preamble.failure(`its header of ${headerBytes} bytes is cut off`, 8);
     const header = bytes.slice(0, headerBytes);
     header.fill(0, CRC_AT, CRC_AT + 4);
     if (crc32c(header) !== headerCrc) throw preamble.failure("the checksum of its header is wrong", CRC_AT);
@@ -196,14 +202,22 @@ function readDirectory(
   let offset = header.headerBytes;
   let keyGroup = first;
   for (let i = 0; i < header.blockCount; i += 1) {
-    const row = { keyGroup: reader.u32(), entryCount: reader.u32(), offset: reader.long(), lengthBytes: reader.u32(), crc32c: reader.u32() };
-    if (row.keyGroup < keyGroup || row.keyGroup > last) throw reader.failure(`key group ${row.keyGroup} is out of order or range`);
+    const row = {
+      keyGroup: reader.u32(),
+      entryCount: reader.u32(),
+      offset: reader.long(),
+      lengthBytes: reader.u32(),
+      crc32c: reader.u32(),
+    };
+    if (row.keyGroup < keyGroup || row.keyGroup > last)
+      throw reader.failure(`key group ${row.keyGroup} is out of order or range`);
     if (row.offset !== offset) throw reader.failure(`a block at ${row.offset} where ${offset} is next`);
     keyGroup = row.keyGroup;
     offset += row.lengthBytes;
     rows.push(row);
   }
-  if (offset !== header.totalBytes) throw reader.failure(`its blocks end at ${offset}, the part has ${header.totalBytes} bytes`);
+  if (offset !== header.totalBytes)
+    throw reader.failure(`its blocks end at ${offset}, the part has ${header.totalBytes} bytes`);
   return rows;
 }
 
@@ -220,7 +234,12 @@ function parseDescription(bytes: Uint8Array, where: string): PartDescription {
   const groups = d["keyGroups"];
   const [first, last]: readonly unknown[] = Array.isArray(groups) && groups.length === 2 ? groups : [];
   const maxParallelism = d["maxParallelism"];
-  if (typeof d["uid"] !== "string" || typeof d["stateName"] !== "string" || keyType === undefined || valueType === undefined) {
+  if (
+    typeof d["uid"] !== "string" ||
+    typeof d["stateName"] !== "string" ||
+    keyType === undefined ||
+    valueType === undefined
+  ) {
     throw unsupported(where, "its description names a type, or lacks a field, that this release does not know");
   }
   if (!isCount(first) || !isCount(last) || !isCount(maxParallelism) || first > last || last >= maxParallelism) {

@@ -10,7 +10,18 @@
 //
 // Not here: who computes the hash of a record's key (network/), tables (number-table.ts, string-table.ts, object-table.ts).
 
-import { assert, ByteWriter, Failure, hashBoolean, hashBytes, hashDouble, hashInt, hashLong, hashString, keyGroupOf } from "@sluice/kit";
+import {
+  assert,
+  ByteWriter,
+  Failure,
+  hashBoolean,
+  hashBytes,
+  hashDouble,
+  hashInt,
+  hashLong,
+  hashString,
+  keyGroupOf,
+} from "@sluice/kit";
 import { describeType } from "../model/index.ts";
 import type { TypeDescriptor } from "../model/index.ts";
 import { codecFor, shortValue } from "./codec.ts";
@@ -167,7 +178,10 @@ export class KeyScope {
   constructor(options: { readonly keyType: TypeDescriptor; readonly groups: KeyGroups; readonly uid: string }) {
     const { maxParallelism, first, count } = options.groups;
     assert(maxParallelism >= 1 && maxParallelism <= 32768, "maxParallelism is within [1, 32768]");
-    assert(first >= 0 && count >= 1 && first + count <= maxParallelism, "key groups are a non-empty range below maxParallelism");
+    assert(
+      first >= 0 && count >= 1 && first + count <= maxParallelism,
+      "key groups are a non-empty range below maxParallelism",
+    );
     assertKeyType(options.keyType);
     this.form = keyFormOf(options.keyType);
     this.groups = options.groups;

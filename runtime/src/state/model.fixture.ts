@@ -3,7 +3,7 @@
 import { codecFor, encodeValue, HeapKeyedStateBackend, keyHasher } from "./index.ts";
 import type { KeyedSnapshot, RestoredPart } from "./index.ts";
 import { ValueStateDescriptor, TypeInformation } from "../model/index.ts";
-import type { CheckpointId, SnapshotPart, TypeDescriptor } from "../model/index.ts";
+import type { SnapshotPart, TypeDescriptor } from "../model/index.ts";
 import { keyGroupOf } from "@sluice/kit";
 
 export const MAX_PARALLELISM = 16;
@@ -19,8 +19,17 @@ export function tickingClock(): { nowMs(): number } {
   };
 }
 
-export function makeBackend(keyType: TypeDescriptor, keyGroups: readonly [number, number] = [0, MAX_PARALLELISM - 1]): HeapKeyedStateBackend {
-  return new HeapKeyedStateBackend({ keyType, keyGroups, maxParallelism: MAX_PARALLELISM, uid: "op-1", clock: tickingClock() });
+export function makeBackend(
+  keyType: TypeDescriptor,
+  keyGroups: readonly [number, number] = [0, MAX_PARALLELISM - 1],
+): HeapKeyedStateBackend {
+  return new HeapKeyedStateBackend({
+    keyType,
+    keyGroups,
+    maxParallelism: MAX_PARALLELISM,
+    uid: "op-1",
+    clock: tickingClock(),
+  });
 }
 
 export function declare(name: string, type: TypeDescriptor): ValueStateDescriptor<unknown> {
@@ -89,7 +98,10 @@ export class Modelled {
   }
 
   /** What a backend restored from the parts holds, for all keys the model ever saw. */
-  restored(parts: readonly SnapshotPart[], ranges: readonly (readonly [number, number])[]): { contents: Contents; entryCount: number } {
+  restored(
+    parts: readonly SnapshotPart[],
+    ranges: readonly (readonly [number, number])[],
+  ): { contents: Contents; entryCount: number } {
     const contents = new Map<string, string>();
     let entryCount = 0;
     for (const range of ranges) {

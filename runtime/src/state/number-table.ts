@@ -82,7 +82,11 @@ class NumberSegment {
   adopt(from: NumberSegment, slot: number, hash: number): void {
     let to = mixHash(hash) & this.mask;
     while (!this.isEmpty(to)) to = (to + 1) & this.mask;
-    this.put(to, { key: from.cells[slot * 2] as number, value: from.cells[slot * 2 + 1] as number, stamp: from.stamps[slot] as number });
+    this.put(to, {
+      key: from.cells[slot * 2] as number,
+      value: from.cells[slot * 2 + 1] as number,
+      stamp: from.stamps[slot] as number,
+    });
     this.count += 1;
   }
 
@@ -121,7 +125,8 @@ export class NumberTable implements StateTable, ValueState<number> {
   #interval: number;
   #cuts: readonly OpenCut[] = [];
   #entryCount = 0;
-  #touchedWord = 0;
+  /** What touch read; means nothing. */
+  touchedWord = 0;
   // The remembered slot (NT2); valid while the epoch is the scope's.
   #epoch = -1;
   #segment: NumberSegment;
@@ -190,7 +195,7 @@ export class NumberTable implements StateTable, ValueState<number> {
       const segment = slots[scope.positionForTouch(hash, mixed) >>> shift];
       if (segment !== undefined) touched ^= segment.words[(mixed & segment.mask) << 2] as number;
     }
-    this.#touchedWord = touched;
+    this.touchedWord = touched;
   }
 
   forget(): void {
@@ -339,7 +344,8 @@ export class NumberTable implements StateTable, ValueState<number> {
     for (let slot = 0; slot <= segment.mask; slot += 1) {
       if ((stamps[slot] as number) > cut.interval || segment.isEmpty(slot)) continue; // TB1
       scratchItems[count] = slot;
-      scratchGroups[count] = onlyGroup >= 0 ? onlyGroup : keyGroupOf(this.#hashOf(cells[slot * 2] as number), maxParallelism);
+      scratchGroups[count] =
+        onlyGroup >= 0 ? onlyGroup : keyGroupOf(this.#hashOf(cells[slot * 2] as number), maxParallelism);
       count += 1;
     }
     for (let i = 0; i < saved.length; i += 2) {

@@ -14,7 +14,13 @@ import { valueMismatch } from "./table.ts";
 
 /** True for types whose values fit a typed table. */
 export function isNumberLike(type: TypeDescriptor): boolean {
-  return type.kind === "INT" || type.kind === "LONG" || type.kind === "INSTANT" || type.kind === "DOUBLE" || type.kind === "BOOLEAN";
+  return (
+    type.kind === "INT" ||
+    type.kind === "LONG" ||
+    type.kind === "INSTANT" ||
+    type.kind === "DOUBLE" ||
+    type.kind === "BOOLEAN"
+  );
 }
 
 /** Checks, writes and reads the values of one state. */

@@ -130,9 +130,15 @@ export class ObjectTable implements StateTable, ValueState<unknown> {
     const scope = this.#scope;
     if (!scope.active) throw scope.outside(`state "${this.stateName}" ${what}`);
     const directory = this.#directory;
-    this.#segment = directory.slots[scope.positionOfHash(scope.hash, mixHash(scope.hash)) >>> directory.shift] as ObjectSegment;
+    this.#segment = directory.slots[
+      scope.positionOfHash(scope.hash, mixHash(scope.hash)) >>> directory.shift
+    ] as ObjectSegment;
     this.#mapKey =
-      scope.form === "encoded" ? scope.encodedText() : scope.form === "string" ? scope.text : (scope.number[0] as number);
+      scope.form === "encoded"
+        ? scope.encodedText()
+        : scope.form === "string"
+          ? scope.text
+          : (scope.number[0] as number);
     this.#entry = this.#segment.entries.get(this.#mapKey);
     this.#epoch = scope.epoch;
   }
@@ -141,7 +147,9 @@ export class ObjectTable implements StateTable, ValueState<unknown> {
     const scope = this.#scope;
     while (this.#segment.entries.size >= SEGMENT_ENTRIES_MAX && this.#directory.canSplit(this.#segment)) {
       this.#split(this.#segment);
-      this.#segment = this.#directory.slots[scope.positionOfHash(scope.hash, mixHash(scope.hash)) >>> this.#directory.shift] as ObjectSegment;
+      this.#segment = this.#directory.slots[
+        scope.positionOfHash(scope.hash, mixHash(scope.hash)) >>> this.#directory.shift
+      ] as ObjectSegment;
     }
     // A composed or BYTES key belongs to the user: keep our own copy, made from its encoding.
     const key = scope.form === "encoded" ? undefined : scope.get();
@@ -154,7 +162,8 @@ export class ObjectTable implements StateTable, ValueState<unknown> {
     for (const cut of this.#cuts) {
       if ((old.pending & cut.bit) === 0) continue; // OT2
       for (const [mapKey, entry] of old.entries) {
-        if (entry.stamp <= cut.interval) old.saved.push({ bit: cut.bit, hash: entry.hash, bytes: this.#encoded(mapKey, entry) });
+        if (entry.stamp <= cut.interval)
+          old.saved.push({ bit: cut.bit, hash: entry.hash, bytes: this.#encoded(mapKey, entry) });
       }
     }
     const splitBit = this.#directory.splitBit(old);

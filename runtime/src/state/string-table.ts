@@ -51,7 +51,12 @@ class StringSegment {
   /** Offset, size, hash and value of each entry in turn. */
   saved: SavedNumbers[] = [];
 
-  constructor(options: { readonly depth: number; readonly position: number; readonly capacity: number; readonly arenaBytes: number }) {
+  constructor(options: {
+    readonly depth: number;
+    readonly position: number;
+    readonly capacity: number;
+    readonly arenaBytes: number;
+  }) {
     this.depth = options.depth;
     this.position = options.position;
     this.cells = new Float64Array(options.capacity * 3);
@@ -106,9 +111,10 @@ export class StringTable implements StateTable, ValueState<number> {
   #interval: number;
   #cuts: readonly OpenCut[] = [];
   #entryCount = 0;
-  #touchedWord = 0;
+  /** What touch read; means nothing. */
+  touchedWord = 0;
   // SB4: the place where a recent key was found, by its hash.
-  readonly #recentTexts: string[] = new Array<string>(RECENT_KEYS).fill("");
+  readonly #recentTexts: string[] = Array.from({ length: RECENT_KEYS }, () => "");
   readonly #recentSegments: StringSegment[];
   readonly #recentHashes = new Int32Array(RECENT_KEYS);
   readonly #recentSlots = new Int32Array(RECENT_KEYS);
@@ -127,9 +133,14 @@ export class StringTable implements StateTable, ValueState<number> {
     this.#scope = scope;
     this.#values = new NumericValues({ uid: scope.uid, stateName: options.stateName, type: options.valueType });
     this.#interval = options.interval;
-    this.#segment = new StringSegment({ depth: 0, position: 0, capacity: FIRST_CAPACITY, arenaBytes: FIRST_CAPACITY * ARENA_BYTES_PER_ENTRY });
+    this.#segment = new StringSegment({
+      depth: 0,
+      position: 0,
+      capacity: FIRST_CAPACITY,
+      arenaBytes: FIRST_CAPACITY * ARENA_BYTES_PER_ENTRY,
+    });
     this.#directory = new SegmentDirectory(scope.groups.count, this.#segment);
-    this.#recentSegments = new Array<StringSegment>(RECENT_KEYS).fill(this.#segment);
+    this.#recentSegments = Array.from({ length: RECENT_KEYS }, () => this.#segment);
     this.forget();
   }
 
@@ -182,7 +193,7 @@ export class StringTable implements StateTable, ValueState<number> {
       const at = (mixed & segment.mask) * ENTRY_WORDS;
       if (segment.words[at] === hash) touched ^= segment.arena[segment.words[at + 1] as number] ?? 0;
     }
-    this.#touchedWord = touched;
+    this.touchedWord = touched;
   }
 
   forget(): void {
@@ -196,7 +207,11 @@ export class StringTable implements StateTable, ValueState<number> {
     const hash = scope.hash | 0;
     const text = scope.text;
     const recent = hash & (RECENT_KEYS - 1);
-    if (this.#recentHashes[recent] === hash && this.#recentVersions[recent] === this.#version && this.#recentTexts[recent] === text) {
+    if (
+      this.#recentHashes[recent] === hash &&
+      this.#recentVersions[recent] === this.#version &&
+      this.#recentTexts[recent] === text
+    ) {
       const segment = this.#recentSegments[recent] as StringSegment;
       if (this.#segment !== segment) this.#segment = segment;
       this.#slot = this.#recentSlots[recent] as number;
@@ -273,7 +288,12 @@ export class StringTable implements StateTable, ValueState<number> {
     const { depth, position } = old;
     if (old.count < old.countMax || capacity < SPLIT_CAPACITY || !this.#directory.canSplit(old)) {
       const next = old.count < old.countMax ? capacity : capacity * 2;
-      const larger = new StringSegment({ depth, position, capacity: next, arenaBytes: live * 2 + ARENA_BYTES_PER_ENTRY });
+      const larger = new StringSegment({
+        depth,
+        position,
+        capacity: next,
+        arenaBytes: live * 2 + ARENA_BYTES_PER_ENTRY,
+      });
       forEachSlot(old, (slot) => larger.adopt(old, slot));
       this.#directory.replace(old, larger);
       return;
@@ -416,7 +436,8 @@ function holds(arena: Uint8Array, offset: number, size: number, text: string): b
   }
   if (-size !== length + 1) return false;
   for (let i = 0; i < length; i += 1) {
-    if (((arena[offset + 2 * i] as number) | ((arena[offset + 2 * i + 1] as number) << 8)) !== text.charCodeAt(i)) return false;
+    if (((arena[offset + 2 * i] as number) | ((arena[offset + 2 * i + 1] as number) << 8)) !== text.charCodeAt(i))
+      return false;
   }
   return true;
 }
@@ -456,7 +477,8 @@ function writeKey(out: ByteWriter, arena: Uint8Array, offset: number, size: numb
   }
   let text = "";
   for (let i = 0; i < length; i += 1) {
-    const unit = size > 0 ? arena[offset + i] : (arena[offset + 2 * i] as number) | ((arena[offset + 2 * i + 1] as number) << 8);
+    const unit =
+      size > 0 ? arena[offset + i] : (arena[offset + 2 * i] as number) | ((arena[offset + 2 * i + 1] as number) << 8);
     text += String.fromCharCode(unit as number);
   }
   writeText(out, text);

@@ -45,7 +45,12 @@ function generalisedUtf8(value: string): Uint8Array {
   for (let i = 0; i < value.length; i += 1) {
     const point = value.codePointAt(i) as number; // a lone surrogate is its own code point here
     if (point > 0xffff) {
-      bytes.push(0xf0 | (point >> 18), 0x80 | ((point >> 12) & 0x3f), 0x80 | ((point >> 6) & 0x3f), 0x80 | (point & 0x3f));
+      bytes.push(
+        0xf0 | (point >> 18),
+        0x80 | ((point >> 12) & 0x3f),
+        0x80 | ((point >> 6) & 0x3f),
+        0x80 | (point & 0x3f),
+      );
       i += 1;
     } else if (point > 0x7ff) bytes.push(0xe0 | (point >> 12), 0x80 | ((point >> 6) & 0x3f), 0x80 | (point & 0x3f));
     else if (point > 0x7f) bytes.push(0xc0 | (point >> 6), 0x80 | (point & 0x3f));
@@ -56,7 +61,7 @@ function generalisedUtf8(value: string): Uint8Array {
 
 function decodeGeneralised(bytes: Uint8Array): string | undefined {
   let text = "";
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const lead = bytes[at] as number;
     const length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
     if (length === 0 || at + length > bytes.length) return undefined;
