@@ -48,6 +48,8 @@ const KEYS = 7;
 
 async function startKeyedSum(options: Partial<ClusterOptions> & { readonly rate?: number } = {}): Promise<{
   readonly out: string;
+  /** Directory of the object store. */
+  readonly store: string;
   readonly jobManager: Managed;
   readonly taskManagers: readonly Managed[];
 }> {
@@ -62,7 +64,7 @@ async function startKeyedSum(options: Partial<ClusterOptions> & { readonly rate?
     store: { uri: pathToFileURL(store).href },
     ...options,
   });
-  return { out, ...(await cluster.start()) };
+  return { out, store, ...(await cluster.start()) };
 }
 
 function ended(managed: Managed): ProcessEvent | undefined {
@@ -98,3 +100,181 @@ describe("a job of several processes", () => {
     expectExact(publishedLines(out), COUNT, KEYS);
   }, 90_000);
 });
+
+describe("bad jobs end with one clear message", () => {
+  test.each([
+    ["throws", /USER_FUNCTION_FAILED[^]*taste[^]*record 500 is not to my taste/u, {}],
+    ["exits", /TASK_LOST[^]*ended with exit code 0[^]*process\.exit/u, {}],
+    ["rejects", /TASK_LOST[^]*nobody caught me/u, {}],
+    ["loops", /USER_FUNCTION_STUCK[^]*"[^"]*taste[^"]*"[^]*has not returned[^]*endless loop/u, { "sluice.task.stuck-timeout": "2 s" }],
+    ["fills-heap", /OUT_OF_MEMORY[^]*slot-heap-size/u, { "sluice.taskmanager.slot-heap-size": "64 mb" }],
+  ] as const)(
+    "a function that %s",
+    async (what, message, configuration) => {
+      cluster = new TestCluster({
+        jobPath: join(JOBS, "bad-job.ts"),
+        jobArguments: [what],
+        configuration: { "restart-strategy.type": "none", "heartbeat.interval": "200 ms", ...configuration },
+        taskManagers: 1,
+        slots: 1,
+      });
+      const { jobManager, taskManagers } = await cluster.start();
+      try {
+        await until("the end of the job", () => jobManager.exitCode !== undefined, 30_000);
+        await until("the end of the TaskManager", () => taskManagers[0]?.exitCode !== undefined, 10_000);
+      } catch (error) {
+        throw new Error(`${String(error)}\n${cluster.logs()}`, { cause: error });
+      }
+      const end = ended(jobManager);
+      expect(end).toMatchObject({ event: "jobEnded", state: "FAILED", message: expect.stringMatching(message) });
+      expect([jobManager.exitCode, taskManagers[0]?.exitCode]).toEqual([1, 0]);
+    },
+    60_000,
+  );
+
+  test.each([
+    ["main-throws", { code: "JOB_MAIN_FAILED", message: expect.stringMatching(/RangeError: no such airport/u), stack: expect.stringMatching(/bad-job\.ts/u) }],
+    ["main-exits", { code: "JOB_MAIN_FAILED", message: expect.stringMatching(/ended its process \(exit code 3\)/u) }],
+    ["main-loops", { code: "JOB_MAIN_TIMEOUT", message: expect.stringMatching(/within 1.5 s/u) }],
+    ["main-waits", { code: "JOB_MAIN_TIMEOUT" }],
+  ])("%s", async (what, failure) => {
+    const planning = runPlanProcess({
+      moduleUrl: pathToFileURL(join(JOBS, "bad-job.ts")).href,
+      arguments: [what],
+      configuration: {},
+      jobName: "bad",
+      timeoutMs: 1_500,
+    });
+    await expect(planning).rejects.toMatchObject(failure);
+  });
+
+  test("a module that is not there, and one that is none", async () => {
+    const plan = (path: string) =>
+      runPlanProcess({ moduleUrl: pathToFileURL(path).href, arguments: [], configuration: {}, jobName: "bad" });
+    await expect(plan("/nowhere/job.ts")).rejects.toMatchObject({ code: "JOB_MODULE_NOT_FOUND" });
+    const path = join(scratch(), "job.ts");
+    writeFileSync(path, "export const mein = 1;\n");
+    await expect(plan(path)).rejects.toMatchObject({ code: "JOB_MODULE_INVALID" });
+  });
+
+  test("PP2: user code finds no secret in its environment", async () => {
+    process.env["SLUICE_SECRET"] = "0123456789abcdef";
+    process.env["AWS_SECRET_ACCESS_KEY"] = "minio123";
+    try {
+      const { output } = await runPlanProcess({
+        moduleUrl: pathToFileURL(join(JOBS, "bad-job.ts")).href,
+        arguments: ["main-prints"],
+        configuration: {},
+        jobName: "bad",
+      });
+      expect(output).toBe('{"SLUICE_SECRET":null,"key":null}\n');
+    } finally {
+      delete process.env["SLUICE_SECRET"];
+      delete process.env["AWS_SECRET_ACCESS_KEY"];
+    }
+  });
+
+  test("checkpointing without a place for checkpoints is refused with the key to set", async () => {
+    cluster = new TestCluster({
+      jobPath: join(JOBS, "bad-job.ts"),
+      jobArguments: [""],
+      configuration: { "execution.checkpointing.interval": "1 s" },
+      taskManagers: 0,
+      slots: 1,
+    });
+    const { jobManager } = await cluster.start();
+    await until("the end of the JobManager", () => jobManager.exitCode !== undefined);
+    expect(ended(jobManager)).toMatchObject({
+      event: "fatal",
+      code: "CONFIG_INVALID",
+      remedy: expect.stringMatching(/execution\.checkpointing\.dir/u),
+      retry: "never",
+    });
+    expect(jobManager.exitCode).toBe(1);
+  });
+});
+
+describe("the end of processes", () => {
+  test("REST cancels a job; the log says so, and the next start continues it", async () => {
+    const { out, jobManager, taskManagers } = await startKeyedSum();
+    if (cluster === undefined) throw new Error("no cluster");
+    await until("published output", () => listPublished(out).length >= 2);
+    const jobs = (await cluster.rest("/jobs")) as { readonly jobs: readonly { readonly id: string; readonly status: string }[] };
+    expect(jobs.jobs).toMatchObject([{ status: "RUNNING" }]);
+    await cluster.cancel(jobs.jobs[0]?.id ?? "");
+    await until("the end of the job", () => jobManager.exitCode !== undefined, 20_000);
+    expect([ended(jobManager), jobManager.exitCode]).toMatchObject([{ event: "jobEnded", state: "CANCELED" }, 0]);
+    await until("the end of the TaskManagers", () => taskManagers.every(({ exitCode }) => exitCode === 0), 10_000);
+    const next = await cluster.startJobManager();
+    await Promise.all([cluster.startTaskManager(0), cluster.startTaskManager(1)]);
+    await finish(next);
+    expectExact(publishedLines(out), COUNT, KEYS);
+  }, 90_000);
+
+  test("SIGTERM suspends: the job is not over, and the next JobManager goes on; a finished one is refused", async () => {
+    const { out, jobManager } = await startKeyedSum({ rate: 8_000 });
+    if (cluster === undefined) throw new Error("no cluster");
+    await until("published output", () => listPublished(out).length >= 2);
+    await cluster.kill(jobManager, "SIGTERM");
+    expect([ended(jobManager), jobManager.exitCode]).toEqual([undefined, 0]);
+    const next = await cluster.startJobManager();
+    await finish(next);
+    expectExact(publishedLines(out), COUNT, KEYS);
+    const again = await cluster.startJobManager();
+    await until("the end of the JobManager", () => again.exitCode !== undefined);
+    expect(ended(again)).toMatchObject({ event: "fatal", code: "JOB_FINISHED", retry: "never" });
+  }, 90_000);
+
+  test("a TaskManager that stands still for longer than the heartbeat timeout is replaced, and does no harm when it wakes", async () => {
+    const { out, jobManager, taskManagers } = await startKeyedSum();
+    const [, second] = taskManagers;
+    if (cluster === undefined || second === undefined) throw new Error("no cluster");
+    await until("published output", () => listPublished(out).length >= 2);
+    second.child.kill("SIGSTOP");
+    await until("its loss", () => jobManager.stderr.includes("no heartbeat"), 15_000);
+    second.child.kill("SIGCONT");
+    await finish(jobManager);
+    expect(jobManager.stderr).toMatch(/"attempt":1,"slots":2,"checkpoint":[1-9]/u);
+    expectExact(publishedLines(out), COUNT, KEYS);
+  }, 90_000);
+
+  test("a JobManager that stands still meanwhile is fenced: it notifies nobody and ends", async () => {
+    const { out, jobManager } = await startKeyedSum();
+    if (cluster === undefined) throw new Error("no cluster");
+    await until("published output", () => listPublished(out).length >= 2);
+    jobManager.child.kill("SIGSTOP");
+    const next = await cluster.startJobManager({ elsewhere: true });
+    await Promise.all([cluster.startTaskManager(2), cluster.startTaskManager(3)]);
+    await until("output of the next epoch", () => next.stderr.includes('"message":"checkpoint completed"'), 30_000);
+    jobManager.child.kill("SIGCONT");
+    await until("its end", () => jobManager.exitCode !== undefined, 20_000);
+    expect(ended(jobManager)).toMatchObject({ event: "fatal", code: "FENCED", retry: "never" });
+    await finish(next);
+    expectExact(publishedLines(out), COUNT, KEYS);
+  }, 90_000);
+});
+
+describe("a damaged newest checkpoint", () => {
+  test("is repaired from the TaskManagers' local copies", async () => {
+    const { out, store, jobManager } = await startKeyedSum();
+    if (cluster === undefined) throw new Error("no cluster");
+    await until("published output", () => listPublished(out).length >= 2);
+    await cluster.kill(jobManager);
+    const struck = damageNewest(store);
+    const next = await cluster.startJobManager();
+    await finish(next);
+    expect(struck).toBeGreaterThan(0);
+    expect(next.stderr).toMatch(/repaired from local copies|restored from the local copy/u);
+    expectExact(publishedLines(out), COUNT, KEYS);
+  }, 90_000);
+});
+
+/** Cuts every object of parts of the newest checkpoint; returns how many. */
+function damageNewest(store: string): number {
+  const jobDirectory = join(store, "test", "process-test");
+  const newest = Math.max(...readdirSync(jobDirectory).flatMap((name) => (name.startsWith("chk-") ? [Number(name.slice(4))] : [])));
+  const directory = join(jobDirectory, `chk-${newest}`);
+  const objects = readdirSync(directory).filter((name) => name.startsWith("x-"));
+  for (const name of objects) writeFileSync(join(directory, name), "cut");
+  return objects.length;
+}

@@ -75,8 +75,10 @@ export class TestCluster {
     return this.#plan;
   }
 
-  async startJobManager(): Promise<Managed> {
+  /** `elsewhere`: on ports of its own, beside one that still holds the old ones; TaskManagers started later go to it. */
+  async startJobManager(options: { readonly elsewhere?: boolean } = {}): Promise<Managed> {
     const { jobPath, configuration, store, plantedBugs = [] } = this.#options;
+    if (options.elsewhere === true) [this.#rpcPort = 0, this.#restPort = 0] = await freePorts(2);
     const config: JobManagerConfig = {
       jobName: "process-test",
       namespace: "test",
@@ -113,6 +115,11 @@ export class TestCluster {
   async rest(path: string): Promise<unknown> {
     const response = await fetch(`http://127.0.0.1:${this.#restPort}${path}`);
     return response.json();
+  }
+
+  /** Cancels a job over REST. */
+  async cancel(jobId: string): Promise<void> {
+    await fetch(`http://127.0.0.1:${this.#restPort}/jobs/${jobId}?mode=cancel`, { method: "PATCH" });
   }
 
   /** Kills a process with a signal and waits for its end. */
