@@ -4,6 +4,8 @@ export { GeneratorSource } from "./generator-source.ts";
 export type { GeneratorOptions } from "./generator-source.ts";
 export { DiscardSink } from "./discard-sink.ts";
 export { PrintSink } from "./print-sink.ts";
+export { FileSource } from "./file-source.ts";
+export type { CsvOptions, FileSourceOptions, Paths } from "./file-source.ts";
 export { FileSink } from "./file-sink.ts";
 export { Encoders } from "./encoders.ts";
 export type { RecordEncoder } from "./encoders.ts";
