@@ -159,6 +159,12 @@ export const ADAPTERS: readonly Adapter[] = [
     touchesTheWorld: false,
     reason: "the HTTP shell of REST and /metrics; the handlers behind it are pure",
   },
+  {
+    files: "runtime/src/connectors/local-files.ts",
+    libraries: ["node:fs"],
+    touchesTheWorld: true,
+    reason: "files that users name as input and output, and standard output for print()",
+  },
   { files: "tools/**", libraries: "*", touchesTheWorld: true, reason: "programs of the repository, never shipped" },
   { files: "bench/**", libraries: "*", touchesTheWorld: true, reason: "measures real processes with the real clock" },
   { files: "examples/**", libraries: "*", touchesTheWorld: true, reason: "user code: jobs and the demo program" },

@@ -62,7 +62,8 @@ export function csvParser(options: {
   });
   return (line) => {
     const cells = parseCsvCells(line, delimiter);
-    if (cells.length !== header.length) throw new Malformed(`it has ${cells.length} cells, the header has ${header.length}`);
+    if (cells.length !== header.length)
+      throw new Malformed(`it has ${cells.length} cells, the header has ${header.length}`);
     const row: Record<string, unknown> = {};
     for (let i = 0; i < columns.length; i += 1) {
       const { name, at, convert } = columns[i] as (typeof columns)[number];
@@ -74,9 +75,11 @@ export function csvParser(options: {
 
 /** Refuses, when the job is built, a type that CSV cannot carry. */
 export function checkCsvType(type: TypeDescriptor): asserts type is Extract<TypeDescriptor, { kind: "ROW" }> {
-  if (type.kind !== "ROW") throw optionInvalid("FileSource.csv needs a ROW type", "declare the columns: Types.ROW({ name: Types.STRING() })");
+  if (type.kind !== "ROW")
+    throw optionInvalid("FileSource.csv needs a ROW type", "declare the columns: Types.ROW({ name: Types.STRING() })");
   type.names.forEach((name, i) => {
-    if (textConverter(type.fields[i] as TypeDescriptor, name) === undefined) throw unsupported(name, type.fields[i] as TypeDescriptor);
+    if (textConverter(type.fields[i] as TypeDescriptor, name) === undefined)
+      throw unsupported(name, type.fields[i] as TypeDescriptor);
   });
 }
 

@@ -62,7 +62,8 @@ export const Encoders = {
   /** CSV with a header; columns are the fields of the ROW type, in its order. */
   csv: <T extends object>(type: TypeInformation<T>): RecordEncoder<T> => {
     const row: TypeDescriptor = type.descriptor;
-    if (row.kind !== "ROW") throw optionInvalid("Encoders.csv needs a ROW type", "declare the columns: Types.ROW({ name: Types.STRING() })");
+    if (row.kind !== "ROW")
+      throw optionInvalid("Encoders.csv needs a ROW type", "declare the columns: Types.ROW({ name: Types.STRING() })");
     const { names } = row;
     assert(names.length > 0, "a ROW has at least one field");
     return {

@@ -92,14 +92,21 @@ export class FileSource<T> implements Source<T> {
   static csv<T extends object>(paths: Paths, type: TypeInformation<T>, options: CsvOptions = {}): FileSource<T> {
     const { delimiter = ",", quotedNewlines = false } = options;
     if (delimiter.length !== 1 || /["\r\n]/.test(delimiter)) {
-      throw optionInvalid(`FileSource.csv: delimiter is ${JSON.stringify(delimiter)}`, "give one character other than a quote or line end");
+      throw optionInvalid(
+        `FileSource.csv: delimiter is ${JSON.stringify(delimiter)}`,
+        "give one character other than a quote or line end",
+      );
     }
     checkCsvType(type.descriptor);
     return FileSource.#of(paths, type, { kind: "csv", delimiter, quotedNewlines }, options);
   }
 
   /** Parquet; columns are found by name, others are not read. */
-  static parquet<T extends object>(paths: Paths, type: TypeInformation<T>, options: FileSourceOptions = {}): FileSource<T> {
+  static parquet<T extends object>(
+    paths: Paths,
+    type: TypeInformation<T>,
+    options: FileSourceOptions = {},
+  ): FileSource<T> {
     checkParquetType(type.descriptor);
     return FileSource.#of(paths, type, { kind: "parquet" }, options);
   }
@@ -112,15 +119,26 @@ export class FileSource<T> implements Source<T> {
       throw optionInvalid(`FileSource: ratePerSecond is ${ratePerSecond}`, "give a positive number, or leave it out");
     }
     if (!Number.isSafeInteger(splitBytes) || splitBytes < 1) {
-      throw optionInvalid(`FileSource: splitBytes is ${splitBytes}`, "give a positive number of bytes, or leave it out");
+      throw optionInvalid(
+        `FileSource: splitBytes is ${splitBytes}`,
+        "give a positive number of bytes, or leave it out",
+      );
     }
     if ((onError === "skip") !== (deadLetterDirectory !== undefined)) {
       throw optionInvalid(
-        onError === "skip" ? 'FileSource: onError "skip" without a deadLetterDirectory' : 'FileSource: deadLetterDirectory without onError: "skip"',
+        onError === "skip"
+          ? 'FileSource: onError "skip" without a deadLetterDirectory'
+          : 'FileSource: deadLetterDirectory without onError: "skip"',
         "give both or neither: a skipped record is never just lost",
       );
     }
-    return new FileSource(type, { paths: list.map(localPath), format, type: type.descriptor, options, files: localFiles });
+    return new FileSource(type, {
+      paths: list.map(localPath),
+      format,
+      type: type.descriptor,
+      options,
+      files: localFiles,
+    });
   }
 
   enumerateSplits(): Promise<readonly FileSplit[]> {
@@ -286,7 +304,8 @@ class FileSourceOperator implements SourceOperator {
     throw new Failure("RECORD_MALFORMED", {
       retry: "never",
       message: `${file}, ${unit} ${position}: ${reason}; it begins: ${shown}`,
-      remedy: 'repair the file, declare another type, or let the source skip such records (onError: "skip" with a deadLetterDirectory)',
+      remedy:
+        'repair the file, declare another type, or let the source skip such records (onError: "skip" with a deadLetterDirectory)',
     });
   }
 

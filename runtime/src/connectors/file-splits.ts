@@ -43,7 +43,8 @@ export async function planFiles(options: {
     if (format.kind === "parquet") {
       checkParquetType(type);
       const groups = await parquetRowGroups(files, path, type);
-      for (const { startRow, endRow } of groups) if (endRow > startRow) splits.push({ path, unit: "rows", start: startRow, end: endRow });
+      for (const { startRow, endRow } of groups)
+        if (endRow > startRow) splits.push({ path, unit: "rows", start: startRow, end: endRow });
       continue;
     }
     const descriptor = await files.open(path);
@@ -54,7 +55,8 @@ export async function planFiles(options: {
       if (format.kind === "csv") ({ header, start } = await readHeader(file, start, format, type));
       const whole = format.kind === "csv" && format.quotedNewlines;
       while (start < sizeBytes) {
-        const end = whole || start + splitBytes >= sizeBytes ? sizeBytes : await behindLineEnd(file, start + splitBytes - 1);
+        const end =
+          whole || start + splitBytes >= sizeBytes ? sizeBytes : await behindLineEnd(file, start + splitBytes - 1);
         splits.push({ path, unit: "bytes", start, end, ...(header === undefined ? {} : { header }) });
         start = end;
       }

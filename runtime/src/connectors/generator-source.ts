@@ -49,7 +49,10 @@ export class GeneratorSource<T> implements Source<T> {
       throw optionInvalid(`GeneratorSource: count is ${count}`, "give a whole number, or Infinity");
     }
     if (ratePerSecond !== undefined && !(Number.isFinite(ratePerSecond) && ratePerSecond > 0)) {
-      throw optionInvalid(`GeneratorSource: ratePerSecond is ${ratePerSecond}`, "give a positive number, or leave it out");
+      throw optionInvalid(
+        `GeneratorSource: ratePerSecond is ${ratePerSecond}`,
+        "give a positive number, or leave it out",
+      );
     }
     this.#options = options;
     this.type = options.type;

@@ -159,7 +159,11 @@ export class LineReader {
     const chunk = this.#chunk;
     if (chunk === undefined || this.#options.quotedNewlines) return;
     const position = chunk.position + chunk.bytes.lastIndexOf(NEWLINE) + 1;
-    if (position > chunk.position && position < this.#options.endByte && chunk.position + chunk.bytes.length < this.#options.endByte) {
+    if (
+      position > chunk.position &&
+      position < this.#options.endByte &&
+      chunk.position + chunk.bytes.length < this.#options.endByte
+    ) {
       this.#load(position, this.#chunkBytes);
     }
   }
@@ -196,7 +200,8 @@ export class LineReader {
       throw new Failure("INPUT_NOT_FOUND", {
         retry: "never",
         message: `${path} ends at byte ${position + bytes.length}; it had at least ${endByte} when the job was planned`,
-        remedy: "do not change input files while a job reads them; start the job again as a new lineage to read the new content",
+        remedy:
+          "do not change input files while a job reads them; start the job again as a new lineage to read the new content",
       });
     }
     return { bytes, position, validUtf8: isUtf8(bytes) };

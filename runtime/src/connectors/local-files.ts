@@ -72,7 +72,12 @@ export function diskFailure(thrown: unknown, doing: string, path: string): Failu
         cause: thrown,
       });
     default:
-      return new Failure("DISK_FAILED", { retry: "backoff", message, remedy: "check the disk and its file system", cause: thrown });
+      return new Failure("DISK_FAILED", {
+        retry: "backoff",
+        message,
+        remedy: "check the disk and its file system",
+        cause: thrown,
+      });
   }
 }
 
@@ -84,7 +89,11 @@ function attempt<T>(doing: string, path: string, action: () => T): T {
   }
 }
 
-function settle<T>(doing: string, path: string, start: (done: (error: Error | null, value: T) => void) => void): Promise<T> {
+function settle<T>(
+  doing: string,
+  path: string,
+  start: (done: (error: Error | null, value: T) => void) => void,
+): Promise<T> {
   return new Promise((resolve, reject) => {
     start((error, value) => (error === null ? resolve(value) : reject(diskFailure(error, doing, path))));
   });
@@ -101,10 +110,11 @@ export const localFiles: LocalFiles = {
   create: (path) => attempt("create", path, () => fs.openSync(path, "wx")),
   write(descriptor, bytes, path) {
     attempt("write", path, () => {
-      for (let done = 0; done < bytes.byteLength; ) done += fs.writeSync(descriptor, bytes, done);
+      for (let done = 0; done < bytes.byteLength;) done += fs.writeSync(descriptor, bytes, done);
     });
   },
-  sync: (descriptor, path) => settle<void>("sync", path, (done) => fs.fsync(descriptor, (error) => done(error, undefined))),
+  sync: (descriptor, path) =>
+    settle<void>("sync", path, (done) => fs.fsync(descriptor, (error) => done(error, undefined))),
   syncNow(descriptor, path) {
     attempt("sync", path, () => fs.fsyncSync(descriptor));
   },

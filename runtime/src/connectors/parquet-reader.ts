@@ -40,7 +40,10 @@ function notParquet(path: string, thrown: unknown): Failure {
 /** Refuses, when the job is built, a type that columns cannot fill. */
 export function checkParquetType(type: TypeDescriptor): asserts type is RowType {
   if (type.kind !== "ROW") {
-    throw optionInvalid("FileSource.parquet needs a ROW type", "declare the columns: Types.ROW({ name: Types.STRING() })");
+    throw optionInvalid(
+      "FileSource.parquet needs a ROW type",
+      "declare the columns: Types.ROW({ name: Types.STRING() })",
+    );
   }
   type.names.forEach((name, i) => {
     const { kind } = type.fields[i] as TypeDescriptor;
@@ -174,7 +177,9 @@ export class ParquetReader {
     const slice = this.#slice as Slice;
     const at = this.#position - 1 - slice.startRow;
     const cells = this.#names.map((name, i) => [name, (slice.columns[i] as ArrayLike<unknown>)[at]]);
-    return JSON.stringify(Object.fromEntries(cells), (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
+    return JSON.stringify(Object.fromEntries(cells), (_, value: unknown) =>
+      typeof value === "bigint" ? String(value) : value,
+    );
   }
 
   close(): void {
@@ -217,7 +222,8 @@ export class ParquetReader {
     const scan = (this.#scan ??= await this.#open());
     const endRow = Math.min(startRow + this.#sliceRows, this.#options.endRow);
     const columns: ArrayLike<unknown>[] = [];
-    for (const column of this.#names) columns.push(await scan.readColumn({ column, rowStart: startRow, rowEnd: endRow }));
+    for (const column of this.#names)
+      columns.push(await scan.readColumn({ column, rowStart: startRow, rowEnd: endRow }));
     for (const column of columns) {
       if (column.length === endRow - startRow) continue;
       throw new Error(`rows ${startRow} to ${endRow} have ${column.length} values in a column`);
@@ -243,5 +249,7 @@ export class ParquetReader {
 }
 
 function hasPageIndexes(metadata: FileMetaData): boolean {
-  return metadata.row_groups.every(({ columns }) => columns.every((column) => column.offset_index_offset !== undefined));
+  return metadata.row_groups.every(({ columns }) =>
+    columns.every((column) => column.offset_index_offset !== undefined),
+  );
 }

@@ -13,7 +13,10 @@ export function localPath(text: string): string {
     }
   }
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(text)) {
-    throw optionInvalid(`"${text}" is not on a local file system`, "use a path or a file:// URL: other stores are not implemented yet");
+    throw optionInvalid(
+      `"${text}" is not on a local file system`,
+      "use a path or a file:// URL: other stores are not implemented yet",
+    );
   }
   return text;
 }

@@ -46,7 +46,9 @@ export interface PublishedName {
 /** Makes any text safe inside a file name: what is not a letter, digit, '_' or '.' becomes ~hex; '-' stays where told. */
 function escapeName(text: string, keepDash: boolean): string {
   const kept = keepDash ? /[^A-Za-z0-9_.-]/gu : /[^A-Za-z0-9_.]/gu;
-  return text.replace(kept, (char) => [...new TextEncoder().encode(char)].map((byte) => `~${byte.toString(16).padStart(2, "0")}`).join(""));
+  return text.replace(kept, (char) =>
+    [...new TextEncoder().encode(char)].map((byte) => `~${byte.toString(16).padStart(2, "0")}`).join(""),
+  );
 }
 
 /** `part-{lineage}-{checkpoint}-{uid}-{subtask}-{n}{extension}`. */
@@ -106,7 +108,8 @@ export class PendingFiles {
     const recorded = new Set(state?.files);
     for (const fileName of files.list(directory)) {
       if (fileName.startsWith(PENDING)) {
-        if (this.#isLeftover(fileName.slice(PENDING.length), recorded, state, restored)) files.remove(this.#path(fileName));
+        if (this.#isLeftover(fileName.slice(PENDING.length), recorded, state, restored))
+          files.remove(this.#path(fileName));
       } else if (this.#mustHide(fileName, restored)) {
         files.rename(this.#path(fileName), this.#path(RETRACTED + fileName));
       }
@@ -241,7 +244,8 @@ export class PendingFiles {
       throw new Failure("DISK_FAILED", {
         retry: "never",
         message: `${this.#path(name)} is recorded in a checkpoint, but neither it nor its pending file exists`,
-        remedy: "somebody moved or deleted it: put it back under this name (an empty file, if its content was taken over), then start again",
+        remedy:
+          "somebody moved or deleted it: put it back under this name (an empty file, if its content was taken over), then start again",
       });
     }
   }

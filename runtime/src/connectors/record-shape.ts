@@ -34,10 +34,12 @@ function describeValue(value: unknown): string {
   switch (typeof value) {
     case "string":
       return `the text ${JSON.stringify(value.slice(0, 40))}`;
-    case "object":
-      return "an object";
+    case "number":
+    case "bigint":
+    case "boolean":
+      return `the ${typeof value} ${value}`;
     default:
-      return `the ${typeof value} ${String(value)}`;
+      return "an object";
   }
 }
 
@@ -88,7 +90,8 @@ export function jsonConverter(type: TypeDescriptor, where = ""): Convert {
       };
     case "BYTES":
       return (value) => {
-        if (typeof value === "string" && /^[A-Za-z0-9+/]*={0,2}$/.test(value)) return new Uint8Array(Buffer.from(value, "base64"));
+        if (typeof value === "string" && /^[A-Za-z0-9+/]*={0,2}$/.test(value))
+          return new Uint8Array(Buffer.from(value, "base64"));
         throw refuse(where, "BYTES (base64)", value);
       };
     case "LIST": {
@@ -115,7 +118,8 @@ export function jsonConverter(type: TypeDescriptor, where = ""): Convert {
     case "TUPLE": {
       const fields = type.fields.map((field, i) => jsonConverter(field, `${where}[${i}]`));
       return (value) => {
-        if (!Array.isArray(value) || value.length !== fields.length) throw refuse(where, `a TUPLE of ${fields.length}`, value);
+        if (!Array.isArray(value) || value.length !== fields.length)
+          throw refuse(where, `a TUPLE of ${fields.length}`, value);
         return fields.map((convert, i) => convert(value[i]));
       };
     }
@@ -129,7 +133,8 @@ function rowConverter(type: Extract<TypeDescriptor, { kind: "ROW" }>, where: str
   const prefix = where === "" ? "" : `${where}.`;
   const fields = type.fields.map((field, i) => jsonConverter(field, `${prefix}${names[i] ?? ""}`));
   return (value) => {
-    if (typeof value !== "object" || value === null || Array.isArray(value)) throw refuse(where, "a ROW (an object)", value);
+    if (typeof value !== "object" || value === null || Array.isArray(value))
+      throw refuse(where, "a ROW (an object)", value);
     let row = value as Record<string, unknown>;
     let members = 0;
     for (const member in row) if (Object.hasOwn(row, member)) members += 1;

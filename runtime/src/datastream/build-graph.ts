@@ -71,5 +71,7 @@ async function loadMain(moduleUrl: string): Promise<JobMain> {
 
 function describe(thrown: unknown): string {
   const error = thrown as { readonly name?: unknown; readonly message?: unknown } | null;
-  return typeof error === "object" && typeof error?.message === "string" ? `${String(error.name)}: ${error.message}` : String(thrown);
+  return typeof error === "object" && typeof error?.message === "string"
+    ? `${String(error.name)}: ${error.message}`
+    : String(thrown);
 }

@@ -10,10 +10,10 @@ import { Failure } from "@sluice/kit";
 import type { CheckpointingMode as Mode } from "../model/index.ts";
 
 /** Guarantee of state after a failure (Flink: CheckpointingMode). */
-export const CheckpointingMode = { EXACTLY_ONCE: "EXACTLY_ONCE", AT_LEAST_ONCE: "AT_LEAST_ONCE" } as const satisfies Record<
-  string,
-  Mode
->;
+export const CheckpointingMode = {
+  EXACTLY_ONCE: "EXACTLY_ONCE",
+  AT_LEAST_ONCE: "AT_LEAST_ONCE",
+} as const satisfies Record<string, Mode>;
 export type CheckpointingMode = Mode;
 
 /** What becomes of the last checkpoint when the job is cancelled (Flink: ExternalizedCheckpointRetention). */
@@ -47,7 +47,8 @@ export function setInt(configuration: Configuration, key: string, value: number,
 
 /** A number with a fraction, within bounds. */
 export function setNumber(configuration: Configuration, key: string, value: number, min: number, max: number): void {
-  if (!(Number.isFinite(value) && value >= min && value <= max)) throw refuse(key, value, `a number from ${min} to ${max}`);
+  if (!(Number.isFinite(value) && value >= min && value <= max))
+    throw refuse(key, value, `a number from ${min} to ${max}`);
   setKey(configuration, key, String(value));
 }
 
@@ -137,7 +138,11 @@ export class CheckpointConfig {
   /** Where checkpoints are stored: `file:///dir` or `s3://bucket/prefix`. */
   setCheckpointStorage(uri: string): this {
     if (!/^[a-z][a-z0-9+.-]*:\/\/.+/i.test(uri)) {
-      throw refuse("execution.checkpointing.dir", uri, "a URI, for example file:///var/checkpoints or s3://bucket/prefix");
+      throw refuse(
+        "execution.checkpointing.dir",
+        uri,
+        "a URI, for example file:///var/checkpoints or s3://bucket/prefix",
+      );
     }
     setKey(this.#configuration, "execution.checkpointing.storage", "filesystem");
     setKey(this.#configuration, "execution.checkpointing.dir", uri);

@@ -49,7 +49,11 @@ interface Added {
   readonly canRetract?: boolean;
 }
 
-function addTransformation(builder: GraphBuilder, inputs: readonly TransformationInput[], added: Added): Transformation {
+function addTransformation(
+  builder: GraphBuilder,
+  inputs: readonly TransformationInput[],
+  added: Added,
+): Transformation {
   return builder.add({
     name: added.name,
     uid: undefined,
@@ -84,12 +88,22 @@ export class DataStream<T> {
 
   /** One record out for each record in. */
   map<O>(fn: MapFunction<T, O>, outputType: TypeInformation<O> = Types.GENERIC<O>()): SingleOutputStreamOperator<O> {
-    return this.#transform({ name: "map", factory: mapFactory(fn as MapFunction<unknown, unknown>), stateful: false, type: outputType });
+    return this.#transform({
+      name: "map",
+      factory: mapFactory(fn as MapFunction<unknown, unknown>),
+      stateful: false,
+      type: outputType,
+    });
   }
 
   /** Keeps the records for which `fn` says true. */
   filter(fn: FilterFunction<T>): SingleOutputStreamOperator<T> {
-    return this.#transform({ name: "filter", factory: filterFactory(fn as FilterFunction<unknown>), stateful: false, type: this.type });
+    return this.#transform({
+      name: "filter",
+      factory: filterFactory(fn as FilterFunction<unknown>),
+      stateful: false,
+      type: this.type,
+    });
   }
 
   process<O>(
@@ -150,11 +164,19 @@ export class DataStream<T> {
 
   /** @internal */
   inputs(inputIndex: 0 | 1, keyBy?: KeyBy): readonly TransformationInput[] {
-    return this.sources.map((transformationId) => ({ transformationId, inputIndex, ...(keyBy === undefined ? {} : { keyBy }) }));
+    return this.sources.map((transformationId) => ({
+      transformationId,
+      inputIndex,
+      ...(keyBy === undefined ? {} : { keyBy }),
+    }));
   }
 
   /** @internal */
-  addKeyed<O>(inputs: readonly TransformationInput[], added: Added, outputType: TypeInformation<O>): SingleOutputStreamOperator<O> {
+  addKeyed<O>(
+    inputs: readonly TransformationInput[],
+    added: Added,
+    outputType: TypeInformation<O>,
+  ): SingleOutputStreamOperator<O> {
     return new SingleOutputStreamOperator(this.builder, addTransformation(this.builder, inputs, added), outputType);
   }
 
@@ -164,17 +186,23 @@ export class DataStream<T> {
   }
 
   #transform<O>(added: Added & { readonly type: TypeInformation<O> }): SingleOutputStreamOperator<O> {
-    return new SingleOutputStreamOperator(this.builder, addTransformation(this.builder, this.inputs(0), added), added.type);
+    return new SingleOutputStreamOperator(
+      this.builder,
+      addTransformation(this.builder, this.inputs(0), added),
+      added.type,
+    );
   }
 
   #sameJob(other: DataStream<unknown>): void {
-    if (other.builder !== this.builder) throw invalid("streams of two environments were combined", "build a job from one environment");
+    if (other.builder !== this.builder)
+      throw invalid("streams of two environments were combined", "build a job from one environment");
   }
 }
 
 /** What every operator lets its user set. */
 function setUid(transformation: Transformation, uid: string): void {
-  if (uid === "") throw invalid(`operator "${transformation.name}" was given an empty uid`, "give it a name of its own");
+  if (uid === "")
+    throw invalid(`operator "${transformation.name}" was given an empty uid`, "give it a name of its own");
   transformation.uid = uid;
 }
 
@@ -306,7 +334,11 @@ export class ConnectedStreams<A, B> {
   }
 
   /** Keys both inputs; both selectors give keys of one type. */
-  keyBy<K>(first: KeySelector<A, K>, second: KeySelector<B, K>, keyType: TypeInformation<K>): ConnectedKeyedStreams<A, B, K> {
+  keyBy<K>(
+    first: KeySelector<A, K>,
+    second: KeySelector<B, K>,
+    keyType: TypeInformation<K>,
+  ): ConnectedKeyedStreams<A, B, K> {
     return new ConnectedKeyedStreams(this.#first.keyBy(first, keyType), this.#second.keyBy(second, keyType));
   }
 }
@@ -335,7 +367,9 @@ export class ConnectedKeyedStreams<A, B, K> {
     const name = nameOf(fn, "keyed co-process");
     const { stream } = this.#first;
     stream.claimFunction(fn, name);
-    const factory = keyedCoProcessFactory(fn as FunctionOrSupplier<KeyedCoProcessFunction<unknown, unknown, unknown, unknown>>);
+    const factory = keyedCoProcessFactory(
+      fn as FunctionOrSupplier<KeyedCoProcessFunction<unknown, unknown, unknown, unknown>>,
+    );
     const inputs = [...this.#first.inputs(0), ...this.#second.inputs(1)];
     return stream.addKeyed(inputs, { name, factory, stateful: true, type: outputType }, outputType);
   }

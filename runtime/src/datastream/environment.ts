@@ -8,7 +8,13 @@
 
 import type { StreamGraph } from "../graph/index.ts";
 import type { Source } from "../operators/index.ts";
-import { CheckpointConfig, setInt, setMillis, type CheckpointingMode, type Configuration } from "./checkpoint-config.ts";
+import {
+  CheckpointConfig,
+  setInt,
+  setMillis,
+  type CheckpointingMode,
+  type Configuration,
+} from "./checkpoint-config.ts";
 import { SingleOutputStreamOperator } from "./data-stream.ts";
 import { GraphBuilder } from "./graph-builder.ts";
 import type { RestartStrategy, StateBackend } from "./strategies.ts";

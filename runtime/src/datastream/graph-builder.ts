@@ -2,7 +2,7 @@
 
 import { Failure } from "@sluice/kit";
 import type { StreamGraph, Transformation } from "../graph/index.ts";
-import { RichFunction } from "../model/index.ts";
+import type { RichFunction } from "../model/index.ts";
 import type { FunctionOrSupplier } from "../operators/index.ts";
 
 export class GraphBuilder {

@@ -64,7 +64,8 @@ export const RestartStrategies = {
       const { initialBackoffMs, maxBackoffMs, backoffMultiplier, resetBackoffThresholdMs, jitterFactor } = options;
       if (initialBackoffMs !== undefined) setMillis(configuration, `${prefix}.initial-backoff`, initialBackoffMs, 0);
       if (maxBackoffMs !== undefined) setMillis(configuration, `${prefix}.max-backoff`, maxBackoffMs, 1);
-      if (backoffMultiplier !== undefined) setNumber(configuration, `${prefix}.backoff-multiplier`, backoffMultiplier, 1, 1_000);
+      if (backoffMultiplier !== undefined)
+        setNumber(configuration, `${prefix}.backoff-multiplier`, backoffMultiplier, 1, 1_000);
       if (resetBackoffThresholdMs !== undefined) {
         setMillis(configuration, `${prefix}.reset-backoff-threshold`, resetBackoffThresholdMs, 1);
       }

@@ -64,7 +64,8 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
   const chaining = configuration["pipeline.operator-chaining.enabled"] !== "false";
   const consumers = new Map<number, number>();
   for (const { inputs } of transformations) {
-    for (const { transformationId } of inputs) consumers.set(transformationId, (consumers.get(transformationId) ?? 0) + 1);
+    for (const { transformationId } of inputs)
+      consumers.set(transformationId, (consumers.get(transformationId) ?? 0) + 1);
   }
   const groups: Transformation[][] = [];
   const groupOf = new Map<number, number>();
@@ -110,7 +111,9 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
       operators,
       parallelism,
       maxParallelism:
-        head.maxParallelism ?? positiveInt(configuration, "pipeline.max-parallelism") ?? defaultMaxParallelism(parallelism),
+        head.maxParallelism ??
+        positiveInt(configuration, "pipeline.max-parallelism") ??
+        defaultMaxParallelism(parallelism),
       inputs,
     };
   });

@@ -223,7 +223,9 @@ function checkShape(graph: StreamGraph): void {
   if (!transformations.some(({ factory }) => factory.kind === "source")) {
     throw invalid("the job has no source", "start with env.fromSource(...) in main");
   }
-  const consumed = new Set(transformations.flatMap(({ inputs }) => inputs.map(({ transformationId }) => transformationId)));
+  const consumed = new Set(
+    transformations.flatMap(({ inputs }) => inputs.map(({ transformationId }) => transformationId)),
+  );
   if (!transformations.some(({ factory }) => factory.kind === "sink")) {
     throw invalid("the job has no sink", "end every stream with .sinkTo(...) or .print()");
   }

@@ -70,7 +70,10 @@ class MapKeyed {
     this.#values.set(descriptor.name, values);
     const key = (): unknown => {
       if (this.#hasKey) return this.#key;
-      throw new Failure("STATE_ACCESS_INVALID", { retry: "never", message: `state "${descriptor.name}" without a key` });
+      throw new Failure("STATE_ACCESS_INVALID", {
+        retry: "never",
+        message: `state "${descriptor.name}" without a key`,
+      });
     };
     return {
       value: () => values.get(key()) as T | undefined,
