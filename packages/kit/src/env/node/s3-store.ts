@@ -195,7 +195,9 @@ export class S3ObjectStore implements ObjectStore {
   }
 
   async #bucketMustExist(call: Call): Promise<void> {
-    const exists = await this.#call({ ...call, path: "" }, (client) => client.bucketExists(this.#bucket));
+    const exists = await this.#call({ ...call, verb: "find the bucket of" }, (client) =>
+      client.bucketExists(this.#bucket),
+    );
     if (exists.type === "failed") throw exists.failure;
     if (!exists.value) throw noSuchBucket(this.#bucket, this.#endpoint);
   }
@@ -219,7 +221,7 @@ export class S3ObjectStore implements ObjectStore {
   async #call<T>(call: Call, run: Run<T>): Promise<CallResult<T>> {
     const { signal } = call;
     const what = `${call.verb} ${this.uri}/${call.path}`;
-    if (call.path !== "" && call.verb !== "list") checkPath(call.path);
+    if (call.verb !== "list" && call.verb !== "find the bucket of") checkPath(call.path);
     for (let attempt = 1; ; attempt += 1) {
       throwIfAborted(signal, what);
       const trace: CallTrace = { status: undefined, connected: false, reused: false, expired: false };
