@@ -36,10 +36,15 @@ import type { TaskCounters } from "./counters.ts";
 import type { TaskMetrics } from "./operator-context.ts";
 import { PendingSnapshot, type CapturedOperatorState } from "./snapshot.ts";
 
-/** Rows between two looks at output room and commands. */
+/** Rows between two looks at output room and the clock; fewer while the user's functions are slow. */
 const ROWS_PER_CHUNK = 256;
+const ROWS_PER_CHUNK_MIN = 8;
+/** A chunk that takes longer is halved, one that takes a quarter of it is doubled. */
+const CHUNK_MS = 1;
 /** Rows in one step at most, so that tasks of a slot take turns. */
 const ROWS_PER_STEP = 4_096;
+/** Time of one step at most (plus one chunk): slow functions hold up neither barriers and commands nor the slot's other tasks. */
+const STEP_MS = 4;
 /** Slice of snapshot encoding per step (protocols 3). */
 const ENCODE_BUDGET_MS = 1;
 
@@ -96,6 +101,8 @@ export class Task {
   #finalId: CheckpointId | undefined;
   #committing = 0;
   #lastFlushMs = 0;
+  #chunkRows = ROWS_PER_CHUNK;
+  #chunkStartedMs = 0;
   readonly #closed = Promise.withResolvers<void>();
 
   constructor(options: TaskOptions) {
@@ -265,9 +272,15 @@ export class Task {
     const output = this.#options.chain[0]?.output;
     assert(output !== undefined, "a source has an output");
     const before = output.numRecords;
-    for (let polled = 0; polled < ROWS_PER_STEP && this.#outputsAvailable(); polled += ROWS_PER_CHUNK) {
-      const status = this.#poll(source);
-      if (status === "more") continue;
+    const startedMs = this.#startChunk();
+    for (let polled = 0; polled < ROWS_PER_STEP && this.#outputsAvailable(); ) {
+      const rows = this.#chunkRows;
+      const status = this.#poll(source, rows);
+      polled += rows;
+      if (status === "more") {
+        if (this.#endChunk() - startedMs >= STEP_MS) return true;
+        continue;
+      }
       if (status === "finished") {
         this.#finishChain();
         return true;
@@ -278,9 +291,24 @@ export class Task {
     return true;
   }
 
-  #poll(source: SourceOperator): SourceStatus {
+  #startChunk(): number {
+    this.#chunkStartedMs = this.#options.clock.nowMs();
+    return this.#chunkStartedMs;
+  }
+
+  /** Returns the time, and sizes the next chunk by how long this one took. */
+  #endChunk(): number {
+    const nowMs = this.#options.clock.nowMs();
+    const tookMs = nowMs - this.#chunkStartedMs;
+    if (tookMs > CHUNK_MS) this.#chunkRows = Math.max(ROWS_PER_CHUNK_MIN, this.#chunkRows >>> 1);
+    else if (tookMs < CHUNK_MS / 4 && this.#chunkRows < ROWS_PER_CHUNK) this.#chunkRows <<= 1;
+    this.#chunkStartedMs = nowMs;
+    return nowMs;
+  }
+
+  #poll(source: SourceOperator, rows: number): SourceStatus {
     try {
-      return source.poll(ROWS_PER_CHUNK);
+      return source.poll(rows);
     } catch (thrown) {
       throw this.#options.chain[0]?.attribute(thrown);
     }
@@ -297,6 +325,7 @@ export class Task {
     assert(gate !== undefined && aligner !== undefined, "a task without source has a gate");
     let rowsLeft = ROWS_PER_STEP;
     let worked = false;
+    const startedMs = this.#startChunk();
     while (rowsLeft > 0 && this.#outputsAvailable()) {
       const channel = gate.nextReady(this.#blocked);
       if (channel < 0) return worked;
@@ -306,11 +335,12 @@ export class Task {
         const loop = this.#options.headLoops[channel];
         assert(loop !== undefined, "every input channel has its loop");
         const from = frame.cursor;
-        const to = Math.min(frame.rowCount, from + Math.min(ROWS_PER_CHUNK, rowsLeft));
+        const to = Math.min(frame.rowCount, from + Math.min(this.#chunkRows, rowsLeft));
         loop.process(frame.reader, from, to);
         frame.cursor = to;
         rowsLeft -= to - from;
         if (to === frame.rowCount) gate.consume(channel);
+        if (this.#endChunk() - startedMs >= STEP_MS) return true;
       } else if (frame.kind === "BARRIER") {
         const { barrier } = frame;
         assert(barrier !== undefined, "a BARRIER frame carries a barrier");

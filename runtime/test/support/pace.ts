@@ -1,0 +1,38 @@
+// A user function that takes its time, so that a run is long enough to be struck and its input channels are full.
+//
+// Invariants:
+//   PC1. The pace changes when records are processed, never which or how.
+//   PC2. Once the drain file exists nothing is slowed any more: a run ends soon after its last strike, on any machine.
+
+import { existsSync } from "node:fs";
+
+/** Records between two looks at the clock. */
+const STRIDE = 8;
+/** Longest single sleep of the slot's thread: other tasks of the slot want their turns, and barriers must get through. */
+const SLEEP_MAX_MS = 5;
+
+export class Pace {
+  readonly #perMs: number;
+  readonly #drainFile: string;
+  readonly #cell = new Int32Array(new SharedArrayBuffer(4));
+  #count = 0;
+  #dueMs = 0;
+  #draining = false;
+
+  constructor(options: { readonly recordsPerSecond: number; readonly drainFile: string }) {
+    this.#perMs = options.recordsPerSecond / 1_000;
+    this.#drainFile = options.drainFile;
+  }
+
+  /** Called once per record. */
+  step(): void {
+    this.#count += 1;
+    if (this.#draining || this.#count % STRIDE !== 0) return;
+    const nowMs = performance.now();
+    this.#dueMs = Math.max(this.#dueMs, nowMs - SLEEP_MAX_MS) + STRIDE / this.#perMs;
+    const waitMs = this.#dueMs - nowMs;
+    if (waitMs < 1) return;
+    this.#draining = existsSync(this.#drainFile);
+    if (!this.#draining) Atomics.wait(this.#cell, 0, 0, Math.min(waitMs, SLEEP_MAX_MS));
+  }
+}
