@@ -23,7 +23,14 @@ export interface Rows {
 /** What the loop needs of keyed state. */
 export interface KeyScope {
   setCurrentKey(key: unknown, hash: number): void;
+  /** True once looking up a batch of hashes ahead pays: the state is larger than the caches. */
+  readonly isTouchWorthwhile: boolean;
+  /** Loads the places of these hashes, so that the misses of a batch overlap. */
+  touch(hashes: Int32Array, count: number): void;
 }
+
+/** Rows whose places are touched ahead in one go. */
+const TOUCH_ROWS = 64;
 
 /** Feeds rows [from, to) into the head of a chain. */
 export interface HeadLoop {
@@ -131,15 +138,28 @@ export function headLoop(options: {
 }): HeadLoop {
   const { operator, method, attribute, keySelector, scope } = options;
   const keyed = keySelector !== undefined && scope !== undefined;
+  const hashes = new Int32Array(TOUCH_ROWS);
   const perRow = keyed ? "scope.setCurrentKey(select(record), rows.hash(i));" : "";
+  const loop = `for (let i = from; i < to; i += 1) { const record = rows.read(i); ${perRow} operator.${method}(record); }`;
   const compiled = compile<HeadLoop>(
-    ["operator", "attribute", "select", "scope"],
-    `return { process(rows, from, to) {
-       try {
-         for (let i = from; i < to; i += 1) { const record = rows.read(i); ${perRow} operator.${method}(record); }
-       } catch (thrown) { throw attribute(thrown); }
-     } };`,
-    [operator, attribute, keySelector, scope],
+    ["operator", "attribute", "select", "scope", "hashes"],
+    keyed
+      ? `function run(rows, from, to) { ${loop} }
+         return { process(rows, from, to) {
+           try {
+             if (!scope.isTouchWorthwhile) { run(rows, from, to); return; }
+             for (let start = from; start < to; start += ${TOUCH_ROWS}) {
+               const end = Math.min(to, start + ${TOUCH_ROWS});
+               for (let i = start; i < end; i += 1) hashes[i - start] = rows.hash(i);
+               scope.touch(hashes, end - start);
+               run(rows, start, end);
+             }
+           } catch (thrown) { throw attribute(thrown); }
+         } };`
+      : `return { process(rows, from, to) {
+           try { ${loop} } catch (thrown) { throw attribute(thrown); }
+         } };`,
+    [operator, attribute, keySelector, scope, hashes],
   );
   if (compiled !== undefined) return compiled;
   const call =
