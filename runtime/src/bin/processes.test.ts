@@ -34,7 +34,7 @@ function expectExact(lines: readonly string[], count: number, keys: number): voi
   const rows = lines.map((line) => JSON.parse(line) as readonly [key: number, position: number, sum: number]);
   expect(rows.map(([, position]) => position).sort((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, i) => i));
   for (let key = 0; key < keys; key += 1) {
-    const own = rows.filter((row) => row[0] === key).sort((a, b) => a[2] - b[2] || a[1] - b[1]);
+    const own = rows.filter((row) => row[0] === key).sort((a, b) => a[2] - b[2] || b[1] - a[1]); // position 0 adds nothing
     let sum = 0;
     for (const [, position, reported] of own) {
       sum += position;

@@ -48,8 +48,6 @@ export class IoService {
   readonly #options: IoServiceOptions;
   readonly #local: LocalCopies;
   #running: RunningAttempt | undefined;
-  /** Clean-up of local copies, one after the other. */
-  #cleaning: Promise<void> = Promise.resolve();
 
   constructor(options: IoServiceOptions) {
     this.#options = options;
@@ -66,11 +64,11 @@ export class IoService {
         return;
       case "checkpointCompleted":
         this.#running?.uploads.completed(command.checkpointId);
-        this.#clean(() => this.#local.completed(command.checkpointId));
+        this.#clean(this.#local.completed(command.checkpointId));
         return;
       case "checkpointAborted":
         this.#running?.uploads.aborted(command.checkpointId);
-        this.#clean(() => this.#local.aborted(command.checkpointId));
+        this.#clean(this.#local.aborted(command.checkpointId));
         return;
       case "findLocalCopies":
         this.#answer(command.requestId, this.#find(command.objects));
@@ -135,7 +133,7 @@ export class IoService {
       }),
     };
     // Parts of another job's checkpoint never had copies here under these names.
-    this.#clean(() => this.#local.attemptStarted(restoreDir === jobDir ? command.restoredCheckpointId : null));
+    this.#clean(this.#local.attemptStarted(restoreDir === jobDir ? command.restoredCheckpointId : null));
   }
 
   #end(): void {
@@ -144,8 +142,8 @@ export class IoService {
     this.#running = undefined;
   }
 
-  #clean(run: () => Promise<void>): void {
-    this.#cleaning = this.#cleaning.then(run).catch((thrown: unknown) => {
+  #clean(cleaning: Promise<void>): void {
+    cleaning.catch((thrown: unknown) => {
       this.#options.env.log.warn("cleaning local copies failed", { failure: this.#expected(thrown).message });
     });
   }
@@ -162,7 +160,8 @@ export class IoService {
     for (const object of objects) {
       const bytes = await this.#local.read(object);
       if (bytes === undefined || store === undefined) continue;
-      // An S1 exception by intent: whatever lies there is not what was written, these bytes are.
+      // Whatever lies there is not what was written; nobody overwrites (S1), so it goes first: damaged or gone is the same.
+      await store.remove(`${jobDir}/${object}`);
       if ((await store.put(`${jobDir}/${object}`, bytes)) !== "stored") continue;
       repaired.push(object);
       env.log.warn("repaired an object of the store from the local copy", { object });

@@ -30,6 +30,8 @@ export class LocalCopies {
   readonly #disk: Disk;
   readonly #log: Log;
   #confirmedId: CheckpointId | null = null;
+  /** The clean-up at the start of an attempt: it would not tell copies of the new attempt from old ones. */
+  #starting: Promise<void> = Promise.resolve();
 
   constructor(options: { readonly disk: Disk; readonly log: Log }) {
     this.#disk = options.disk;
@@ -43,6 +45,7 @@ export class LocalCopies {
     const footer = new DataView(framed.buffer, bytes.byteLength);
     footer.setUint32(0, crc32c(bytes), true);
     footer.setUint32(4, MAGIC, true);
+    await this.#starting;
     try {
       await this.#disk.write(pathOf(object), framed);
     } catch (thrown) {
@@ -68,9 +71,10 @@ export class LocalCopies {
   }
 
   /** A new attempt restores this checkpoint: nothing else will ever be asked for. */
-  async attemptStarted(restoredId: CheckpointId | null): Promise<void> {
+  attemptStarted(restoredId: CheckpointId | null): Promise<void> {
     this.#confirmedId = restoredId;
-    await this.#dropExcept((id) => id === restoredId);
+    this.#starting = this.#dropExcept((id) => id === restoredId);
+    return this.#starting;
   }
 
   async completed(id: CheckpointId): Promise<void> {

@@ -1,0 +1,351 @@
+// Snapshots to the store and back, over a simulated store that fails, forgets and lies, and a disk that tears.
+
+import { describe, expect, test } from "@jest/globals";
+import { crc32c } from "@sluice/kit";
+import { HEALTHY, World } from "@sluice/sim";
+import type { FaultPlan } from "@sluice/sim";
+import fc from "fast-check";
+
+import type { AttemptNumber, CheckpointAck, CheckpointId, Epoch, PartHandle, SnapshotPart, SnapshotSubmission } from "../../model/index.ts";
+import type { IoReply } from "../../task/index.ts";
+import { IoService } from "./io-service.ts";
+import type { IoCommand, IoEvent } from "./messages.ts";
+import { OpenPack, PACK_BYTES_MAX, partBytes } from "./pack.ts";
+import { planReads } from "./snapshot-reader.ts";
+
+const EPOCH = 3 as Epoch;
+const ATTEMPT = 2 as AttemptNumber;
+const LIMITS = { virtualMs: 2_000_000, events: 1_000_000 };
+const id = (n: number): CheckpointId => n as CheckpointId;
+
+/** A part whose bytes tell it apart. */
+function part(name: string, lengthBytes: number, group?: number): SnapshotPart {
+  const bytes = new Uint8Array(lengthBytes).map((_, i) => (i * 31 + name.length * 7 + name.charCodeAt(0) + (group ?? 0)) & 0xff);
+  const half = lengthBytes >>> 1;
+  return {
+    uid: name,
+    stateName: "s",
+    kind: group === undefined ? "operator" : "keyed",
+    ...(group === undefined ? {} : { keyGroups: [group, group] as const }),
+    chunks: [bytes.subarray(0, half), bytes.subarray(half)],
+  };
+}
+
+function bytesOf(of: SnapshotPart): Uint8Array {
+  return Uint8Array.from(of.chunks.flatMap((chunk) => [...chunk]));
+}
+
+function submission(checkpoint: number, subtaskIndex: number, parts: readonly SnapshotPart[]): SnapshotSubmission {
+  return {
+    checkpointId: id(checkpoint),
+    epoch: EPOCH,
+    attempt: ATTEMPT,
+    subtask: { vertexId: "v", subtaskIndex },
+    parts,
+    finished: false,
+    stats: { startDelayMs: 0, alignmentMs: 0, syncMs: 0, asyncMs: 1, stateSizeBytes: 0 },
+  };
+}
+
+/** An I/O service on a node of a world; the node can crash and start again with its disk. */
+class Machine {
+  readonly world: World;
+  readonly #node;
+  readonly #subtaskCount: number;
+  readonly events: IoEvent[] = [];
+  service: IoService | undefined;
+
+  constructor(options: { readonly faults?: FaultPlan; readonly subtaskCount?: number; readonly seed?: number } = {}) {
+    this.world = new World({ seed: options.seed ?? 5, faults: options.faults ?? HEALTHY, keepsTrace: true });
+    this.#node = this.world.node("tm");
+    this.#subtaskCount = options.subtaskCount ?? 2;
+  }
+
+  async start(restored: number | null = null): Promise<this> {
+    this.#node.start(async (env) => {
+      this.service = new IoService({ env, store: env.store, disk: env.disk, send: (event) => void this.events.push(event) });
+      this.command({
+        type: "attemptStarted",
+        epoch: EPOCH,
+        attempt: ATTEMPT,
+        taskManagerId: "tm-1",
+        jobDir: "ns/job",
+        restoreDir: "ns/job",
+        subtaskCount: this.#subtaskCount,
+        restoredCheckpointId: restored === null ? null : id(restored),
+      });
+      await Promise.resolve();
+    });
+    await this.until(() => this.service !== undefined);
+    return this;
+  }
+
+  async crash(): Promise<void> {
+    this.#node.crash("test");
+    this.service = undefined;
+    await Promise.resolve();
+  }
+
+  command(command: IoCommand): void {
+    this.service?.onCommand(command);
+  }
+
+  submit(of: SnapshotSubmission): void {
+    this.service?.onSlotRequest({ epoch: EPOCH, attempt: ATTEMPT }, { type: "submit", submission: of }, () => {});
+  }
+
+  async fetch(parts: readonly PartHandle[]): Promise<IoReply> {
+    let answer: IoReply | undefined;
+    this.service?.onSlotRequest({ epoch: EPOCH, attempt: ATTEMPT }, { type: "fetch", requestId: 1, parts }, (reply) => {
+      expect(answer).toBeUndefined(); // IO2
+      answer = reply;
+    });
+    await this.until(() => answer !== undefined);
+    return answer as unknown as IoReply;
+  }
+
+  async until(done: () => boolean): Promise<void> {
+    const tick = (): void => this.world.after(5, "tick", tick); // promises alone are no events
+    tick();
+    expect(await this.world.runUntil(done, LIMITS)).toBe("done");
+  }
+
+  async pass(durationMs: number): Promise<void> {
+    const endMs = this.world.loop.nowMs + durationMs;
+    await this.until(() => this.world.loop.nowMs >= endMs);
+  }
+
+  get acks(): readonly CheckpointAck[] {
+    return this.events.flatMap((event) => (event.type === "acknowledged" ? [event.ack] : []));
+  }
+}
+
+describe("uploads", () => {
+  test("UP1, UP4: subtasks of one checkpoint share a pack, and are acknowledged with verifiable addresses", async () => {
+    const machine = await new Machine().start();
+    const parts = [part("b", 100), part("a", 50, 7), part("a", 60, 2)];
+    machine.submit(submission(1, 0, parts));
+    machine.submit(submission(1, 1, [part("c", 10)]));
+    await machine.until(() => machine.acks.length === 2);
+    const objects = machine.world.storage.pathsOf("ns/job/chk-1/");
+    expect(objects).toEqual([expect.stringMatching(/^ns\/job\/chk-1\/x-3\.2\.tm-1\.[0-9a-f]{8}-0$/u)]); // UP2: the name says who
+    const stored = machine.world.storage.objects.get(objects[0] as string)?.bytes ?? new Uint8Array();
+    for (const handle of machine.acks.flatMap((ack) => ack.parts)) {
+      expect(crc32c(stored.subarray(handle.offset, handle.offset + handle.lengthBytes))).toBe(handle.crc32c);
+    }
+    expect(machine.acks[0]?.parts.map(({ uid, keyGroups }) => `${uid}${keyGroups?.[0] ?? ""}`)).toEqual(["a2", "a7", "b"]); // PK2
+    expect(machine.acks[0]?.stats.asyncMs).toBeGreaterThan(1);
+  });
+
+  test("UP4: a pack does not wait for a subtask that does not come", async () => {
+    const machine = await new Machine().start();
+    machine.submit(submission(1, 0, [part("a", 10)]));
+    await machine.pass(400);
+    expect(machine.acks).toHaveLength(0);
+    await machine.until(() => machine.acks.length === 1);
+    expect(machine.world.loop.nowMs).toBeLessThan(700);
+  });
+
+  test("a subtask without state is acknowledged without an object", async () => {
+    const machine = await new Machine().start();
+    machine.submit(submission(1, 0, []));
+    expect(machine.acks).toMatchObject([{ parts: [], subtask: { subtaskIndex: 0 } }]);
+  });
+
+  test("UP3: an aborted checkpoint is not stored any more, nor acknowledged; what comes late for it is dropped", async () => {
+    const faults = { ...HEALTHY, store: { ...HEALTHY.store, failProbability: 1 } };
+    const machine = await new Machine({ faults }).start();
+    machine.submit(submission(1, 0, [part("a", 10)]));
+    await machine.pass(20_000);
+    machine.command({ type: "checkpointAborted", checkpointId: id(1) });
+    machine.submit(submission(1, 1, [part("b", 10)]));
+    machine.world.heal();
+    await machine.pass(20_000);
+    expect([machine.acks, machine.world.storage.pathsOf("ns/job/chk-1/")]).toEqual([[], []]);
+  });
+
+  test("UP1, UP2: over a store that fails and forgets, every acknowledged part is there, and each name has one content", async () => {
+    for (let seed = 1; seed <= 30; seed += 1) {
+      const faults: FaultPlan = {
+        ...HEALTHY,
+        store: { ...HEALTHY.store, failProbability: 0.3, unknownProbability: 0.3 },
+        disk: { ...HEALTHY.disk, fullProbability: 0.3 },
+      };
+      const machine = await new Machine({ faults, seed, subtaskCount: 3 }).start();
+      for (let checkpoint = 1; checkpoint <= 3; checkpoint += 1) {
+        for (let subtask = 0; subtask < 3; subtask += 1) machine.submit(submission(checkpoint, subtask, [part("a", 40 + seed), part("k", 9, subtask)]));
+      }
+      await machine.until(() => machine.acks.length === 9); // the world itself checks S1: one content per name
+      expect(new Set(machine.acks.map((ack) => `${ack.checkpointId}/${ack.subtask.subtaskIndex}`)).size).toBe(9);
+      for (const handle of machine.acks.flatMap((ack) => ack.parts)) {
+        const bytes = machine.world.storage.objects.get(`ns/job/${handle.object}`)?.bytes ?? new Uint8Array();
+        expect(crc32c(bytes.subarray(handle.offset, handle.offset + handle.lengthBytes))).toBe(handle.crc32c);
+      }
+    }
+  });
+});
+
+describe("restores", () => {
+  const parts = [part("a", 5_000, 1), part("a", 3_000, 2), part("b", 40)];
+
+  /** Checkpoint 1 stored and confirmed; the handles of its parts, in the order of `parts`. */
+  async function stored(): Promise<{ readonly machine: Machine; readonly handles: readonly PartHandle[] }> {
+    const machine = await new Machine({ subtaskCount: 1 }).start();
+    machine.submit(submission(1, 0, parts));
+    await machine.until(() => machine.acks.length === 1);
+    machine.command({ type: "checkpointCompleted", checkpointId: id(1) });
+    await machine.pass(100);
+    return { machine, handles: machine.acks[0]?.parts ?? [] };
+  }
+
+  function expectContents(reply: IoReply): void {
+    expect(reply.type === "fetched" ? reply.contents.map((bytes) => [...bytes]) : reply).toEqual(parts.map((of) => [...bytesOf(of)]));
+  }
+
+  test("SR1: what was stored comes back", async () => {
+    const { machine, handles } = await stored();
+    expectContents(await machine.fetch(handles));
+  });
+
+  test.each([
+    ["cut", (bytes: Uint8Array) => bytes.slice(0, 100)],
+    ["changed", (bytes: Uint8Array) => bytes.map((byte, i) => (i === 2_000 ? byte ^ 1 : byte))],
+    ["missing", () => undefined],
+  ])("an object that is %s is read from the local copy, and can be repaired from it", async (_, damage) => {
+    const { machine, handles } = await stored();
+    const path = `ns/job/${handles[0]?.object}`;
+    const whole = machine.world.storage.objects.get(path)?.bytes ?? new Uint8Array();
+    machine.world.storage.damage(path, damage(whole));
+    expectContents(await machine.fetch(handles));
+    machine.command({ type: "findLocalCopies", requestId: 1, objects: [handles[0]?.object ?? "", "chk-1/other"] });
+    machine.command({ type: "repairObjects", requestId: 2, jobDir: "ns/job", objects: [handles[0]?.object ?? ""] });
+    const replies = (): readonly IoEvent[] => machine.events.filter(({ type }) => type === "objects");
+    await machine.until(() => replies().length === 2);
+    expect(replies()).toEqual([
+      { type: "objects", requestId: 1, objects: [handles[0]?.object] },
+      { type: "objects", requestId: 2, objects: [handles[0]?.object] },
+    ]);
+    expect(machine.world.storage.objects.get(path)?.bytes).toEqual(whole);
+  });
+
+  test("LC1: after a crash of the process its copies are still good; without any the damage is named", async () => {
+    const { machine, handles } = await stored();
+    const path = `ns/job/${handles[0]?.object}`;
+    machine.world.storage.damage(path, undefined);
+    await machine.crash();
+    await machine.start(1);
+    expectContents(await machine.fetch(handles));
+    await machine.crash();
+    await machine.start(2); // LC2: another checkpoint is restored, copies of 1 are useless
+    await machine.pass(100);
+    const reply = await machine.fetch(handles);
+    expect(reply).toMatchObject({ type: "fetchFailed", failure: { code: "SNAPSHOT_DAMAGED", message: expect.stringContaining(path) } });
+    expect(machine.events).toContainEqual({ type: "objectDamaged", object: handles[0]?.object, reason: "it is missing" });
+  });
+
+  test("SR2: a store that does not answer is no damage", async () => {
+    const { machine, handles } = await stored();
+    machine.world.storage.faults = { ...HEALTHY, store: { ...HEALTHY.store, failProbability: 1 } };
+    expect(await machine.fetch(handles)).toMatchObject({ type: "fetchFailed", failure: { code: "STORAGE_UNAVAILABLE" } });
+  });
+
+  test("LC2: copies of older checkpoints are deleted, the confirmed one stays", async () => {
+    const { machine, handles } = await stored();
+    machine.submit(submission(2, 0, [part("z", 10)]));
+    await machine.until(() => machine.acks.length === 2);
+    const held = async (): Promise<readonly string[]> => {
+      const before = machine.events.length;
+      const objects = machine.acks.flatMap((ack) => ack.parts.slice(0, 1).map(({ object }) => object));
+      machine.command({ type: "findLocalCopies", requestId: 9, objects });
+      await machine.until(() => machine.events.length > before);
+      const reply = machine.events.at(-1);
+      return reply?.type === "objects" ? reply.objects.map((object) => object.slice(0, 5)) : [];
+    };
+    expect(await held()).toEqual(["chk-1", "chk-2"]);
+    machine.command({ type: "checkpointCompleted", checkpointId: id(2) });
+    await machine.pass(100);
+    expect(await held()).toEqual(["chk-2"]);
+    expect(handles).not.toHaveLength(0);
+  });
+
+  test("IO1: a fetch of a slot of another attempt is refused", async () => {
+    const { machine, handles } = await stored();
+    let answer: IoReply | undefined;
+    machine.service?.onSlotRequest(
+      { epoch: EPOCH, attempt: 9 as AttemptNumber },
+      { type: "fetch", requestId: 4, parts: handles },
+      (reply) => (answer = reply),
+    );
+    await machine.until(() => answer !== undefined);
+    expect(answer).toMatchObject({ type: "fetchFailed", requestId: 4, failure: { code: "CANCELED" } });
+  });
+});
+
+describe("packs", () => {
+  test("PK1: a part that would not fit closes the pack; a larger one has its own", () => {
+    const pack = new OpenPack<number>();
+    const entry = (lengthBytes: number) => ({ owner: 1, part: part("p", 0), lengthBytes });
+    expect(pack.offer(entry(PACK_BYTES_MAX + 1))).toBe(true);
+    expect(pack.offer(entry(1))).toBe(false);
+    const other = new OpenPack<number>();
+    expect([other.offer(entry(1)), other.offer(entry(PACK_BYTES_MAX - 1)), other.offer(entry(1))]).toEqual([true, true, false]);
+  });
+
+  test("PK2, PK3: whatever goes in comes out at its address", () => {
+    const anyPart = fc.record({ name: fc.constantFrom("a", "b", "c"), length: fc.nat(200), group: fc.option(fc.nat(9), { nil: undefined }) });
+    fc.assert(
+      fc.property(fc.array(anyPart, { minLength: 1, maxLength: 20 }), (specs) => {
+        const pack = new OpenPack<SnapshotPart>();
+        for (const { name, length, group } of specs) {
+          const one = part(name, length, group);
+          pack.offer({ owner: one, part: one, lengthBytes: partBytes(one) });
+        }
+        const { bytes, placed } = pack.close("o");
+        expect(placed).toHaveLength(specs.length);
+        for (const { owner, handle } of placed) {
+          const content = bytes.subarray(handle.offset, handle.offset + handle.lengthBytes);
+          expect([...content]).toEqual([...bytesOf(owner)]);
+          expect(handle.crc32c).toBe(crc32c(content));
+        }
+        const order = placed.map(({ handle }) => `${handle.uid}${String(handle.keyGroups?.[0] ?? 0).padStart(3, "0")}`);
+        expect(order).toEqual(order.toSorted());
+      }),
+    );
+  });
+});
+
+test("SR3: reads cover every part, join near ones and keep far ones apart", () => {
+  const handle = (object: string, offset: number, lengthBytes: number): PartHandle => ({
+    uid: "u",
+    stateName: "s",
+    kind: "keyed",
+    object,
+    offset,
+    lengthBytes,
+    crc32c: 0,
+  });
+  const near = planReads([handle("o", 5_000, 10), handle("o", 0, 10), handle("p", 0, 10), handle("o", 9_000_000, 10)]);
+  expect(near.map(({ object, offset, lengthBytes, parts }) => [object, offset, lengthBytes, parts])).toEqual([
+    ["o", 0, 5_010, [1, 0]],
+    ["o", 9_000_000, 10, [3]],
+    ["p", 0, 10, [2]],
+  ]);
+  const anyHandle = fc.record({ object: fc.constantFrom("o", "p"), offset: fc.nat(200_000_000), length: fc.nat(5_000_000) });
+  fc.assert(
+    fc.property(fc.array(anyHandle, { maxLength: 30 }), (specs) => {
+      const handles = specs.map(({ object, offset, length }) => handle(object, offset, length));
+      const seen = new Set<number>();
+      for (const range of planReads(handles)) {
+        for (const i of range.parts) {
+          const of = handles[i] as PartHandle;
+          expect(of.object).toBe(range.object);
+          expect(of.offset).toBeGreaterThanOrEqual(range.offset);
+          expect(of.offset + of.lengthBytes).toBeLessThanOrEqual(range.offset + range.lengthBytes);
+          expect(seen.has(i)).toBe(false);
+          seen.add(i);
+        }
+      }
+      expect(seen.size).toBe(handles.length);
+    }),
+  );
+});
