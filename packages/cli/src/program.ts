@@ -9,9 +9,7 @@ import { SLUICE_VERSION } from "@sluice/api";
 import { Failure } from "@sluice/kit";
 import { Command, InvalidArgumentError } from "commander";
 
-import { cancelJob, describeJob, listJobs } from "./ask.ts";
 import { EXIT } from "./exit-codes.ts";
-import { runJob } from "./run.ts";
 
 interface RunFlags {
   readonly name?: string;
@@ -73,6 +71,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     .option("--json", "JSON lines")
     .addHelpText("after", RUN_HELP)
     .action(async (job: string, args: readonly string[], flags: RunFlags) => {
+      const { runJob } = await import("./run.ts"); // the runtime is loaded by those who need it
       done(
         await runJob({
           job,
@@ -95,6 +94,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     .command("list")
     .description("the jobs that run in this directory")
     .action(async () => {
+      const { listJobs } = await import("./ask.ts");
       say(await listJobs());
       done(EXIT.ok);
     });
@@ -104,6 +104,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     .description("a job's state, records, checkpoints and restarts")
     .argument("<job>", "its name, or the address of its REST (host:port)")
     .action(async (target: string) => {
+      const { describeJob } = await import("./ask.ts");
       say(await describeJob(target, process.stdout.columns ?? 200));
       done(EXIT.ok);
     });
@@ -113,6 +114,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     .description("cancel a job; its checkpoints are kept unless it is configured otherwise")
     .argument("<job>", "its name, or the address of its REST (host:port)")
     .action(async (target: string) => {
+      const { cancelJob } = await import("./ask.ts");
       say([await cancelJob(target)]);
       done(EXIT.ok);
     });

@@ -125,6 +125,7 @@ export function progressLine(progress: Progress): string {
     `${formatCount(progress.recordsOut)} out`,
     checkpoint,
     `${progress.restarts} restarts`,
+    ...(progress.restoredCheckpointId === undefined ? [] : [`restored checkpoint ${progress.restoredCheckpointId}`]),
     `${progress.taskManagers} TaskManagers`,
   ].join(", ");
 }
