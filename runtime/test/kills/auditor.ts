@@ -110,7 +110,8 @@ export function parseOutput(text: string, where: string): OutputRecord[] {
     .filter((line) => line !== "")
     .map((line) => {
       const value: unknown = JSON.parse(line);
-      const isRecord = Array.isArray(value) && value.length === 4 && value.every((field) => Number.isSafeInteger(field));
+      const isRecord =
+        Array.isArray(value) && value.length === 4 && value.every((field) => Number.isSafeInteger(field));
       assert(isRecord, `${where} holds [key, increment, sum, position] per line, not ${line.slice(0, 100)}`);
       return value as unknown as OutputRecord;
     });

@@ -1,8 +1,9 @@
 // What a kills run tells its job, as the job's only argument.
 
 export interface KeyedSumOptions {
-  /** NDJSON files of InputRecord. */
+  /** NDJSON file of InputRecord. */
   readonly floodPath: string;
+  /** CSV file of InputRecord. */
   readonly tricklePath: string;
   readonly outputDirectory: string;
   readonly witnessDirectory: string;

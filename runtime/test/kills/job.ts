@@ -1,11 +1,9 @@
 // KeyedSum over two skewed inputs: the running sum per key, with the increment and the input position it came from.
 
-import { readFileSync } from "node:fs";
-
 import {
   Encoders,
   FileSink,
-  GeneratorSource,
+  FileSource,
   KeyedCoProcessFunction,
   KeyedProcessFunction,
   Types,
@@ -33,12 +31,6 @@ const PADDED = Types.ROW({
   padding: Types.STRING(),
 });
 const OUTPUT = Types.TUPLE(Types.LONG(), Types.LONG(), Types.LONG(), Types.LONG());
-
-interface Input {
-  position: number;
-  key: number;
-  increment: number;
-}
 
 interface Padded {
   position: number;
@@ -125,26 +117,19 @@ class ConnectedKeyedSum extends KeyedCoProcessFunction<number, Padded, Padded, S
   }
 }
 
-function fileSource(path: string, ratePerSecond?: number): GeneratorSource<Input> {
-  const records = readFileSync(path, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line) as Input);
-  return new GeneratorSource({
-    count: records.length,
-    type: INPUT,
-    generate: (i) => records[i] as Input,
-    ...(ratePerSecond === undefined ? {} : { ratePerSecond }),
-  });
-}
-
 export function main(env: StreamExecutionEnvironment, args: readonly string[]): void {
   const options = decodeOptions(args);
   const padding = "x".repeat(options.paddingBytes);
   const flood = env
-    .fromSource(fileSource(options.floodPath), "flood")
+    .fromSource(FileSource.ndjson(options.floodPath, INPUT, { splitBytes: 256 * 1_024 }), "flood")
     .uid("flood")
     .map((record): Padded => ({ ...record, padding }), PADDED)
     .uid("flood-padding");
   const trickle = env
-    .fromSource(fileSource(options.tricklePath, options.tricklePerSecond), "trickle")
+    .fromSource(
+      FileSource.csv(options.tricklePath, INPUT, { splitBytes: 16 * 1_024, ratePerSecond: options.tricklePerSecond }),
+      "trickle",
+    )
     .uid("trickle")
     .map((record): Padded => ({ ...record, padding: "" }), PADDED)
     .uid("trickle-padding");

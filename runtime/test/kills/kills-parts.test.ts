@@ -66,7 +66,11 @@ describe("the auditor", () => {
       const counts = record[0] === key && record[2] >= sum;
       return counts ? [record[0], record[1], record[2] + increment, record[3]] : record;
     });
-    expect(audit(expected, shifted, "exactly-once")).toMatchObject({ passed: false, lostCount: 0, wrongSumKeyCount: 1 });
+    expect(audit(expected, shifted, "exactly-once")).toMatchObject({
+      passed: false,
+      lostCount: 0,
+      wrongSumKeyCount: 1,
+    });
   });
 
   test("its own control notices a removed and a doubled record wherever they are", () => {

@@ -131,7 +131,9 @@ function problemsOf(results: readonly SeedResult[], seedCount: number): readonly
     for (const missed of auditorMissed) problems.push(`${run}: ${missed}`);
   }
   for (const kind of KILL_KINDS) {
-    const count = results.flatMap(({ evidence }) => evidence).filter((kill) => kill.kind === kind && kill.counted).length;
+    const count = results
+      .flatMap(({ evidence }) => evidence)
+      .filter((kill) => kill.kind === kind && kill.counted).length;
     // Two seeds plan one of each kind (KS2); a whole soak must show several.
     const wanted = Math.min(COUNTED_PER_KIND_MIN, Math.floor((seedCount - 1) / 2));
     if (count < wanted) problems.push(`${count} counted kills of kind ${kind}, wanted ${wanted}`);

@@ -65,3 +65,9 @@ export function expectationOf(inputs: Inputs): Expectation {
 export function toNdjson(records: readonly InputRecord[]): string {
   return records.map((record) => `${JSON.stringify(record)}\n`).join("");
 }
+
+/** Content of a CSV file with a header. */
+export function toCsv(records: readonly InputRecord[]): string {
+  const lines = records.map(({ position, key, increment }) => `${increment},${position},${key}\n`);
+  return `increment,position,key\n${lines.join("")}`;
+}

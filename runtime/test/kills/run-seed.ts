@@ -21,7 +21,7 @@ import type { Audit, Guarantee } from "./auditor.ts";
 import { isCounted, replayedPerKill } from "./evidence.ts";
 import type { Evidence } from "./evidence.ts";
 import { encodeOptions } from "./job-options.ts";
-import { drawInputs, expectationOf, toNdjson } from "./model.ts";
+import { drawInputs, expectationOf, toCsv, toNdjson } from "./model.ts";
 import { planKills } from "./scenario.ts";
 import { strike } from "./strike.ts";
 import type { Strike } from "./strike.ts";
@@ -70,7 +70,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
   const at = (name: string): string => join(directory, name);
   const inputs = drawInputs(seed, SIZES);
   writeFileSync(at("flood.ndjson"), toNdjson(inputs.flood));
-  writeFileSync(at("trickle.ndjson"), toNdjson(inputs.trickle));
+  writeFileSync(at("trickle.csv"), toCsv(inputs.trickle));
   mkdirSync(at("witness"));
   let cluster: LocalCluster | undefined;
   let hasPassed = false;
@@ -80,7 +80,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
       arguments: [
         encodeOptions({
           floodPath: at("flood.ndjson"),
-          tricklePath: at("trickle.ndjson"),
+          tricklePath: at("trickle.csv"),
           outputDirectory: at("output"),
           witnessDirectory: at("witness"),
           drainFile: at("drain"),
@@ -117,7 +117,8 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
       guarantee,
       evidence: gather(strikes, at("witness")),
       audit: result,
-      auditorMissed: result.passed && guarantee === "exactly-once" ? auditTheAuditor(expected, output, seed * 7_919) : [],
+      auditorMissed:
+        result.passed && guarantee === "exactly-once" ? auditTheAuditor(expected, output, seed * 7_919) : [],
       elapsedMs: performance.now() - startedMs,
     };
   } finally {

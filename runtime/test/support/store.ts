@@ -4,7 +4,12 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 
 import type { ObjectStore } from "@sluice/kit/env";
-import { metadataPath, readCheckpointMetadata, readCommitHead, referencedObjects } from "@sluice/runtime/internal/checkpoint";
+import {
+  metadataPath,
+  readCheckpointMetadata,
+  readCommitHead,
+  referencedObjects,
+} from "@sluice/runtime/internal/checkpoint";
 import type { CommitRecord } from "@sluice/runtime/internal/checkpoint";
 import type { CheckpointMetadata } from "@sluice/runtime/internal/model";
 
