@@ -9,9 +9,15 @@ interface Benchmark {
 }
 
 const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
-  "keyed-sum": { program: "keyed-sum/main.ts", about: "the guide's KeyedSum on real processes: records per CPU-second, gaps, checkpoints, memory" },
+  "keyed-sum": {
+    program: "keyed-sum/main.ts",
+    about: "the guide's KeyedSum on real processes: records per CPU-second, gaps, checkpoints, memory",
+  },
   network: { program: "network-micro.ts", about: "rows through a channel in one thread" },
-  state: { program: "state-micro.ts", about: "keyed state alone: updates per CPU-second, pauses while a snapshot is taken" },
+  state: {
+    program: "state-micro.ts",
+    about: "keyed state alone: updates per CPU-second, pauses while a snapshot is taken",
+  },
 };
 
 const [name = "", ...rest] = process.argv.slice(2);
@@ -21,7 +27,9 @@ if (benchmark === undefined) {
   console.error(`usage: npm run bench -- NAME [options]\n${lines.join("\n")}`);
   process.exitCode = 2;
 } else {
-  const child = spawn(process.execPath, ["--expose-gc", join(import.meta.dirname, benchmark.program), ...rest], { stdio: "inherit" });
+  const child = spawn(process.execPath, ["--expose-gc", join(import.meta.dirname, benchmark.program), ...rest], {
+    stdio: "inherit",
+  });
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal));
   process.exitCode = await new Promise<number>((resolve, reject) => {
     child.on("error", reject);

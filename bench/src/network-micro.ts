@@ -7,8 +7,8 @@
 //
 // Not here: threads, user code, state (the keyed-sum benchmark).
 
-import type { TypeDescriptor, TypeInformation } from "../../runtime/src/model/index.ts";
-import { Types } from "../../runtime/src/model/index.ts";
+import type { TypeDescriptor, TypeInformation } from "@sluice/runtime/internal/model";
+import { Types } from "@sluice/runtime/internal/model";
 import {
   allocateRing,
   Doorbell,
@@ -16,7 +16,7 @@ import {
   RecordWriter,
   RingConsumer,
   RingProducer,
-} from "../../runtime/src/network/index.ts";
+} from "@sluice/runtime/internal/network";
 
 interface Case {
   readonly name: string;

@@ -44,6 +44,9 @@ export const RUNTIME_PUBLIC_ENTRY = {
   mayImport: ["datastream"],
 } as const;
 
+/** Folders inside folders that have a public module of their own, because they are a room of their own. */
+export const INNER_PUBLIC_MODULES: readonly string[] = ["runtime/src/model/configuration/index.ts"];
+
 /** Who may import "@sluice/runtime/internal/*"; everybody else uses the public entry. Test code always may. */
 export const RUNTIME_INTERNALS: readonly string[] = [
   "packages/cli/**",
@@ -168,6 +171,18 @@ export const ADAPTERS: readonly Adapter[] = [
   { files: "tools/**", libraries: "*", touchesTheWorld: true, reason: "programs of the repository, never shipped" },
   { files: "bench/**", libraries: "*", touchesTheWorld: true, reason: "measures real processes with the real clock" },
   { files: "examples/**", libraries: "*", touchesTheWorld: true, reason: "user code: jobs and the demo program" },
+  {
+    files: "runtime/src/network/ring-stress.ts",
+    libraries: ["node:worker_threads"],
+    touchesTheWorld: true,
+    reason: "a test program of two real threads, started by ring.test.ts: memory ordering cannot be simulated",
+  },
+  {
+    files: "sim/src/{event-loop,tripwires}.ts",
+    libraries: [],
+    touchesTheWorld: true,
+    reason: "drains microtasks with the one real setImmediate, and replaces the globals that nobody may call",
+  },
   {
     files: "sim/src/{main,bin/**}.ts",
     libraries: "*",

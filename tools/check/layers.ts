@@ -15,6 +15,7 @@ import { join, posix } from "node:path";
 
 import {
   ADAPTERS,
+  INNER_PUBLIC_MODULES,
   IO_LIBRARIES,
   PACKAGES,
   PURE_LIBRARIES,
@@ -82,7 +83,7 @@ function checkRelative(file: string, specifier: string, known: ReadonlySet<strin
   if (isTestCode(file)) return undefined;
   if (isTestCode(to)) return `${to} is test code; only test code may import it`;
   const entered = enteredFolder(file, to);
-  if (entered !== undefined && to !== `${entered}/index.ts`) {
+  if (entered !== undefined && to !== `${entered}/index.ts` && !INNER_PUBLIC_MODULES.includes(to)) {
     return `${to} is private to its folder; import ${entered}/index.ts`;
   }
   return packageOf(file) === "runtime" ? checkRuntimeFolders(file, to) : undefined;
@@ -114,6 +115,7 @@ function checkRuntimeFolders(file: string, to: string): string | undefined {
 
 function checkPackage(file: string, specifier: string, target: string): string | undefined {
   const own = packageOf(file);
+  if (own === target && isTestCode(file)) return undefined; // a job of the tests imports what a user's job imports
   if (own === target) return `import the own package by a relative path, not as ${specifier}`;
   if (isTestCode(file)) return undefined;
   const rule = own === undefined ? undefined : PACKAGES[own];

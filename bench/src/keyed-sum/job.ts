@@ -4,15 +4,9 @@
 //
 // Not here: measuring (main.ts), but for the gap between records, which only the job itself sees.
 
-import { writeFileSync } from "node:fs";
+import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  DiscardSink,
-  GeneratorSource,
-  KeyedProcessFunction,
-  Types,
-  ValueStateDescriptor,
-} from "@sluice/runtime";
+import { DiscardSink, GeneratorSource, KeyedProcessFunction, Types, ValueStateDescriptor } from "@sluice/runtime";
 import type { Collector, KeyedContext, RuntimeContext, StreamExecutionEnvironment, ValueState } from "@sluice/runtime";
 
 /** The clock is read once in so many records: often enough for gaps of milliseconds, too seldom to cost anything. */
@@ -44,7 +38,9 @@ class GapWatch {
     this.#lastMs = nowMs;
     if (nowMs - this.#reportedMs > REPORT_INTERVAL_MS) {
       this.#reportedMs = nowMs;
-      writeFileSync(this.#path, JSON.stringify(this.#gaps));
+      // under another name first: the benchmark may read at any moment
+      writeFileSync(`${this.#path}.new`, JSON.stringify(this.#gaps));
+      renameSync(`${this.#path}.new`, this.#path);
       this.#lastMs = performance.now();
     }
   }

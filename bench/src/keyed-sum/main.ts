@@ -70,7 +70,14 @@ function parse(argv: readonly string[]): Options {
     roundSeconds: Number(values.seconds),
     intervalMs: Number(values.interval),
   };
-  const numbers = [options.keys, options.parallelism, options.rounds, options.warmUpSeconds, options.roundSeconds, options.intervalMs];
+  const numbers = [
+    options.keys,
+    options.parallelism,
+    options.rounds,
+    options.warmUpSeconds,
+    options.roundSeconds,
+    options.intervalMs,
+  ];
   if (values.help || !numbers.every((n) => Number.isFinite(n) && n > 0)) usage();
   return options;
 }
@@ -173,13 +180,19 @@ async function measure(cluster: LocalCluster, metricsPort: number, options: Opti
       recordsPerCpuSecond: records / (after.cpuSeconds - before.cpuSeconds),
       recordsPerSecond: (records * 1_000) / (after.atMs - before.atMs),
     });
-    rssBytes = Math.max(rssBytes, pids.reduce((sum, pid) => sum + rssBytesOf(pid), 0));
+    rssBytes = Math.max(
+      rssBytes,
+      pids.reduce((sum, pid) => sum + rssBytesOf(pid), 0),
+    );
     before = after;
   }
-  const checkpoints = (await cluster.rest.checkpoints()).history
-    .filter((c) => c.status === "COMPLETED" && c.trigger_timestamp >= measuredFromMs);
-  if (checkpoints.length === 0) throw new Error("BK3: no checkpoint completed while measuring; lengthen --seconds or shorten --interval");
-  if (cluster.processes().some(({ starts }) => starts !== 1)) throw new Error("BK3: a process was restarted while measuring");
+  const checkpoints = (await cluster.rest.checkpoints()).history.filter(
+    (c) => c.status === "COMPLETED" && c.trigger_timestamp >= measuredFromMs,
+  );
+  if (checkpoints.length === 0)
+    throw new Error("BK3: no checkpoint completed while measuring; lengthen --seconds or shorten --interval");
+  if (cluster.processes().some(({ starts }) => starts !== 1))
+    throw new Error("BK3: a process was restarted while measuring");
   const gaps = gapsOf(folder, measuredFromMs);
   report({ options, rounds, checkpoints, gaps, rssBytes });
 }
@@ -188,7 +201,7 @@ async function measure(cluster: LocalCluster, metricsPort: number, options: Opti
 function gapsOf(folder: string, fromWallMs: number): readonly number[] {
   const gaps: number[] = [];
   for (const name of readdirSync(folder)) {
-    if (!name.startsWith("gaps-")) continue;
+    if (!/^gaps-\d+\.json$/.test(name)) continue;
     const pairs = JSON.parse(readFileSync(join(folder, name), "utf8")) as [number, number][];
     for (const [atMs, gapMs] of pairs) if (atMs >= fromWallMs) gaps.push(gapMs);
   }
@@ -213,7 +226,9 @@ function report(figures: {
   console.log(line("records per CPU-second", perCpu, millions));
   console.log(line("records per second", perSecond, millions));
   console.log(line("checkpoint ms", durations, (ms) => ms.toFixed(0)));
-  console.log(`  largest gap between records ${maxGapMs.toFixed(1)} ms; resident ${(rssBytes / 2 ** 20).toFixed(0)} MiB over all processes`);
+  console.log(
+    `  largest gap between records ${maxGapMs.toFixed(1)} ms; resident ${(rssBytes / 2 ** 20).toFixed(0)} MiB over all processes`,
+  );
   console.log(
     JSON.stringify({
       benchmark: "keyed-sum",

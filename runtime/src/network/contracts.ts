@@ -7,20 +7,8 @@
 // Not here: any behaviour.
 
 import type { Barrier, Partitioning, TypeDescriptor } from "../model/index.ts";
+import type { Bell } from "./bell.ts";
 import type { RingConsumer, RingProducer } from "./ring.ts";
-
-/**
- * Wakes one waiting side. The way to wait without losing a wake-up:
- * `const seen = bell.sequence(); if (!work()) await bell.waitPast(seen, timeoutMs);`
- */
-export interface Bell {
-  /** Grows (modulo 2^32) with every ring. */
-  sequence(): number;
-  /** Says that there is work. Cheap while nobody waits; callable from any thread. */
-  ring(): void;
-  /** Resolves when the sequence differs from `seen`, or after `timeoutMs` (Infinity: never by time). One waiter per bell. */
-  waitPast(seen: number, timeoutMs: number): Promise<void>;
-}
 
 /** Rows of the frame at the head of a channel. */
 export interface RowReader {

@@ -15,7 +15,7 @@
 // Not here: what the bell announces (ring.ts, mailbox.ts).
 
 import { assert } from "@sluice/kit";
-import type { Bell } from "./contracts.ts";
+import type { Bell } from "./bell.ts";
 
 /** Size of the shared word. */
 export const DOORBELL_BYTES = 8;

@@ -34,8 +34,8 @@ export { InputGate } from "./input-gate.ts";
 export { allocateMailbox, MailboxReader, MailboxWriter } from "./mailbox.ts";
 export { RecordWriter } from "./record-writer.ts";
 export { allocateRing, DEFAULT_SLOT_BYTES, DEFAULT_SLOT_COUNT, RingConsumer, RingProducer } from "./ring.ts";
+export type { Bell } from "./bell.ts";
 export type {
-  Bell,
   ChannelHead,
   GateChannel,
   HeadKind,

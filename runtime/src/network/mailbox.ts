@@ -11,7 +11,7 @@
 // Not here: what the messages say (model/slot.ts SlotCommand).
 
 import { assert } from "@sluice/kit";
-import type { Bell } from "./contracts.ts";
+import type { Bell } from "./bell.ts";
 
 const WRITTEN = 0;
 const READ = 16;

@@ -214,7 +214,7 @@ function generateHash(parts: HashParts): Emit {
   instances += 1;
   const m = parts.maxParallelism;
   const keyGroup = (m & (m - 1)) === 0 ? `hash & ${m - 1}` : `(hash >>> 0) % ${m}`;
-  // oxlint-disable-next-line no-new-func -- one function per edge (RW5)
+  // oxlint-disable-next-line typescript/no-implied-eval -- one function per edge (RW5)
   const make = new Function(
     "writers",
     "keySelector",
@@ -242,7 +242,7 @@ function hashed({ writers, keySelector, hashOf, targets, maxParallelism, overflo
 function generateSpread(writers: readonly RowWriter[], first: number, overflow: Overflow): Emit {
   instances += 1;
   const isOne = writers.length === 1;
-  // oxlint-disable-next-line no-new-func -- one function per edge (RW5)
+  // oxlint-disable-next-line typescript/no-implied-eval -- one function per edge (RW5)
   const make = new Function(
     "writers",
     "overflow",

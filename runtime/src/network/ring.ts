@@ -16,7 +16,7 @@
 // Not here: what is inside a slot (frame.ts), what happens without credit (record-writer.ts, tcp-bridge.ts).
 
 import { assert } from "@sluice/kit";
-import type { Bell } from "./contracts.ts";
+import type { Bell } from "./bell.ts";
 
 const MAGIC = 0x534c_5247; // "SLRG"
 const VERSION = 0;

@@ -24,7 +24,7 @@ let instances = 0;
 /** True when this process may make code from strings. */
 export function canGenerateCode(): boolean {
   try {
-    // oxlint-disable-next-line no-new-func -- the purpose of this file
+    // oxlint-disable-next-line typescript/no-implied-eval -- the purpose of this file
     return (new Function("return 1") as () => number)() === 1;
   } catch {
     return false;
@@ -218,7 +218,7 @@ export function isPlainWith(value: object, count: number): boolean {
 
 function make<T>(source: string, bindings: Readonly<Record<string, unknown>>): T {
   const names = Object.keys(bindings);
-  // oxlint-disable-next-line no-new-func -- the purpose of this file
+  // oxlint-disable-next-line typescript/no-implied-eval -- the purpose of this file
   const factory = new Function(...names, source) as (...values: readonly unknown[]) => T;
   return factory(...names.map((name) => bindings[name]));
 }

@@ -42,7 +42,7 @@ export function wrongKey(edge: string, type: TypeDescriptor, key: unknown): Fail
 
 /** Strings repeat: remembers hashes by a cheap look at length and three characters, and compares before it believes. */
 class StringHashCache {
-  readonly #keys: string[] = new Array<string>(STRING_CACHE_SLOTS).fill("");
+  readonly #keys: string[] = Array.from({ length: STRING_CACHE_SLOTS }, () => "");
   readonly #hashes = new Int32Array(STRING_CACHE_SLOTS).fill(hashString(""));
 
   hash(key: string): number {
