@@ -52,7 +52,13 @@ export type ClusterEvent = SupervisionEvent & { readonly process: ProcessRef; re
 
 export type JobOutcome =
   | { readonly state: "FINISHED" | "CANCELED"; readonly message: string }
-  | { readonly state: "FAILED"; readonly message: string; readonly failure: Failure | undefined }
+  /** `failure`: why a process was given up, if that ended it; `details`: the job's newest failure with the stack of its code. */
+  | {
+      readonly state: "FAILED";
+      readonly message: string;
+      readonly failure: Failure | undefined;
+      readonly details: string;
+    }
   /** `stop` came first: the job can be continued. */
   | { readonly state: "STOPPED"; readonly message: string };
 
@@ -362,8 +368,21 @@ export class LocalCluster {
       if (isFirst) this.#onFirstListening();
     } else if (said.event === "jobEnded") {
       const { state, message } = said;
-      this.#end(state === "FAILED" ? { state, message, failure: undefined } : { state, message });
+      if (state === "FAILED") void this.#endFailed(message);
+      else this.#end({ state, message });
     }
+  }
+
+  /** The JobManager lingers for a moment after its last word: time to ask for the stack of what failed. */
+  async #endFailed(message: string): Promise<void> {
+    let details = "";
+    try {
+      const [newest] = (await this.rest.exceptions()).exceptionHistory.entries;
+      details = newest?.stacktrace ?? "";
+    } catch {
+      // it is gone: the message says enough
+    }
+    this.#end({ state: "FAILED", message, failure: undefined, details });
   }
 
   #onFirstListening(): void {
@@ -398,7 +417,7 @@ export class LocalCluster {
       this.#end({ state: "FINISHED", message: `job ${this.name} is FINISHED` });
       return;
     }
-    this.#end({ state: "FAILED", message: failure.message, failure });
+    this.#end({ state: "FAILED", message: failure.message, failure, details: "" });
   }
 
   #end(outcome: JobOutcome): void {

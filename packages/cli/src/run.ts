@@ -64,9 +64,9 @@ export async function runJob(options: RunOptions): Promise<number> {
     introduce(display, cluster);
     const watching = watch(cluster, display);
     const outcome = await cluster.waitForEnd();
-    const stack = await watching;
+    await watching;
     display.close();
-    return conclude(display, cluster, outcome, stack);
+    return conclude(display, cluster, outcome);
   } finally {
     stops();
   }
@@ -84,7 +84,7 @@ function introduce(display: Display, cluster: LocalCluster): void {
   const { store } = cluster;
   const place =
     store === undefined
-      ? "no checkpoints: execution.checkpointing.interval is not set, and a failure starts the job from the beginning"
+      ? "no checkpoints (execution.checkpointing.interval is not set): a failure loses the state of the job"
       : `checkpoints in ${store.uri}${cluster.isDefaultStore ? " (default; --dir sets another place)" : ""}`;
   const taskManagers = cluster.processes().length - 1;
   display.notice({
@@ -133,10 +133,10 @@ function tell(display: Display, event: ClusterEvent): void {
   }
 }
 
-/** Follows the job until it has ended; gives the text of its newest failure. */
-async function watch(cluster: LocalCluster, display: Display): Promise<string> {
+/** Follows the job until it has ended. */
+async function watch(cluster: LocalCluster, display: Display): Promise<void> {
   const recent: Progress[] = [];
-  let newest = { atMs: 0, text: "" };
+  let newestAtMs = 0;
   while (cluster.outcome === undefined) {
     try {
       const { rest } = cluster;
@@ -148,8 +148,8 @@ async function watch(cluster: LocalCluster, display: Display): Promise<string> {
         rest.exceptions(),
       ]);
       const [exception] = exceptions.exceptionHistory.entries;
-      if (exception !== undefined && exception.timestamp > newest.atMs) {
-        newest = { atMs: exception.timestamp, text: exception.stacktrace };
+      if (exception !== undefined && exception.timestamp > newestAtMs) {
+        newestAtMs = exception.timestamp;
         const where = exception.taskName === null ? "" : ` in ${exception.taskName}`;
         const [first = ""] = exception.stacktrace.split("\n");
         display.notice({ kind: "failure", text: `failure${where}: ${first}`, fields: { task: exception.taskName } });
@@ -163,7 +163,6 @@ async function watch(cluster: LocalCluster, display: Display): Promise<string> {
     }
     await Promise.race([sleep(POLL_INTERVAL_MS), ended(cluster)]);
   }
-  return newest.text;
 }
 
 async function ended(cluster: LocalCluster): Promise<void> {
@@ -171,7 +170,7 @@ async function ended(cluster: LocalCluster): Promise<void> {
 }
 
 /** RU1. */
-function conclude(display: Display, cluster: LocalCluster, outcome: JobOutcome, stack: string): number {
+function conclude(display: Display, cluster: LocalCluster, outcome: JobOutcome): number {
   const fields = { state: outcome.state, message: outcome.message };
   switch (outcome.state) {
     case "FINISHED":
@@ -186,7 +185,7 @@ function conclude(display: Display, cluster: LocalCluster, outcome: JobOutcome, 
     case "FAILED": {
       const { failure } = outcome;
       const what = failure === undefined ? outcome.message : describeFailure(failure);
-      const where = stackOf(stack);
+      const where = stackOf(outcome.details);
       const logs = `  Logs: ${cluster.workDir}/logs`;
       const text = [`job ${cluster.name} FAILED: ${what}`, ...(where === "" ? [] : [where]), logs].join("\n");
       display.notice({ kind: "ended", text, fields: { ...fields, code: failure?.code ?? null } });

@@ -16,7 +16,7 @@ interface Supervised {
   readonly process: SupervisedProcess;
   readonly events: SupervisionEvent[];
   /** The next event that was not waited for yet and fits. */
-  next(fits: (event: SupervisionEvent) => boolean): Promise<SupervisionEvent>;
+  readonly next: (fits: (event: SupervisionEvent) => boolean) => Promise<SupervisionEvent>;
   readonly logPath: string;
 }
 

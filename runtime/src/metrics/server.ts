@@ -65,25 +65,17 @@ function makeApplication(options: HttpServerOptions): express.Express {
   app.disable("x-powered-by");
   app.disable("etag");
   app.set("query parser", "simple");
-  app.get("/metrics", (_request, response, next) => {
-    Promise.resolve(options.metrics())
-      .then(async (page) => {
-        const text = await page.render();
-        response.type(page.contentType).send(text);
-      })
-      .catch(next);
+  // express 5 hands what an async handler throws to the handler of errors
+  app.get("/metrics", async (_request, response) => {
+    const page = await options.metrics();
+    const text = await page.render();
+    response.type(page.contentType).send(text);
   });
-  app.use((request, response, next) => {
-    const answer = options.answer?.({ method: request.method, path: request.path, query: texts(request.query) });
-    if (answer === undefined) {
-      response.status(404).json({ errors: [`Unable to load requested file ${request.path}.`] });
-      return;
-    }
-    answer
-      .then(({ status, body }) => {
-        response.status(status).json(body);
-      })
-      .catch(next);
+  app.use(async (request, response) => {
+    const { method, path, query } = request;
+    const answer = await options.answer?.({ method, path, query: texts(query) });
+    if (answer === undefined) response.status(404).json({ errors: [`Unable to load requested file ${path}.`] });
+    else response.status(answer.status).json(answer.body);
   });
   // express recognises a handler of errors by its four parameters
   app.use((thrown: unknown, request: express.Request, response: express.Response, next: express.NextFunction) => {
