@@ -101,9 +101,9 @@ function buildTask(context: TaskContext): Task {
   const writers = buildWriters(context, operators);
   const metrics = new TaskMetrics();
   // Set once the task exists: operators may wake it from promises.
-  let built: Task | undefined;
+  const built: { task?: Task } = {};
   const wake = (): void => {
-    built?.sourceReady();
+    built.task?.sourceReady();
     bell.ring();
   };
   const chain = buildChain({ context, operators, metrics, keyedState, output: tailOf(writers), wake });
@@ -115,7 +115,7 @@ function buildTask(context: TaskContext): Task {
     channels.length === 0
       ? undefined
       : new InputGate({ channels: channels.map((channel) => gateChannel(channel, operators)) });
-  built = new Task({
+  built.task = new Task({
     subtask: task.subtask,
     epoch: spec.epoch,
     attempt: spec.attempt,
@@ -139,7 +139,7 @@ function buildTask(context: TaskContext): Task {
     log: env.log.with({ vertex: vertex.name, subtask: subtaskIndex }),
     wake,
   });
-  return built;
+  return built.task;
 }
 
 function gateChannel(channel: ChannelSpec, operators: TaskOperators): GateChannel {

@@ -273,7 +273,7 @@ export class Task {
     assert(output !== undefined, "a source has an output");
     const before = output.numRecords;
     const startedMs = this.#startChunk();
-    for (let polled = 0; polled < ROWS_PER_STEP && this.#outputsAvailable(); ) {
+    for (let polled = 0; polled < ROWS_PER_STEP && this.#outputsAvailable();) {
       const rows = this.#chunkRows;
       const status = this.#poll(source, rows);
       polled += rows;

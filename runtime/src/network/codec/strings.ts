@@ -18,6 +18,7 @@ interface RawSlices {
 
 /** Up to here a loop beats a call into the engine. */
 const LOOP_LENGTH_MAX = 64;
+// oxlint-disable-next-line no-control-regex -- every code unit of Latin-1 is meant
 const NOT_LATIN1 = /[^\u0000-\u00ff]/;
 
 /**
