@@ -31,7 +31,13 @@ const main = parentPort;
 assert(main !== null, "the I/O service runs in a worker thread");
 const log = processLog({ process: "taskmanager", taskManager: taskManagerId, thread: "io" });
 const service = new IoService({
-  env: { clock: new NodeClock(), timers: new NodeTimers(), rng: nodeRng(), log, host: new NodeHost({ log, name: taskManagerId }) },
+  env: {
+    clock: new NodeClock(),
+    timers: new NodeTimers(),
+    rng: nodeRng(),
+    log,
+    host: new NodeHost({ log, name: taskManagerId }),
+  },
   store: store === undefined ? undefined : await openStore(store),
   disk: new NodeDisk(workDir),
   send: (event) => main.postMessage(event),

@@ -10,7 +10,18 @@ import { claimJob, jobIdOf, JobMaster, startRestServer, storeOf } from "../jobma
 import { observeProcess } from "../metrics/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
 import type { CheckpointId, JobManagerConfig, JobPlan } from "../model/index.ts";
-import { exitSoon, fatal, onStop, openStore, printEvent, processLog, readConfig, readJson, runProcess, takeSecret } from "./process-shell.ts";
+import {
+  exitSoon,
+  fatal,
+  onStop,
+  openStore,
+  printEvent,
+  processLog,
+  readConfig,
+  readJson,
+  runProcess,
+  takeSecret,
+} from "./process-shell.ts";
 
 runProcess(async () => {
   const config = readConfig<JobManagerConfig>();

@@ -103,7 +103,8 @@ function read(result: {
     throw new Failure("JOB_MAIN_TIMEOUT", {
       retry: "never",
       message: `main of ${moduleUrl} did not return within ${timeoutMs / 1000} s${tail === "" ? "" : `; it had printed:\n${tail}`}`,
-      remedy: "main only builds the graph: look for an endless loop or something it waits for; sluice.plan.timeout sets the limit",
+      remedy:
+        "main only builds the graph: look for an endless loop or something it waits for; sluice.plan.timeout sets the limit",
     });
   }
   const answer = parseAnswer(result.answer);
@@ -114,7 +115,9 @@ function read(result: {
       message: isMemory
         ? `main of ${moduleUrl} needed more than ${heapMb} MiB of heap`
         : `main of ${moduleUrl} ended its process (${exit}) before the graph was built${tail === "" ? "" : `; it had printed:\n${tail}`}`,
-      remedy: isMemory ? "main only builds the graph: read data in sources, not in main" : "look for process.exit in the module or its libraries",
+      remedy: isMemory
+        ? "main only builds the graph: read data in sources, not in main"
+        : "look for process.exit in the module or its libraries",
     });
   }
   if ("failure" in answer) throw failureFromJson(answer.failure);

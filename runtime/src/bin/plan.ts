@@ -28,7 +28,7 @@ const ANSWER_FD = 3;
 
 function answer(content: PlanAnswer): void {
   const bytes = Buffer.from(JSON.stringify(content));
-  for (let at = 0; at < bytes.length; ) at += writeSync(ANSWER_FD, bytes, at);
+  for (let at = 0; at < bytes.length;) at += writeSync(ANSWER_FD, bytes, at);
   closeSync(ANSWER_FD);
 }
 

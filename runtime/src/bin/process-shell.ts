@@ -39,7 +39,11 @@ export function readConfig<T>(): T {
   const at = process.argv.indexOf("--config");
   const path = at < 0 ? undefined : process.argv[at + 1];
   if (path === undefined) {
-    throw new Failure("CONFIG_INVALID", { retry: "never", message: "--config FILE is missing", remedy: "name the process's configuration file" });
+    throw new Failure("CONFIG_INVALID", {
+      retry: "never",
+      message: "--config FILE is missing",
+      remedy: "name the process's configuration file",
+    });
   }
   return readJson<T>(path, "the configuration");
 }
@@ -71,13 +75,19 @@ export function takeSecret(): string {
 
 /** The environment of user code: without this process's credentials. */
 export function userEnvironment(): NodeJS.ProcessEnv {
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => name !== "SLUICE_SECRET" && !name.startsWith("AWS_")));
+  return Object.fromEntries(
+    Object.entries(process.env).filter(([name]) => name !== "SLUICE_SECRET" && !name.startsWith("AWS_")),
+  );
 }
 
 /** The store of a configuration; credentials come from the environment. */
 export function openStore(config: StoreConfig): Promise<ObjectStore> {
   const faults = process.env["SLUICE_STORE_FAULTS"]; // test harnesses: {"seed": n, "rates": {...}}
-  const { AWS_ACCESS_KEY_ID: accessKey, AWS_SECRET_ACCESS_KEY: secretKey, AWS_SESSION_TOKEN: sessionToken } = process.env;
+  const {
+    AWS_ACCESS_KEY_ID: accessKey,
+    AWS_SECRET_ACCESS_KEY: secretKey,
+    AWS_SESSION_TOKEN: sessionToken,
+  } = process.env;
   return openObjectStore(config.uri, {
     s3: {
       ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
@@ -86,7 +96,9 @@ export function openStore(config: StoreConfig): Promise<ObjectStore> {
       ...(secretKey === undefined ? {} : { secretKey }),
       ...(sessionToken === undefined ? {} : { sessionToken }),
     },
-    ...(faults === undefined ? {} : { faults: JSON.parse(faults) as { readonly seed: number; readonly rates: object } }),
+    ...(faults === undefined
+      ? {}
+      : { faults: JSON.parse(faults) as { readonly seed: number; readonly rates: object } }),
   });
 }
 

@@ -32,7 +32,9 @@ function scratch(): string {
 /** Every position once; per key the sums are those of one pass in some order of the key's records. */
 function expectExact(lines: readonly string[], count: number, keys: number): void {
   const rows = lines.map((line) => JSON.parse(line) as readonly [key: number, position: number, sum: number]);
-  expect(rows.map(([, position]) => position).sort((a, b) => a - b)).toEqual(Array.from({ length: count }, (_, i) => i));
+  expect(rows.map(([, position]) => position).sort((a, b) => a - b)).toEqual(
+    Array.from({ length: count }, (_, i) => i),
+  );
   for (let key = 0; key < keys; key += 1) {
     const own = rows.filter((row) => row[0] === key).sort((a, b) => a[2] - b[2] || b[1] - a[1]); // position 0 adds nothing
     let sum = 0;
@@ -58,7 +60,11 @@ async function startKeyedSum(options: Partial<ClusterOptions> & { readonly rate?
   cluster = new TestCluster({
     jobPath: join(JOBS, "keyed-sum-job.ts"),
     jobArguments: [out, String(COUNT), String(options.rate ?? 4_000), String(KEYS)],
-    configuration: { "execution.checkpointing.interval": "300 ms", "parallelism.default": "2", "heartbeat.timeout": "3 s" },
+    configuration: {
+      "execution.checkpointing.interval": "300 ms",
+      "parallelism.default": "2",
+      "heartbeat.timeout": "3 s",
+    },
     taskManagers: 2,
     slots: 1,
     store: { uri: pathToFileURL(store).href },
@@ -106,7 +112,11 @@ describe("bad jobs end with one clear message", () => {
     ["throws", /USER_FUNCTION_FAILED[^]*taste[^]*record 500 is not to my taste/u, {}],
     ["exits", /TASK_LOST[^]*ended with exit code 0[^]*process\.exit/u, {}],
     ["rejects", /TASK_LOST[^]*nobody caught me/u, {}],
-    ["loops", /USER_FUNCTION_STUCK[^]*"[^"]*taste[^"]*"[^]*has not returned[^]*endless loop/u, { "sluice.task.stuck-timeout": "2 s" }],
+    [
+      "loops",
+      /USER_FUNCTION_STUCK[^]*"[^"]*taste[^"]*"[^]*has not returned[^]*endless loop/u,
+      { "sluice.task.stuck-timeout": "2 s" },
+    ],
     ["fills-heap", /OUT_OF_MEMORY[^]*slot-heap-size/u, { "sluice.taskmanager.slot-heap-size": "64 mb" }],
   ] as const)(
     "a function that %s",
@@ -133,7 +143,14 @@ describe("bad jobs end with one clear message", () => {
   );
 
   test.each([
-    ["main-throws", { code: "JOB_MAIN_FAILED", message: expect.stringMatching(/RangeError: no such airport/u), stack: expect.stringMatching(/bad-job\.ts/u) }],
+    [
+      "main-throws",
+      {
+        code: "JOB_MAIN_FAILED",
+        message: expect.stringMatching(/RangeError: no such airport/u),
+        stack: expect.stringMatching(/bad-job\.ts/u),
+      },
+    ],
     ["main-exits", { code: "JOB_MAIN_FAILED", message: expect.stringMatching(/ended its process \(exit code 3\)/u) }],
     ["main-loops", { code: "JOB_MAIN_TIMEOUT", message: expect.stringMatching(/within 1.5 s/u) }],
     ["main-waits", { code: "JOB_MAIN_TIMEOUT" }],
@@ -199,7 +216,9 @@ describe("the end of processes", () => {
     const { out, jobManager, taskManagers } = await startKeyedSum();
     if (cluster === undefined) throw new Error("no cluster");
     await until("published output", () => listPublished(out).length >= 2);
-    const jobs = (await cluster.rest("/jobs")) as { readonly jobs: readonly { readonly id: string; readonly status: string }[] };
+    const jobs = (await cluster.rest("/jobs")) as {
+      readonly jobs: readonly { readonly id: string; readonly status: string }[];
+    };
     expect(jobs.jobs).toMatchObject([{ status: "RUNNING" }]);
     await cluster.cancel(jobs.jobs[0]?.id ?? "");
     await until("the end of the job", () => jobManager.exitCode !== undefined, 20_000);
@@ -272,7 +291,9 @@ describe("a damaged newest checkpoint", () => {
 /** Cuts every object of parts of the newest checkpoint; returns how many. */
 function damageNewest(store: string): number {
   const jobDirectory = join(store, "test", "process-test");
-  const newest = Math.max(...readdirSync(jobDirectory).flatMap((name) => (name.startsWith("chk-") ? [Number(name.slice(4))] : [])));
+  const newest = Math.max(
+    ...readdirSync(jobDirectory).flatMap((name) => (name.startsWith("chk-") ? [Number(name.slice(4))] : [])),
+  );
   const directory = join(jobDirectory, `chk-${newest}`);
   const objects = readdirSync(directory).filter((name) => name.startsWith("x-"));
   for (const name of objects) writeFileSync(join(directory, name), "cut");

@@ -20,7 +20,11 @@ import { besides, userEnvironment } from "./process-shell.ts";
 export class IoThread implements IoGate {
   readonly #worker: Worker;
 
-  constructor(options: { readonly data: IoWorkerData; readonly host: Host; readonly onEvent: (event: IoEvent) => void }) {
+  constructor(options: {
+    readonly data: IoWorkerData;
+    readonly host: Host;
+    readonly onEvent: (event: IoEvent) => void;
+  }) {
     this.#worker = new Worker(besides("io-worker"), { workerData: options.data, name: "io" });
     this.#worker.on("message", options.onEvent);
     this.#worker.on("error", (error) => options.host.crash(`the I/O thread died: ${String((error as Error).message)}`)); // SH3
@@ -43,7 +47,11 @@ export class ThreadSlotHost implements SlotHost {
   readonly #workers = new Set<Worker>();
   readonly #heaps = new Map<Worker, HeapFigures>();
 
-  constructor(options: { readonly io: IoThread; readonly logLevel: LogLevel; readonly heapBytesMax: number | undefined }) {
+  constructor(options: {
+    readonly io: IoThread;
+    readonly logLevel: LogLevel;
+    readonly heapBytesMax: number | undefined;
+  }) {
     this.#io = options.io;
     this.#logLevel = options.logLevel;
     this.#heapBytesMax = options.heapBytesMax;
@@ -69,8 +77,16 @@ export class ThreadSlotHost implements SlotHost {
     let error: SlotExit["error"];
     worker.on("message", (event) => handlers.onEvent(event));
     worker.on("error", (thrown: unknown) => {
-      const { code, message, stack } = thrown as { readonly code?: unknown; readonly message?: unknown; readonly stack?: unknown };
-      error = { code: String(code ?? ""), message: String(message ?? thrown), stack: typeof stack === "string" ? stack : "" };
+      const { code, message, stack } = thrown as {
+        readonly code?: unknown;
+        readonly message?: unknown;
+        readonly stack?: unknown;
+      };
+      error = {
+        code: typeof code === "string" ? code : "",
+        message: String(message ?? thrown),
+        stack: typeof stack === "string" ? stack : "",
+      };
     });
     worker.on("exit", (code) => {
       assert(this.#workers.delete(worker), "SH1: a thread ends once");

@@ -37,7 +37,8 @@ try {
     throw new Failure("PLAN_MISMATCH", {
       retry: "never",
       message: `the job's module builds another graph here (digest ${rebuilt.digest.slice(0, 12)}) than the plan says (${spec.plan.digest.slice(0, 12)})`,
-      remedy: "main must build the same graph for the same arguments in every process; it must not depend on time, chance or files that change",
+      remedy:
+        "main must build the same graph for the same arguments in every process; it must not depend on time, chance or files that change",
     });
   }
   const settings = runtimeSettings(configurationOf(spec.plan.configuration));

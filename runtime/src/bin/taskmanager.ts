@@ -12,7 +12,17 @@ import { configurationOf, runtimeSettings } from "../model/configuration/index.t
 import type { TaskManagerConfig } from "../model/index.ts";
 import { DataServer } from "../network/index.ts";
 import { DataPlane, metricsView, startMetricsServer, TaskManager } from "../taskmanager/index.ts";
-import { exitSoon, fatal, logLevel, onStop, printEvent, processLog, readConfig, runProcess, takeSecret } from "./process-shell.ts";
+import {
+  exitSoon,
+  fatal,
+  logLevel,
+  onStop,
+  printEvent,
+  processLog,
+  readConfig,
+  runProcess,
+  takeSecret,
+} from "./process-shell.ts";
 import { IoThread, ThreadSlotHost } from "./slot-host.ts";
 
 /** Unsent bytes of a data connection: what the kernel holds cannot be overtaken (protocols 4). */
@@ -39,7 +49,8 @@ runProcess(async () => {
     onEvent: (event) => taskManager.onIoEvent(event),
   });
   const slotHost = new ThreadSlotHost({ io, logLevel: logLevel(), heapBytesMax: settings.slotHeapBytes });
-  const heapLimitBytes = getHeapStatistics().heap_size_limit + slots * (settings.slotHeapBytes ?? getHeapStatistics().heap_size_limit);
+  const heapLimitBytes =
+    getHeapStatistics().heap_size_limit + slots * (settings.slotHeapBytes ?? getHeapStatistics().heap_size_limit);
   let metricsAddress = "";
   const stop = async (reason: string): Promise<void> => {
     log.info("stopping", { reason });

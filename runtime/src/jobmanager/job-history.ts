@@ -87,7 +87,12 @@ export class JobHistory {
     const stack = failure.stack ?? "";
     const text = describeFailure(failure);
     const name = failure.code;
-    this.#exceptions.unshift({ name, text: stack === "" ? text : `${text}\n${stack}`, atMs: this.#clock.wallMs(), ...where });
+    this.#exceptions.unshift({
+      name,
+      text: stack === "" ? text : `${text}\n${stack}`,
+      atMs: this.#clock.wallMs(),
+      ...where,
+    });
     if (this.#exceptions.length <= EXCEPTIONS_MAX) return;
     this.#exceptions.length = EXCEPTIONS_MAX; // JH2
     this.#exceptionsTruncated = true;
@@ -97,7 +102,10 @@ export class JobHistory {
     return { exceptions: [...this.#exceptions], exceptionsTruncated: this.#exceptionsTruncated };
   }
 
-  times(): { readonly timestamps: Readonly<Record<JobStatus, number>>; readonly stateTotalsMs: Readonly<Record<JobStatus, number>> } {
+  times(): {
+    readonly timestamps: Readonly<Record<JobStatus, number>>;
+    readonly stateTotalsMs: Readonly<Record<JobStatus, number>>;
+  } {
     const stateTotalsMs = { ...this.#totalsMs };
     stateTotalsMs[this.#state] += this.#clock.nowMs() - this.#enteredMs;
     return { timestamps: { ...this.#timestamps }, stateTotalsMs };

@@ -16,7 +16,13 @@ import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { AttemptNumber, CheckpointId, Epoch, JobPlan, TaskSpec } from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
 import { objectsReply, parse } from "../rpc/index.ts";
-import type { DeployRequest, JobManagerMessage, JobManagerRequest, RpcOptions, TaskManagerMessage } from "../rpc/index.ts";
+import type {
+  DeployRequest,
+  JobManagerMessage,
+  JobManagerRequest,
+  RpcOptions,
+  TaskManagerMessage,
+} from "../rpc/index.ts";
 import { JobHistory } from "./job-history.ts";
 import { jobView, taskManagerView } from "./job-view.ts";
 import { slotsRequired, subtasksOfSlot } from "./placement.ts";
@@ -206,7 +212,10 @@ export class JobMaster implements JobManagerView {
         const { attempt, subtask, state } = message;
         const failure = message.failure === undefined ? undefined : failureFromJson(message.failure);
         if (message.restoreMs !== undefined) {
-          this.#options.env.log.debug("a task is restored", { task: subtaskKey(subtask), restoreMs: Math.round(message.restoreMs) });
+          this.#options.env.log.debug("a task is restored", {
+            task: subtaskKey(subtask),
+            restoreMs: Math.round(message.restoreMs),
+          });
         }
         this.#dispatch({ type: "taskState", attempt, subtask, state, failure });
         return;
@@ -250,7 +259,8 @@ export class JobMaster implements JobManagerView {
         const owner = this.#state.deployment?.owners[subtask.subtaskIndex];
         if (owner !== undefined) this.#tell(owner, { type: "triggerCheckpoint", epoch, attempt, subtask, barrier });
       },
-      notifyComplete: (epoch, checkpointId) => this.#tellDeployed({ type: "notifyCheckpointComplete", epoch, checkpointId }),
+      notifyComplete: (epoch, checkpointId) =>
+        this.#tellDeployed({ type: "notifyCheckpointComplete", epoch, checkpointId }),
       notifyAborted: (epoch, checkpointId, latestCompletedId) =>
         this.#tellDeployed({ type: "notifyCheckpointAborted", epoch, checkpointId, latestCompletedId }),
     };
@@ -264,7 +274,8 @@ export class JobMaster implements JobManagerView {
     if (this.#isStepping) return; // JM1
     this.#isStepping = true;
     try {
-      for (let next = this.#queue.shift(); next !== undefined && !this.#isOver; next = this.#queue.shift()) this.#step(next);
+      for (let next = this.#queue.shift(); next !== undefined && !this.#isOver; next = this.#queue.shift())
+        this.#step(next);
     } catch (thrown) {
       if (thrown instanceof AssertionError) this.#options.env.host.crash(thrown.message);
       throw thrown;
@@ -280,7 +291,8 @@ export class JobMaster implements JobManagerView {
       decideRestart: (failure) => this.#restartStrategy.onFailure(failure, env.clock.nowMs()),
     });
     this.#state = state;
-    if (state.job !== before.job) env.log.info("job state", { from: before.job, to: state.job, attempt: state.attempt });
+    if (state.job !== before.job)
+      env.log.info("job state", { from: before.job, to: state.job, attempt: state.attempt });
     this.#history.jobState(state.job);
     const attempt = state.deployment?.attempt ?? state.attempt;
     if (state.executions !== before.executions) {
@@ -299,14 +311,17 @@ export class JobMaster implements JobManagerView {
       case "armDelay": {
         const { attempt } = effect;
         this.#cancelDelay?.();
-        this.#cancelDelay = env.timers.after(effect.delayMs, "restart-delay", () => this.#dispatch({ type: "delayOver", attempt }));
+        this.#cancelDelay = env.timers.after(effect.delayMs, "restart-delay", () =>
+          this.#dispatch({ type: "delayOver", attempt }),
+        );
         return;
       }
       case "deploy":
         this.#deploy(effect.attempt, effect.owners);
         return;
       case "cancelAttempt":
-        for (const id of effect.taskManagerIds) this.#tell(id, { type: "cancelAttempt", epoch: this.#epoch, attempt: effect.attempt });
+        for (const id of effect.taskManagerIds)
+          this.#tell(id, { type: "cancelAttempt", epoch: this.#epoch, attempt: effect.attempt });
         return;
       case "taskRunning":
         this.#coordinator?.taskRunning(effect.subtask);
@@ -330,7 +345,11 @@ export class JobMaster implements JobManagerView {
         return;
       case "restarting":
         this.#restartCount += 1;
-        env.log.warn("the job restarts", { attempt: effect.attempt, delayMs: Math.round(effect.delayMs), cause: effect.failure.code });
+        env.log.warn("the job restarts", {
+          attempt: effect.attempt,
+          delayMs: Math.round(effect.delayMs),
+          cause: effect.failure.code,
+        });
         return;
       case "close":
         this.#guard(this.#close(effect.as));
@@ -349,9 +368,15 @@ export class JobMaster implements JobManagerView {
       subtask === null || vertex === undefined
         ? null
         : `${vertex.name} (${subtask.subtaskIndex + 1}/${vertex.parallelism}) - execution #${this.#state.attempt}`;
-    const endpoint = taskManagerId === null ? null : (this.#taskManagers.get(taskManagerId)?.registration.dataAddress ?? null);
+    const endpoint =
+      taskManagerId === null ? null : (this.#taskManagers.get(taskManagerId)?.registration.dataAddress ?? null);
     this.#history.exception(failure, { taskName, endpoint, taskManagerId });
-    env.log.error("failure", { code: failure.code, failure: failure.message, task: taskName, taskManager: taskManagerId });
+    env.log.error("failure", {
+      code: failure.code,
+      failure: failure.message,
+      task: taskName,
+      taskManager: taskManagerId,
+    });
   }
 
   /** JM4. */
@@ -420,9 +445,10 @@ export class JobMaster implements JobManagerView {
           ? [
               {
                 slotIndex,
-                tasks: subtasksOfSlot(plan, slotIndex).map(
-                  (subtask): TaskSpec => ({ subtask, restore: prepared.tasks.get(subtaskKey(subtask)) }),
-                ),
+                tasks: subtasksOfSlot(plan, slotIndex).map((subtask): TaskSpec => ({
+                  subtask,
+                  restore: prepared.tasks.get(subtaskKey(subtask)),
+                })),
               },
             ]
           : [],
@@ -434,7 +460,8 @@ export class JobMaster implements JobManagerView {
   async #deployOn(taskManagerId: string, request: DeployRequest): Promise<void> {
     const peer = this.#taskManagers.get(taskManagerId)?.peer;
     try {
-      if (peer === undefined) throw new Failure("PEER_LOST", { retry: "backoff", message: `TaskManager ${taskManagerId} is lost` });
+      if (peer === undefined)
+        throw new Failure("PEER_LOST", { retry: "backoff", message: `TaskManager ${taskManagerId} is lost` });
       await peer.request(request satisfies JobManagerRequest, DEPLOY_TIMEOUT_MS);
     } catch (thrown) {
       this.#dispatch({ type: "deployFailed", attempt: request.attempt, taskManagerId, failure: toFailure(thrown) });
@@ -445,11 +472,17 @@ export class JobMaster implements JobManagerView {
   #copies(): CopyHolders {
     const ask = async (message: JobManagerRequest, id: string): Promise<readonly string[]> => {
       try {
-        const reply = parse(objectsReply, await this.#taskManagers.get(id)?.peer.request(message, LOCAL_COPIES_TIMEOUT_MS));
+        const reply = parse(
+          objectsReply,
+          await this.#taskManagers.get(id)?.peer.request(message, LOCAL_COPIES_TIMEOUT_MS),
+        );
         return "ok" in reply ? reply.ok.objects : [];
       } catch (thrown) {
         const failure = toFailure(thrown);
-        this.#options.env.log.warn("a TaskManager did not answer about local copies", { taskManager: id, failure: failure.message });
+        this.#options.env.log.warn("a TaskManager did not answer about local copies", {
+          taskManager: id,
+          failure: failure.message,
+        });
         return [];
       }
     };
@@ -458,14 +491,18 @@ export class JobMaster implements JobManagerView {
       find: async (objects, signal) => {
         await this.#enoughSlots(signal);
         const ids = this.#taskManagers.all().map(({ registration }) => registration.taskManagerId);
-        const answers = await Promise.all(ids.map(async (id) => ({ id, held: await ask({ type: "findLocalCopies", objects }, id) })));
+        const answers = await Promise.all(
+          ids.map(async (id) => ({ id, held: await ask({ type: "findLocalCopies", objects }, id) })),
+        );
         for (const { id, held } of answers) for (const object of held) holders.set(object, id);
         return new Set(holders.keys());
       },
       repair: async (objects) => {
         const jobDir = this.#storage?.log.jobDir ?? "";
         const byHolder = Map.groupBy(objects, (object) => holders.get(object) ?? "");
-        const repaired = await Promise.all([...byHolder].map(([id, of]) => ask({ type: "repairObjects", jobDir, objects: of }, id)));
+        const repaired = await Promise.all(
+          [...byHolder].map(([id, of]) => ask({ type: "repairObjects", jobDir, objects: of }, id)),
+        );
         return repaired.flat();
       },
     };
@@ -473,11 +510,13 @@ export class JobMaster implements JobManagerView {
 
   async #enoughSlots(signal: AbortSignal): Promise<void> {
     const aborted = Promise.withResolvers<never>();
-    const onAbort = (): void => aborted.reject(new Failure("CANCELED", { retry: "never", message: "the JobManager ends" }));
+    const onAbort = (): void =>
+      aborted.reject(new Failure("CANCELED", { retry: "never", message: "the JobManager ends" }));
     signal.addEventListener("abort", onAbort, { once: true });
     if (signal.aborted) onAbort();
     try {
-      while (this.#taskManagers.slotCount < this.slotsRequired()) await Promise.race([this.#slotsChanged.promise, aborted.promise]);
+      while (this.#taskManagers.slotCount < this.slotsRequired())
+        await Promise.race([this.#slotsChanged.promise, aborted.promise]);
     } finally {
       signal.removeEventListener("abort", onAbort);
       aborted.promise.catch(() => {}); // nobody may be waiting any more

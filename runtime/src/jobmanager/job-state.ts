@@ -49,7 +49,10 @@ export function executionTransition<F extends ExecutionState>(
   from: F,
   to: (typeof NEXT_EXECUTION_STATES)[F][number],
 ): ExecutionState {
-  assert((NEXT_EXECUTION_STATES[from] as readonly ExecutionState[]).includes(to), `JS1: a task goes from ${from} to ${to}`);
+  assert(
+    (NEXT_EXECUTION_STATES[from] as readonly ExecutionState[]).includes(to),
+    `JS1: a task goes from ${from} to ${to}`,
+  );
   return to;
 }
 

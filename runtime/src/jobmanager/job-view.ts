@@ -38,7 +38,9 @@ export function jobView(options: JobViewOptions): JobView {
     if (report?.running?.attempt !== state.deployment?.attempt) continue; // of an attempt that is over
     for (const { subtask, counters } of report?.tasks ?? []) metrics.set(subtaskKey(subtask), counters);
   }
-  const hosts = new Map(taskManagers.map(({ registration }) => [registration.taskManagerId, hostOf(registration.dataAddress)]));
+  const hosts = new Map(
+    taskManagers.map(({ registration }) => [registration.taskManagerId, hostOf(registration.dataAddress)]),
+  );
   const subtaskView = (vertexId: string, subtaskIndex: number): SubtaskView => {
     const key = subtaskKey({ vertexId, subtaskIndex });
     const times = history.task(key);

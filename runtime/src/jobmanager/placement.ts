@@ -24,7 +24,9 @@ export function placeSlots(
   slotCount: number,
   taskManagers: readonly { readonly id: string; readonly slotCount: number }[],
 ): readonly string[] | undefined {
-  const offers = taskManagers.map(({ id, slotCount: free }) => ({ id, free, used: 0 })).sort((a, b) => (a.id < b.id ? -1 : 1));
+  const offers = taskManagers
+    .map(({ id, slotCount: free }) => ({ id, free, used: 0 }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
   const owners: string[] = [];
   for (let slot = 0; slot < slotCount; slot += 1) {
     let best: (typeof offers)[number] | undefined;

@@ -11,8 +11,7 @@ import type { Rng } from "@sluice/kit/env";
 import type { RestartSettings } from "../model/configuration/index.ts";
 
 export type RestartDecision =
-  | { readonly type: "restart"; readonly delayMs: number }
-  | { readonly type: "fail"; readonly reason: string };
+  { readonly type: "restart"; readonly delayMs: number } | { readonly type: "fail"; readonly reason: string };
 
 /** Failures whose cause is in the job or its settings (Flink: SuppressRestartsException). */
 const INCURABLE: ReadonlySet<FailureCode> = new Set<FailureCode>([

@@ -121,7 +121,10 @@ async function replace(options: RestoreOptions, damage: Damage, mayRepair: boole
     case "repair": {
       const repaired = await copies.repair(decision.objects.map(inJob));
       for (const object of repaired) damaged.delete(object);
-      env.log.info("the newest checkpoint was repaired from local copies", { checkpoint: damage.ref.id, objects: repaired.length });
+      env.log.info("the newest checkpoint was repaired from local copies", {
+        checkpoint: damage.ref.id,
+        objects: repaired.length,
+      });
       return;
     }
     case "rollback": {

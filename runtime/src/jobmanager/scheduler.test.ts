@@ -347,7 +347,13 @@ test("SC1, SC2, SC5: whatever a cluster does, and once it stops doing it, the jo
             const owner = driver.state.deployment?.owners[a.slot];
             if (owner === undefined || !alive.has(owner) || a.state === "FINISHED") break;
             const subtask = { vertexId: a.vertex, subtaskIndex: a.slot };
-            send({ type: "taskState", attempt: alive.get(owner) as AttemptNumber, subtask, state: a.state, failure: failure() });
+            send({
+              type: "taskState",
+              attempt: alive.get(owner) as AttemptNumber,
+              subtask,
+              state: a.state,
+              failure: failure(),
+            });
             break;
           }
           case "ended":
@@ -361,7 +367,7 @@ test("SC1, SC2, SC5: whatever a cluster does, and once it stops doing it, the jo
       }
       // The cluster becomes healthy.
       for (let round = 0; round < 4; round += 1) {
-        for (const id of [...alive.keys()]) endOf(id);
+        for (const id of alive.keys()) endOf(id);
         for (const id of ids) {
           if (registered.has(id)) continue;
           registered.add(id);
@@ -372,7 +378,8 @@ test("SC1, SC2, SC5: whatever a cluster does, and once it stops doing it, the jo
       }
       for (const state of ["INITIALIZING", "RUNNING", "DRAINED", "FINISHED"] as const) {
         for (let slot = 0; slot < 2; slot += 1) {
-          for (const subtask of subtasksOfSlot(PLAN, slot)) send({ type: "taskState", attempt: driver.attempt, subtask, state, failure: undefined });
+          for (const subtask of subtasksOfSlot(PLAN, slot))
+            send({ type: "taskState", attempt: driver.attempt, subtask, state, failure: undefined });
         }
       }
       expect(driver.words()).toMatch(/close:FINISHED/u);
@@ -412,7 +419,10 @@ describe("placement", () => {
     [3, "a:1 b:1", ""],
     [0, "", ""],
   ])("%i slots over %s", (slots, offers, expected) => {
-    const taskManagers = offers === "" ? [] : offers.split(" ").map((offer) => ({ id: offer.slice(0, 1), slotCount: Number(offer.slice(2)) }));
+    const taskManagers =
+      offers === ""
+        ? []
+        : offers.split(" ").map((offer) => ({ id: offer.slice(0, 1), slotCount: Number(offer.slice(2)) }));
     expect((placeSlots(slots, taskManagers) ?? []).join(" ")).toBe(expected);
   });
 
@@ -425,7 +435,10 @@ describe("placement", () => {
         const total = sizes.reduce((sum, size) => sum + size, 0);
         expect(owners === undefined).toBe(total < slots);
         if (owners === undefined) return;
-        const used = taskManagers.map(({ id, slotCount }) => ({ count: owners.filter((owner) => owner === id).length, slotCount }));
+        const used = taskManagers.map(({ id, slotCount }) => ({
+          count: owners.filter((owner) => owner === id).length,
+          slotCount,
+        }));
         for (const { count, slotCount } of used) expect(count).toBeLessThanOrEqual(slotCount);
         const most = Math.max(0, ...used.map(({ count }) => count));
         for (const { count, slotCount } of used) if (count < slotCount) expect(count).toBeGreaterThanOrEqual(most - 1);
@@ -456,9 +469,12 @@ describe("restart strategies", () => {
     expect(seen.join(" ")).toBe(expected);
   }
 
-  test("RS2: exponential delay, the first restart at once", () => check(exponential, [0, 10, 2_000, 9_000], "0 1000 1500 2250"));
-  test("exponential delay as Flink has it", () => check({ ...exponential, firstAtOnce: false }, [0, 1_000, 9_000], "1000 1500 2250"));
-  test("exponential delay ends at its maximum", () => check({ ...exponential, maxMs: 1_600 }, [0, 1, 2, 3, 4], "0 1000 1500 1600 1600"));
+  test("RS2: exponential delay, the first restart at once", () =>
+    check(exponential, [0, 10, 2_000, 9_000], "0 1000 1500 2250"));
+  test("exponential delay as Flink has it", () =>
+    check({ ...exponential, firstAtOnce: false }, [0, 1_000, 9_000], "1000 1500 2250"));
+  test("exponential delay ends at its maximum", () =>
+    check({ ...exponential, maxMs: 1_600 }, [0, 1, 2, 3, 4], "0 1000 1500 1600 1600"));
   test("RS2: a quiet time resets it", () => check(exponential, [0, 10, 4_000_000, 4_000_010], "0 1000 0 1000"));
   test("RS3: attempts are counted", () => check({ ...exponential, attemptsMax: 2 }, [0, 10, 20], "0 1000 fail"));
   test("fixed delay", () => check({ type: "fixed-delay", attemptsMax: 2, delayMs: 700 }, [0, 1, 2], "700 700 fail"));

@@ -64,7 +64,12 @@ export type SchedulerEvent =
   /** What to restore cannot be found out. */
   | { readonly type: "prepareFailed"; readonly attempt: AttemptNumber; readonly failure: Failure }
   | { readonly type: "delayOver"; readonly attempt: AttemptNumber }
-  | { readonly type: "deployFailed"; readonly attempt: AttemptNumber; readonly taskManagerId: string; readonly failure: Failure }
+  | {
+      readonly type: "deployFailed";
+      readonly attempt: AttemptNumber;
+      readonly taskManagerId: string;
+      readonly failure: Failure;
+    }
   | {
       readonly type: "taskState";
       readonly attempt: AttemptNumber;
@@ -88,9 +93,19 @@ export type SchedulerEffect =
   | { readonly type: "taskRunning"; readonly subtask: SubtaskId }
   | { readonly type: "taskFinished"; readonly subtask: SubtaskId }
   | { readonly type: "sourceEnded"; readonly subtask: SubtaskId }
-  | { readonly type: "recordException"; readonly failure: Failure; readonly subtask: SubtaskId | null; readonly taskManagerId: string | null }
+  | {
+      readonly type: "recordException";
+      readonly failure: Failure;
+      readonly subtask: SubtaskId | null;
+      readonly taskManagerId: string | null;
+    }
   | { readonly type: "noSlots"; readonly missingCount: number }
-  | { readonly type: "restarting"; readonly attempt: AttemptNumber; readonly delayMs: number; readonly failure: Failure }
+  | {
+      readonly type: "restarting";
+      readonly attempt: AttemptNumber;
+      readonly delayMs: number;
+      readonly failure: Failure;
+    }
   /** Write into the log how the job ended. */
   | { readonly type: "close"; readonly as: EndState }
   | { readonly type: "jobEnded"; readonly as: EndState; readonly failure: Failure | undefined };
@@ -126,7 +141,9 @@ export function schedule(state: SchedulerState, event: SchedulerEvent, context: 
   const [next, effects] = apply(state, event, context);
   const { deployment } = next;
   assert(
-    deployment === undefined || deployment.attempt === next.attempt || (deployment.isCancelled && deployment.attempt < next.attempt),
+    deployment === undefined ||
+      deployment.attempt === next.attempt ||
+      (deployment.isCancelled && deployment.attempt < next.attempt),
     "SC1: what is deployed is the current attempt, or an older one on its way out",
   );
   return [next, effects];
@@ -148,10 +165,14 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
     case "lost":
       return lost(state, event.taskManagerId, event.failure, context);
     case "prepared":
-      return event.attempt === state.attempt && isWaiting(state) ? deployIfReady({ ...state, isPrepared: true }) : [state, []];
+      return event.attempt === state.attempt && isWaiting(state)
+        ? deployIfReady({ ...state, isPrepared: true })
+        : [state, []];
     case "prepareFailed": {
       if (event.attempt !== state.attempt || !isWaiting(state)) return [state, []];
-      const effects: SchedulerEffect[] = [{ type: "recordException", failure: event.failure, subtask: null, taskManagerId: null }];
+      const effects: SchedulerEffect[] = [
+        { type: "recordException", failure: event.failure, subtask: null, taskManagerId: null },
+      ];
       return follow(fail(state, event.failure), effects);
     }
     case "delayOver":
@@ -160,7 +181,11 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
       if (state.deployment?.attempt !== event.attempt) return [state, []];
       // The TaskManager runs nothing of this attempt, or is about to be reported as lost.
       const freed = withoutActive(state, event.taskManagerId);
-      return attemptFailed(freed, { failure: event.failure, subtask: null, taskManagerId: event.taskManagerId }, context);
+      return attemptFailed(
+        freed,
+        { failure: event.failure, subtask: null, taskManagerId: event.taskManagerId },
+        context,
+      );
     }
     case "taskState":
       return taskState(state, event, context);
@@ -175,7 +200,8 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
       return cancelDeployment({ ...state, job: jobTransition(state.job, "CANCELLING") });
     case "suspendRequested": {
       const { job } = state;
-      if (job === "FINISHED" || job === "FAILED" || job === "CANCELED" || job === "SUSPENDED" || job === "RECONCILING") return [state, []];
+      if (job === "FINISHED" || job === "FAILED" || job === "CANCELED" || job === "SUSPENDED" || job === "RECONCILING")
+        return [state, []];
       return [{ ...state, job: jobTransition(job, "SUSPENDED") }, []];
     }
     case "closed":
@@ -198,7 +224,8 @@ function deployIfReady(state: SchedulerState): Step {
   const owners = placeSlots(required, taskManagers);
   if (owners === undefined) {
     const missingCount = required - taskManagers.reduce((sum, { slotCount }) => sum + slotCount, 0);
-    const effects: SchedulerEffect[] = missingCount === state.missingSlotCount ? [] : [{ type: "noSlots", missingCount }];
+    const effects: SchedulerEffect[] =
+      missingCount === state.missingSlotCount ? [] : [{ type: "noSlots", missingCount }];
     return [{ ...state, missingSlotCount: missingCount }, effects];
   }
   const { attempt, job } = state;
@@ -229,16 +256,27 @@ function taskState(
     return [state, isSource && !deployment.isCancelled ? [{ type: "sourceEnded", subtask }] : []];
   }
   if (!mayBecome(before, event.state)) return [state, []]; // RUNNING of a task that is being cancelled
-  const next = { ...state, executions: new Map(state.executions).set(key, executionTransition(before, event.state as never)) };
+  const next = {
+    ...state,
+    executions: new Map(state.executions).set(key, executionTransition(before, event.state as never)),
+  };
   if (event.state === "FAILED") {
-    const failure = event.failure ?? new Failure("TASK_LOST", { retry: "backoff", message: `task ${key} failed without a reason` });
-    return attemptFailed(next, { failure, subtask, taskManagerId: deployment.owners[subtask.subtaskIndex] ?? null }, context);
+    const failure =
+      event.failure ?? new Failure("TASK_LOST", { retry: "backoff", message: `task ${key} failed without a reason` });
+    return attemptFailed(
+      next,
+      { failure, subtask, taskManagerId: deployment.owners[subtask.subtaskIndex] ?? null },
+      context,
+    );
   }
   if (deployment.isCancelled) return [next, []];
   if (event.state === "CANCELED") {
     // Nobody asked for it: its TaskManager is about to go.
     const taskManagerId = deployment.owners[subtask.subtaskIndex] ?? null;
-    const failure = new Failure("TASK_LOST", { retry: "now", message: `TaskManager ${taskManagerId ?? "?"} cancelled task ${key} by itself` });
+    const failure = new Failure("TASK_LOST", {
+      retry: "now",
+      message: `TaskManager ${taskManagerId ?? "?"} cancelled task ${key} by itself`,
+    });
     return attemptFailed(next, { failure, subtask, taskManagerId }, context);
   }
   if (event.state === "RUNNING") return [next, [{ type: "taskRunning", subtask }]];
@@ -261,7 +299,8 @@ interface Cause {
 /** The running attempt failed: restart it or fail the job. */
 function attemptFailed(state: SchedulerState, cause: Cause, context: SchedulerContext): Step {
   const { deployment, job } = state;
-  if (job !== "RUNNING" || deployment === undefined || deployment.isCancelled || isAllFinished(state)) return afterRelease(state); // SC4
+  if (job !== "RUNNING" || deployment === undefined || deployment.isCancelled || isAllFinished(state))
+    return afterRelease(state); // SC4
   const effects: SchedulerEffect[] = [{ type: "recordException", ...cause }];
   const decision = context.decideRestart(cause.failure);
   if (decision.type === "fail") return follow(fail(state, cause.failure), effects);
@@ -274,7 +313,10 @@ function attemptFailed(state: SchedulerState, cause: Cause, context: SchedulerCo
     isPrepared: false,
     isDelayOver: delayMs === 0,
   });
-  effects.push({ type: "restarting", attempt, delayMs, failure: cause.failure }, ...cancelEffects, { type: "prepare", attempt });
+  effects.push({ type: "restarting", attempt, delayMs, failure: cause.failure }, ...cancelEffects, {
+    type: "prepare",
+    attempt,
+  });
   if (delayMs > 0) effects.push({ type: "armDelay", attempt, delayMs });
   return [cancelled, effects];
 }
@@ -346,7 +388,10 @@ function attemptEnded(state: SchedulerState, taskManagerId: string, context: Sch
     .flatMap((owner, slot) => (owner === taskManagerId ? subtasksOfSlot(state.plan, slot) : []))
     .find((subtask) => state.executions.get(subtaskKey(subtask)) !== "FINISHED");
   if (unfinished === undefined) return [released, []];
-  const failure = new Failure("TASK_LOST", { retry: "backoff", message: `TaskManager ${taskManagerId} ended the attempt by itself` });
+  const failure = new Failure("TASK_LOST", {
+    retry: "backoff",
+    message: `TaskManager ${taskManagerId} ended the attempt by itself`,
+  });
   return attemptFailed(released, { failure, subtask: unfinished, taskManagerId }, context);
 }
 
@@ -384,7 +429,10 @@ function closed(state: SchedulerState, as: EndState): Step {
   return [{ ...state, job: jobTransition(job, as) }, [{ type: "jobEnded", as, failure: undefined }]];
 }
 
-function moveAll(executions: SchedulerState["executions"], to: "SCHEDULED" | "DEPLOYING"): ReadonlyMap<string, ExecutionState> {
+function moveAll(
+  executions: SchedulerState["executions"],
+  to: "SCHEDULED" | "DEPLOYING",
+): ReadonlyMap<string, ExecutionState> {
   return new Map([...executions].map(([key, from]) => [key, executionTransition(from, to as never)]));
 }
 

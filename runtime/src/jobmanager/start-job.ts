@@ -31,7 +31,8 @@ export function storeOf(config: Pick<JobManagerConfig, "store">, settings: Runti
   throw new Failure("CONFIG_INVALID", {
     retry: "never",
     message: "checkpointing is on (execution.checkpointing.interval), but there is no place for checkpoints",
-    remedy: "set execution.checkpointing.dir, for example to file:///var/lib/sluice/checkpoints or s3://bucket/checkpoints",
+    remedy:
+      "set execution.checkpointing.dir, for example to file:///var/lib/sluice/checkpoints or s3://bucket/checkpoints",
   });
 }
 

@@ -65,14 +65,16 @@ export class TaskManagers {
     peer.start({
       onMessage: (body) => {
         const parsed = parse(taskManagerMessage, body);
-        if ("problem" in parsed) peer.violation(parsed.problem); // TR3
+        if ("problem" in parsed)
+          peer.violation(parsed.problem); // TR3
         else if (entry === undefined) peer.violation("a message before its registration");
         else this.#options.onMessage(entry, parsed.ok);
       },
       onRequest: async (body) => {
         const parsed = parse(registerRequest, body);
         if ("problem" in parsed) throw new Failure("PROTOCOL_VIOLATION", { retry: "never", message: parsed.problem });
-        if (entry !== undefined) throw new Failure("PROTOCOL_VIOLATION", { retry: "never", message: "registered twice" });
+        if (entry !== undefined)
+          throw new Failure("PROTOCOL_VIOLATION", { retry: "never", message: "registered twice" });
         entry = this.#register(peer, parsed.ok);
         return Promise.resolve({});
       },
@@ -100,7 +102,9 @@ export class TaskManagers {
       });
     }
     const before = this.#entries.get(taskManagerId);
-    before?.peer.close(new Failure("PEER_LOST", { retry: "backoff", message: `TaskManager ${taskManagerId} started anew` })); // TR1
+    before?.peer.close(
+      new Failure("PEER_LOST", { retry: "backoff", message: `TaskManager ${taskManagerId} started anew` }),
+    ); // TR1
     const entry: TaskManagerEntry = {
       registration,
       peer,

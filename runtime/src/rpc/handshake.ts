@@ -76,7 +76,16 @@ interface Transcript {
 }
 
 function prove(secret: string, direction: "caller" | "callee", t: Transcript): string {
-  const said = [direction, RPC_VERSION, t.caller.role, t.caller.id, t.callee.role, t.callee.id, t.callerNonce, t.calleeNonce];
+  const said = [
+    direction,
+    RPC_VERSION,
+    t.caller.role,
+    t.caller.id,
+    t.callee.role,
+    t.callee.id,
+    t.callerNonce,
+    t.calleeNonce,
+  ];
   return createHmac("sha256", secret).update(JSON.stringify(said)).digest("hex");
 }
 
@@ -101,7 +110,9 @@ function refuse(reason: string): HandshakeStep {
 }
 
 function versionProblem(version: number): string | undefined {
-  return version === RPC_VERSION ? undefined : `protocol version ${version} meets version ${RPC_VERSION}: use one release of Sluice`;
+  return version === RPC_VERSION
+    ? undefined
+    : `protocol version ${version} meets version ${RPC_VERSION}: use one release of Sluice`;
 }
 
 /** The side that connected. */
@@ -136,7 +147,8 @@ export class CallerHandshake {
       this.#peer = callee;
       return { type: "send", frame: { type: "proof", proof: prove(this.#secret, "caller", transcript) } };
     }
-    if (frame.type === "welcome" && this.#peer !== undefined) return { type: "done", peer: this.#peer, frame: undefined };
+    if (frame.type === "welcome" && this.#peer !== undefined)
+      return { type: "done", peer: this.#peer, frame: undefined };
     return refuse(`${frame.type} at the wrong time`);
   }
 }
@@ -160,13 +172,17 @@ export class CalleeHandshake {
     const frame = parsed.ok;
     if (frame.type === "reject") return { type: "refused", reason: frame.reason, tell: undefined };
     if (frame.type === "hello" && this.#transcript === undefined) {
-      if (frame.protocol !== PROTOCOL) return refuse(`${JSON.stringify(frame.protocol.slice(0, 40))} is not ${PROTOCOL}`);
+      if (frame.protocol !== PROTOCOL)
+        return refuse(`${JSON.stringify(frame.protocol.slice(0, 40))} is not ${PROTOCOL}`);
       const problem = versionProblem(frame.version);
       if (problem !== undefined) return refuse(problem);
       const caller: PeerIdentity = { role: frame.role, id: frame.id };
       this.#transcript = { caller, callee: this.#self, callerNonce: frame.nonce, calleeNonce: this.#nonce };
       const proof = prove(this.#secret, "callee", this.#transcript);
-      return { type: "send", frame: { type: "challenge", version: RPC_VERSION, ...this.#self, nonce: this.#nonce, proof } };
+      return {
+        type: "send",
+        frame: { type: "challenge", version: RPC_VERSION, ...this.#self, nonce: this.#nonce, proof },
+      };
     }
     if (frame.type === "proof" && this.#transcript !== undefined) {
       if (!sameProof(frame.proof, prove(this.#secret, "caller", this.#transcript))) return refuse(WRONG_SECRET);

@@ -146,7 +146,10 @@ export class RpcPeer {
 
   #lost(reason: string): Failure {
     const { role, id } = this.identity;
-    return new Failure("PEER_LOST", { retry: "backoff", message: `${role} ${id} (${this.#conn.peer}) is lost: ${reason}` });
+    return new Failure("PEER_LOST", {
+      retry: "backoff",
+      message: `${role} ${id} (${this.#conn.peer}) is lost: ${reason}`,
+    });
   }
 
   #write(frame: Envelope): void {
@@ -161,7 +164,8 @@ export class RpcPeer {
     const nowMs = env.clock.nowMs();
     const sleptMs = this.#tickDueMs === 0 ? 0 : nowMs - this.#tickDueMs;
     // RP5: frames that came while this process slept are still to be read.
-    if (sleptMs > heartbeat.timeoutMs / 2) this.#lastSeenMs = Math.max(this.#lastSeenMs, nowMs - heartbeat.timeoutMs + heartbeat.intervalMs);
+    if (sleptMs > heartbeat.timeoutMs / 2)
+      this.#lastSeenMs = Math.max(this.#lastSeenMs, nowMs - heartbeat.timeoutMs + heartbeat.intervalMs);
     if (nowMs - this.#lastSeenMs >= heartbeat.timeoutMs) {
       this.#end(this.#lost(`no heartbeat for ${Math.round(nowMs - this.#lastSeenMs)} ms`)); // RP4
       return;
@@ -204,7 +208,10 @@ export class RpcPeer {
         this.#waiting.delete(frame.id);
         waiting.cancelTimeout();
         if (frame.k === "r") waiting.resolve(frame.body);
-        else waiting.reject(frame.failure === undefined ? this.#lost("it failed without saying why") : failureFromJson(frame.failure));
+        else
+          waiting.reject(
+            frame.failure === undefined ? this.#lost("it failed without saying why") : failureFromJson(frame.failure),
+          );
         return;
       }
       default:
@@ -225,7 +232,9 @@ export class RpcPeer {
   /** The owner found nonsense in a body (RP6). */
   violation(problem: string): void {
     const { role, id } = this.identity;
-    this.#end(new Failure("PROTOCOL_VIOLATION", { retry: "backoff", message: `${role} ${id} sent nonsense: ${problem}` }));
+    this.#end(
+      new Failure("PROTOCOL_VIOLATION", { retry: "backoff", message: `${role} ${id} sent nonsense: ${problem}` }),
+    );
   }
 
   /** A broken assertion in a handler ends the process, never only the connection. */
@@ -290,7 +299,12 @@ function shakeHands(
     );
     conn.onDrain = () => {};
     conn.onClose = (reason) =>
-      fail(new Failure("PEER_LOST", { retry: "backoff", message: `${conn.peer} went away during the handshake: ${reason}` }));
+      fail(
+        new Failure("PEER_LOST", {
+          retry: "backoff",
+          message: `${conn.peer} went away during the handshake: ${reason}`,
+        }),
+      );
     conn.onFrame = (bytes) => {
       const step = handshake.onFrame(decode(bytes));
       if (step.type === "send") {

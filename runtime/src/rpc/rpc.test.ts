@@ -80,7 +80,10 @@ describe("a connection", () => {
     for (let i = 0; i < 50; i += 1) client.peer?.send({ i });
     let reply: unknown;
     let failure: Failure | undefined;
-    client.peer?.request({ question: 1 }).then((body) => (reply = body), () => undefined);
+    client.peer?.request({ question: 1 }).then(
+      (body) => (reply = body),
+      () => undefined,
+    );
     client.peer?.request({ fails: true }).catch((thrown: Failure) => (failure = thrown));
     await until(() => reply !== undefined && failure !== undefined);
     expect(server.messages).toEqual(Array.from({ length: 50 }, (_, i) => ({ i })));
@@ -221,7 +224,8 @@ describe("shapes", () => {
   test("SH1: whatever a peer sends, parsing it answers and never throws", () => {
     fc.assert(
       fc.property(fc.anything({ maxDepth: 3 }), (value) => {
-        for (const shape of [taskManagerMessage, registerRequest, jobManagerRequest]) expect(parse<unknown>(shape, value)).toHaveProperty("problem");
+        for (const shape of [taskManagerMessage, registerRequest, jobManagerRequest])
+          expect(parse<unknown>(shape, value)).toHaveProperty("problem");
       }),
     );
   });
@@ -231,8 +235,14 @@ describe("shapes", () => {
     [{ type: "attemptEnded", epoch: 1, attempt: 0, added: "by a newer peer" }, undefined],
     [{ type: "attemptEnded", epoch: -1, attempt: 0 }, "message.epoch is not a count"],
     [{ type: "attemptEnded", epoch: 1 }, "message.attempt is not a count"],
-    [{ type: "taskState", epoch: 1, attempt: 0, subtask: { vertexId: "v", subtaskIndex: 1.5 }, state: "RUNNING" }, "message.subtask.subtaskIndex is not a count"],
-    [{ type: "taskState", epoch: 1, attempt: 0, subtask: { vertexId: "v", subtaskIndex: 1 }, state: "WALKING" }, /message.state is none of/u],
+    [
+      { type: "taskState", epoch: 1, attempt: 0, subtask: { vertexId: "v", subtaskIndex: 1.5 }, state: "RUNNING" },
+      "message.subtask.subtaskIndex is not a count",
+    ],
+    [
+      { type: "taskState", epoch: 1, attempt: 0, subtask: { vertexId: "v", subtaskIndex: 1 }, state: "WALKING" },
+      /message.state is none of/u,
+    ],
     [{ type: "unheard" }, /message.type is none of/u],
     [null, "message is not an object"],
   ])("%j: %s", (value, problem) => {

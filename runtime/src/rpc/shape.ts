@@ -30,7 +30,9 @@ const LONGEST_TEXT = 4 * 1024 * 1024;
 export const text: Shape<string> = shape((value, at) =>
   typeof value === "string" && value.length <= LONGEST_TEXT ? undefined : `${at} is not a text`,
 );
-export const flag: Shape<boolean> = shape((value, at) => (typeof value === "boolean" ? undefined : `${at} is not a boolean`));
+export const flag: Shape<boolean> = shape((value, at) =>
+  typeof value === "boolean" ? undefined : `${at} is not a boolean`,
+);
 export const number: Shape<number> = shape((value, at) =>
   typeof value === "number" && Number.isFinite(value) ? undefined : `${at} is not a finite number`,
 );
@@ -39,11 +41,15 @@ export const anything: Shape<unknown> = shape(() => undefined);
 
 /** A safe integer, not negative; also for branded ids. */
 export function count<T extends number = number>(): Shape<T> {
-  return shape((value, at) => (Number.isSafeInteger(value) && (value as number) >= 0 ? undefined : `${at} is not a count`));
+  return shape((value, at) =>
+    Number.isSafeInteger(value) && (value as number) >= 0 ? undefined : `${at} is not a count`,
+  );
 }
 
 export function oneOf<const T extends string>(...names: readonly T[]): Shape<T> {
-  return shape((value, at) => ((names as readonly unknown[]).includes(value) ? undefined : `${at} is none of ${names.join(", ")}`));
+  return shape((value, at) =>
+    (names as readonly unknown[]).includes(value) ? undefined : `${at} is none of ${names.join(", ")}`,
+  );
 }
 
 export function nullable<T>(inner: Shape<T>): Shape<T | null> {

@@ -73,7 +73,11 @@ export const registerRequest: Shape<RegisterRequest> = record<RegisterRequest>({
   dataAddress: text,
   metricsAddress: text,
   processId: count(),
-  hardware: record<RegisterRequest["hardware"]>({ cpuCores: number, physicalMemoryBytes: number, heapLimitBytes: number }),
+  hardware: record<RegisterRequest["hardware"]>({
+    cpuCores: number,
+    physicalMemoryBytes: number,
+    heapLimitBytes: number,
+  }),
 });
 
 const decline: Shape<CheckpointDecline> = record<CheckpointDecline>({

@@ -5,7 +5,16 @@
 //
 // Not here: how messages travel (peer.ts).
 
-import type { AttemptNumber, Barrier, CheckpointId, Epoch, JobPlan, SubtaskId, TaskRestore, TaskSpec } from "../model/index.ts";
+import type {
+  AttemptNumber,
+  Barrier,
+  CheckpointId,
+  Epoch,
+  JobPlan,
+  SubtaskId,
+  TaskRestore,
+  TaskSpec,
+} from "../model/index.ts";
 import { attempt, barrier, checkpointId, epoch, part, subtask } from "./common.ts";
 import { count, flag, list, nullable, optional, record, text, type, variants } from "./shape.ts";
 import type { Shape } from "./shape.ts";
@@ -85,7 +94,8 @@ const taskSpec: Shape<TaskSpec> = record<TaskSpec>({ subtask, restore: optional(
 /** The plan was checked by whoever made it; here only what the TaskManager itself walks over. */
 const plan: Shape<JobPlan> = {
   problem: (value, at) => {
-    const vertices = typeof value === "object" && value !== null ? (value as { readonly vertices?: unknown }).vertices : undefined;
+    const vertices =
+      typeof value === "object" && value !== null ? (value as { readonly vertices?: unknown }).vertices : undefined;
     return Array.isArray(vertices) ? undefined : `${at}.vertices is not a list`;
   },
 };
@@ -116,7 +126,13 @@ type Of<T extends JobManagerMessage["type"]> = Extract<JobManagerMessage, { read
 
 export const jobManagerMessage: Shape<JobManagerMessage> = variants<JobManagerMessage>({
   cancelAttempt: record<Of<"cancelAttempt">>({ type: type("cancelAttempt"), epoch, attempt }),
-  triggerCheckpoint: record<Of<"triggerCheckpoint">>({ type: type("triggerCheckpoint"), epoch, attempt, subtask, barrier }),
+  triggerCheckpoint: record<Of<"triggerCheckpoint">>({
+    type: type("triggerCheckpoint"),
+    epoch,
+    attempt,
+    subtask,
+    barrier,
+  }),
   notifyCheckpointComplete: record<Of<"notifyCheckpointComplete">>({
     type: type("notifyCheckpointComplete"),
     epoch,

@@ -130,7 +130,12 @@ export class Attempt {
       epoch,
       attempt,
       subtask: event.subtask,
-      reason: failure.code === "CHECKPOINT_SUPERSEDED" ? "superseded" : failure.code === "CHECKPOINT_DECLINED" ? "not-ready" : "async-failure",
+      reason:
+        failure.code === "CHECKPOINT_SUPERSEDED"
+          ? "superseded"
+          : failure.code === "CHECKPOINT_DECLINED"
+            ? "not-ready"
+            : "async-failure",
       message: `${failure.code}: ${failure.message}`,
     };
   }
@@ -141,7 +146,14 @@ export class Attempt {
     const { epoch, attempt } = this.request;
     const [subtask] = this.subtasks;
     assert(subtask !== undefined, "a deployment has tasks");
-    this.#options.send({ type: "taskState", epoch, attempt, subtask, state: "FAILED", failure: failureToJson(failure) });
+    this.#options.send({
+      type: "taskState",
+      epoch,
+      attempt,
+      subtask,
+      state: "FAILED",
+      failure: failureToJson(failure),
+    });
   }
 
   #slotEnded(): void {

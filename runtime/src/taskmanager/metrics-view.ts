@@ -33,7 +33,10 @@ export function metricsView(options: {
       return report.tasks.flatMap(({ subtask, counters }): TaskMetricsView[] => {
         const vertex = deployment.plan.vertices.find(({ id }) => id === subtask.vertexId);
         if (vertex === undefined) return [];
-        const figures = Object.fromEntries(TASK_COUNTERS.map((name) => [name, counters[name] ?? 0])) as Record<TaskCounterName, number>;
+        const figures = Object.fromEntries(TASK_COUNTERS.map((name) => [name, counters[name] ?? 0])) as Record<
+          TaskCounterName,
+          number
+        >;
         return [
           {
             vertexId: vertex.id,

@@ -106,15 +106,22 @@ export class Slot {
     const { cancellationTimeoutMs, env } = this.#options;
     this.#cancelEscalation?.();
     this.#cancelEscalation = env.timers.after(cancellationTimeoutMs, "slot-cancellation", () => {
-      env.log.warn("a slot does not stop and is terminated", { slot: this.spec.slotIndex, afterMs: cancellationTimeoutMs });
+      env.log.warn("a slot does not stop and is terminated", {
+        slot: this.spec.slotIndex,
+        afterMs: cancellationTimeoutMs,
+      });
       this.#terminate();
     });
   }
 
   /** What the slot's counters say now; reports and fails stuck tasks. */
-  sample(): { readonly counters: ReturnType<typeof readSlotCounters>; readonly stuck: { readonly subtask: SubtaskId; readonly sinceMs: number } | undefined } {
+  sample(): {
+    readonly counters: ReturnType<typeof readSlotCounters>;
+    readonly stuck: { readonly subtask: SubtaskId; readonly sinceMs: number } | undefined;
+  } {
     const counters = readSlotCounters(this.spec.counters, this.spec.tasks.length);
-    const step = this.#phase === "gone" ? undefined : this.#stuckWatch.sample(counters, this.#options.env.clock.nowMs());
+    const step =
+      this.#phase === "gone" ? undefined : this.#stuckWatch.sample(counters, this.#options.env.clock.nowMs());
     const task = step === undefined ? undefined : this.spec.tasks[step.taskIndex];
     if (step === undefined || task === undefined || step.sinceMs < STUCK_REPORT_MS) {
       if (step !== undefined && task !== undefined) this.#failIfStuck(task.subtask, step.sinceMs);
@@ -176,7 +183,9 @@ export class Slot {
         // The thread ends by itself, unless timers or handles of user code keep it.
         if ([...this.#states.values()].every(isTerminal) && this.#phase === "running") {
           this.#cancelEscalation?.();
-          this.#cancelEscalation = this.#options.env.timers.after(LEFTOVERS_MS, "slot-leftovers", () => this.#terminate());
+          this.#cancelEscalation = this.#options.env.timers.after(LEFTOVERS_MS, "slot-leftovers", () =>
+            this.#terminate(),
+          );
         }
         return;
     }
@@ -201,7 +210,12 @@ export class Slot {
       this.#setState(
         wasAsked
           ? { type: "taskState", subtask, state: "CANCELED" }
-          : { type: "taskState", subtask, state: "FAILED", failure: failureToJson(exitFailure(exit, this.spec.slotIndex)) },
+          : {
+              type: "taskState",
+              subtask,
+              state: "FAILED",
+              failure: failureToJson(exitFailure(exit, this.spec.slotIndex)),
+            },
       );
     }
     this.#options.onEnded();
@@ -245,7 +259,9 @@ function readSlotEvent(value: unknown): SlotEvent | undefined {
   if (event["type"] === "slotEnded") return { type: "slotEnded" };
   const subtask = event["subtask"] as Partial<SubtaskId> | undefined;
   if (typeof subtask?.vertexId !== "string" || !Number.isSafeInteger(subtask.subtaskIndex)) return undefined;
-  if (event["type"] === "taskState" && (TASK_STATES as readonly unknown[]).includes(event["state"])) return value as TaskStateEvent;
-  if (event["type"] === "declineCheckpoint" && Number.isSafeInteger(event["checkpointId"])) return value as DeclineEvent;
+  if (event["type"] === "taskState" && (TASK_STATES as readonly unknown[]).includes(event["state"]))
+    return value as TaskStateEvent;
+  if (event["type"] === "declineCheckpoint" && Number.isSafeInteger(event["checkpointId"]))
+    return value as DeclineEvent;
   return undefined;
 }

@@ -27,7 +27,13 @@ import type { IoEvent } from "./io/index.ts";
 import { IoRequests } from "./io-requests.ts";
 import type { IoGate, MachineFigures, SlotHost } from "./seams.ts";
 
-const RECONNECT = { initialMs: 50, maxMs: 2_000, multiplier: 1.7, jitter: 0.3, resetAfterMs: Number.POSITIVE_INFINITY } as const;
+const RECONNECT = {
+  initialMs: 50,
+  maxMs: 2_000,
+  multiplier: 1.7,
+  jitter: 0.3,
+  resetAfterMs: Number.POSITIVE_INFINITY,
+} as const;
 
 export interface TaskManagerOptions {
   readonly env: {
@@ -185,7 +191,16 @@ export class TaskManager {
   #registration(): RegisterRequest {
     const { id, slotCount, dataPlane, metricsAddress, processId, hardware } = this.#options;
     const dataAddress = dataPlane.address;
-    return { type: "register", taskManagerId: id, instanceId: this.#instanceId, slotCount, dataAddress, metricsAddress, processId, hardware };
+    return {
+      type: "register",
+      taskManagerId: id,
+      instanceId: this.#instanceId,
+      slotCount,
+      dataAddress,
+      metricsAddress,
+      processId,
+      hardware,
+    };
   }
 
   /** Says once what keeps it from its JobManager, not every two seconds. */
@@ -193,7 +208,10 @@ export class TaskManager {
     const text = `${failure.code}: ${failure.message}`;
     if (text === this.#lastProblem) return;
     this.#lastProblem = text;
-    this.#options.env.log.warn("no JobManager; it is tried again and again", { code: failure.code, failure: failure.message });
+    this.#options.env.log.warn("no JobManager; it is tried again and again", {
+      code: failure.code,
+      failure: failure.message,
+    });
   }
 
   #report(): TaskManagerReport {
@@ -279,21 +297,39 @@ export class TaskManager {
       await this.#running.ended; // TM1
     }
     if (peer.isClosed || this.#life.signal.aborted) {
-      throw new Failure("CANCELED", { retry: "never", message: "the JobManager that asked for this deployment is gone" });
+      throw new Failure("CANCELED", {
+        retry: "never",
+        message: "the JobManager that asked for this deployment is gone",
+      });
     }
     if (this.#cancelled?.epoch === request.epoch && this.#cancelled.attempt >= request.attempt) {
-      throw new Failure("CANCELED", { retry: "never", message: `attempt ${request.attempt} was cancelled before it began` });
+      throw new Failure("CANCELED", {
+        retry: "never",
+        message: `attempt ${request.attempt} was cancelled before it began`,
+      });
     }
     assert(this.#running === undefined, "TM1: one attempt at a time");
     if (request.slots.length > slotCount) {
-      throw new Failure("NO_SLOTS", { retry: "backoff", message: `${request.slots.length} slots were asked of ${slotCount}` });
+      throw new Failure("NO_SLOTS", {
+        retry: "backoff",
+        message: `${request.slots.length} slots were asked of ${slotCount}`,
+      });
     }
     const { epoch, attempt, jobDir, restoreDir, restoredCheckpointId } = request;
     const subtaskCount = request.slots.reduce((sum, slot) => sum + slot.tasks.length, 0);
     env.log.info("deploying", { epoch, attempt, slots: request.slots.length, tasks: subtaskCount });
     if (request.checkpointing) {
       const taskManagerId = this.#options.id;
-      io.post({ type: "attemptStarted", epoch, attempt, taskManagerId, jobDir, restoreDir, subtaskCount, restoredCheckpointId });
+      io.post({
+        type: "attemptStarted",
+        epoch,
+        attempt,
+        taskManagerId,
+        jobDir,
+        restoreDir,
+        subtaskCount,
+        restoredCheckpointId,
+      });
     }
     const ended = Promise.withResolvers<void>();
     const started = new Attempt({

@@ -9,7 +9,10 @@ export async function main(env: StreamExecutionEnvironment, args: readonly strin
   if (what === "main-exits") process.exit(3);
   if (what === "main-loops") for (;;);
   if (what === "main-waits") await new Promise((resolve) => setTimeout(resolve, 3_600_000));
-  if (what === "main-prints") process.stdout.write(`${JSON.stringify({ SLUICE_SECRET: process.env["SLUICE_SECRET"] ?? null, key: process.env["AWS_SECRET_ACCESS_KEY"] ?? null })}\n`);
+  if (what === "main-prints")
+    process.stdout.write(
+      `${JSON.stringify({ SLUICE_SECRET: process.env["SLUICE_SECRET"] ?? null, key: process.env["AWS_SECRET_ACCESS_KEY"] ?? null })}\n`,
+    );
   env
     .fromSource(new GeneratorSource({ count: 100_000, ratePerSecond: 2_000, generate: (i) => i, type: Types.LONG() }))
     .uid("numbers")
@@ -21,7 +24,7 @@ export async function main(env: StreamExecutionEnvironment, args: readonly strin
         if (what === "rejects") void Promise.reject(new Error("nobody caught me"));
         if (what === "fills-heap") {
           const kept: number[][] = [];
-          for (;;) kept.push(new Array<number>(100_000).fill(i));
+          for (;;) kept.push(Array.from({ length: 100_000 }, () => i));
         }
       }
       return i;

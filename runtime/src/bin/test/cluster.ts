@@ -137,7 +137,9 @@ export class TestCluster {
 
   /** Logs of all processes, for a failed test. */
   logs(): string {
-    return this.#all.map(({ name, stderr, exitCode }) => `--- ${name} (exit ${String(exitCode)})\n${stderr.slice(-8_000)}`).join("\n");
+    return this.#all
+      .map(({ name, stderr, exitCode }) => `--- ${name} (exit ${String(exitCode)})\n${stderr.slice(-8_000)}`)
+      .join("\n");
   }
 
   async #spawn(name: string, entry: URL, config: object): Promise<Managed> {
@@ -149,7 +151,9 @@ export class TestCluster {
     });
     const managed: Managed = { name, child, events: [], exitCode: undefined, stderr: "" };
     this.#all.push(managed);
-    createInterface({ input: child.stdout }).on("line", (line) => managed.events.push(JSON.parse(line) as ProcessEvent));
+    createInterface({ input: child.stdout }).on("line", (line) =>
+      managed.events.push(JSON.parse(line) as ProcessEvent),
+    );
     child.stderr.setEncoding("utf8").on("data", (text: string) => (managed.stderr += text));
     child.stdin.on("error", () => {});
     child.on("close", (code) => (managed.exitCode = code));
@@ -159,7 +163,11 @@ export class TestCluster {
 }
 
 /** Polls a condition (TC2). */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, limitMs = 60_000): Promise<void> {
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  limitMs = 60_000,
+): Promise<void> {
   const endMs = Date.now() + limitMs;
   while (!(await condition())) {
     if (Date.now() > endMs) throw new Error(`waited ${limitMs} ms in vain for ${what}`);
@@ -170,13 +178,19 @@ export async function until(what: string, condition: () => boolean | Promise<boo
 /** Lines of all published files of a directory. */
 export function publishedLines(directory: string): readonly string[] {
   const names = listPublished(directory);
-  return names.flatMap((name) => readFileSync(join(directory, name), "utf8").split("\n").filter((line) => line !== ""));
+  return names.flatMap((name) =>
+    readFileSync(join(directory, name), "utf8")
+      .split("\n")
+      .filter((line) => line !== ""),
+  );
 }
 
 /** Names of published files, sorted. */
 export function listPublished(directory: string): readonly string[] {
   try {
-    return readdirSync(directory).filter((name) => name.startsWith("part-")).sort();
+    return readdirSync(directory)
+      .filter((name) => name.startsWith("part-"))
+      .sort();
   } catch {
     return []; // no task has begun yet
   }

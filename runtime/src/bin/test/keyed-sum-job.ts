@@ -34,7 +34,12 @@ export function main(env: StreamExecutionEnvironment, args: readonly string[]): 
   const keyCount = Number(keys);
   env
     .fromSource(
-      new GeneratorSource({ count: Number(count), ratePerSecond: Number(rate), generate: (i) => i, type: Types.LONG() }),
+      new GeneratorSource({
+        count: Number(count),
+        ratePerSecond: Number(rate),
+        generate: (i) => i,
+        type: Types.LONG(),
+      }),
     )
     .uid("numbers")
     .keyBy((position) => position % keyCount, Types.LONG())

@@ -80,7 +80,11 @@ export class IoService {
   }
 
   /** From a slot; `reply` goes back to it, and may give the buffers in `transfer` away. */
-  onSlotRequest(origin: SlotOrigin, request: IoRequest, reply: (reply: IoReply, transfer: readonly ArrayBuffer[]) => void): void {
+  onSlotRequest(
+    origin: SlotOrigin,
+    request: IoRequest,
+    reply: (reply: IoReply, transfer: readonly ArrayBuffer[]) => void,
+  ): void {
     const running = this.#running;
     const isCurrent = running !== undefined && running.epoch === origin.epoch && running.attempt === origin.attempt;
     if (request.type === "submit") {
@@ -95,7 +99,8 @@ export class IoService {
           { type: "fetched", requestId, contents },
           contents.map((bytes) => bytes.buffer as ArrayBuffer),
         ),
-      (thrown: unknown) => reply({ type: "fetchFailed", requestId, failure: failureToJson(this.#expected(thrown)) }, []),
+      (thrown: unknown) =>
+        reply({ type: "fetchFailed", requestId, failure: failureToJson(this.#expected(thrown)) }, []),
     );
   }
 
@@ -185,5 +190,8 @@ export class IoService {
 }
 
 function ended(): Failure {
-  return new Failure("CANCELED", { retry: "never", message: "the attempt has ended, or no checkpoint storage is configured" });
+  return new Failure("CANCELED", {
+    retry: "never",
+    message: "the attempt has ended, or no checkpoint storage is configured",
+  });
 }

@@ -6,7 +6,15 @@ import { HEALTHY, World } from "@sluice/sim";
 import type { FaultPlan } from "@sluice/sim";
 import fc from "fast-check";
 
-import type { AttemptNumber, CheckpointAck, CheckpointId, Epoch, PartHandle, SnapshotPart, SnapshotSubmission } from "../../model/index.ts";
+import type {
+  AttemptNumber,
+  CheckpointAck,
+  CheckpointId,
+  Epoch,
+  PartHandle,
+  SnapshotPart,
+  SnapshotSubmission,
+} from "../../model/index.ts";
 import type { IoReply } from "../../task/index.ts";
 import { IoService } from "./io-service.ts";
 import type { IoCommand, IoEvent } from "./messages.ts";
@@ -20,7 +28,9 @@ const id = (n: number): CheckpointId => n as CheckpointId;
 
 /** A part whose bytes tell it apart. */
 function part(name: string, lengthBytes: number, group?: number): SnapshotPart {
-  const bytes = new Uint8Array(lengthBytes).map((_, i) => (i * 31 + name.length * 7 + name.charCodeAt(0) + (group ?? 0)) & 0xff);
+  const bytes = new Uint8Array(lengthBytes).map(
+    (_, i) => (i * 31 + name.length * 7 + name.charCodeAt(0) + (group ?? 0)) & 0xff,
+  );
   const half = lengthBytes >>> 1;
   return {
     uid: name,
@@ -63,7 +73,12 @@ class Machine {
 
   async start(restored: number | null = null): Promise<this> {
     this.#node.start(async (env) => {
-      this.service = new IoService({ env, store: env.store, disk: env.disk, send: (event) => void this.events.push(event) });
+      this.service = new IoService({
+        env,
+        store: env.store,
+        disk: env.disk,
+        send: (event) => void this.events.push(event),
+      });
       this.command({
         type: "attemptStarted",
         epoch: EPOCH,
@@ -133,7 +148,11 @@ describe("uploads", () => {
     for (const handle of machine.acks.flatMap((ack) => ack.parts)) {
       expect(crc32c(stored.subarray(handle.offset, handle.offset + handle.lengthBytes))).toBe(handle.crc32c);
     }
-    expect(machine.acks[0]?.parts.map(({ uid, keyGroups }) => `${uid}${keyGroups?.[0] ?? ""}`)).toEqual(["a2", "a7", "b"]); // PK2
+    expect(machine.acks[0]?.parts.map(({ uid, keyGroups }) => `${uid}${keyGroups?.[0] ?? ""}`)).toEqual([
+      "a2",
+      "a7",
+      "b",
+    ]); // PK2
     expect(machine.acks[0]?.stats.asyncMs).toBeGreaterThan(1);
   });
 
@@ -173,7 +192,8 @@ describe("uploads", () => {
       };
       const machine = await new Machine({ faults, seed, subtaskCount: 3 }).start();
       for (let checkpoint = 1; checkpoint <= 3; checkpoint += 1) {
-        for (let subtask = 0; subtask < 3; subtask += 1) machine.submit(submission(checkpoint, subtask, [part("a", 40 + seed), part("k", 9, subtask)]));
+        for (let subtask = 0; subtask < 3; subtask += 1)
+          machine.submit(submission(checkpoint, subtask, [part("a", 40 + seed), part("k", 9, subtask)]));
       }
       await machine.until(() => machine.acks.length === 9); // the world itself checks S1: one content per name
       expect(new Set(machine.acks.map((ack) => `${ack.checkpointId}/${ack.subtask.subtaskIndex}`)).size).toBe(9);
@@ -199,7 +219,9 @@ describe("restores", () => {
   }
 
   function expectContents(reply: IoReply): void {
-    expect(reply.type === "fetched" ? reply.contents.map((bytes) => [...bytes]) : reply).toEqual(parts.map((of) => [...bytesOf(of)]));
+    expect(reply.type === "fetched" ? reply.contents.map((bytes) => [...bytes]) : reply).toEqual(
+      parts.map((of) => [...bytesOf(of)]),
+    );
   }
 
   test("SR1: what was stored comes back", async () => {
@@ -239,14 +261,24 @@ describe("restores", () => {
     await machine.start(2); // LC2: another checkpoint is restored, copies of 1 are useless
     await machine.pass(100);
     const reply = await machine.fetch(handles);
-    expect(reply).toMatchObject({ type: "fetchFailed", failure: { code: "SNAPSHOT_DAMAGED", message: expect.stringContaining(path) } });
-    expect(machine.events).toContainEqual({ type: "objectDamaged", object: handles[0]?.object, reason: "it is missing" });
+    expect(reply).toMatchObject({
+      type: "fetchFailed",
+      failure: { code: "SNAPSHOT_DAMAGED", message: expect.stringContaining(path) },
+    });
+    expect(machine.events).toContainEqual({
+      type: "objectDamaged",
+      object: handles[0]?.object,
+      reason: "it is missing",
+    });
   });
 
   test("SR2: a store that does not answer is no damage", async () => {
     const { machine, handles } = await stored();
     machine.world.storage.faults = { ...HEALTHY, store: { ...HEALTHY.store, failProbability: 1 } };
-    expect(await machine.fetch(handles)).toMatchObject({ type: "fetchFailed", failure: { code: "STORAGE_UNAVAILABLE" } });
+    expect(await machine.fetch(handles)).toMatchObject({
+      type: "fetchFailed",
+      failure: { code: "STORAGE_UNAVAILABLE" },
+    });
   });
 
   test("LC2: copies of older checkpoints are deleted, the confirmed one stays", async () => {
@@ -288,11 +320,19 @@ describe("packs", () => {
     expect(pack.offer(entry(PACK_BYTES_MAX + 1))).toBe(true);
     expect(pack.offer(entry(1))).toBe(false);
     const other = new OpenPack<number>();
-    expect([other.offer(entry(1)), other.offer(entry(PACK_BYTES_MAX - 1)), other.offer(entry(1))]).toEqual([true, true, false]);
+    expect([other.offer(entry(1)), other.offer(entry(PACK_BYTES_MAX - 1)), other.offer(entry(1))]).toEqual([
+      true,
+      true,
+      false,
+    ]);
   });
 
   test("PK2, PK3: whatever goes in comes out at its address", () => {
-    const anyPart = fc.record({ name: fc.constantFrom("a", "b", "c"), length: fc.nat(200), group: fc.option(fc.nat(9), { nil: undefined }) });
+    const anyPart = fc.record({
+      name: fc.constantFrom("a", "b", "c"),
+      length: fc.nat(200),
+      group: fc.option(fc.nat(9), { nil: undefined }),
+    });
     fc.assert(
       fc.property(fc.array(anyPart, { minLength: 1, maxLength: 20 }), (specs) => {
         const pack = new OpenPack<SnapshotPart>();
@@ -330,7 +370,11 @@ test("SR3: reads cover every part, join near ones and keep far ones apart", () =
     ["o", 9_000_000, 10, [3]],
     ["p", 0, 10, [2]],
   ]);
-  const anyHandle = fc.record({ object: fc.constantFrom("o", "p"), offset: fc.nat(200_000_000), length: fc.nat(5_000_000) });
+  const anyHandle = fc.record({
+    object: fc.constantFrom("o", "p"),
+    offset: fc.nat(200_000_000),
+    length: fc.nat(5_000_000),
+  });
   fc.assert(
     fc.property(fc.array(anyHandle, { maxLength: 30 }), (specs) => {
       const handles = specs.map(({ object, offset, length }) => handle(object, offset, length));

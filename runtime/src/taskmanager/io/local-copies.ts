@@ -49,7 +49,10 @@ export class LocalCopies {
     try {
       await this.#disk.write(pathOf(object), framed);
     } catch (thrown) {
-      this.#log.warn("no local copy of a snapshot is kept", { object, failure: toFailure(thrown, "DISK_FAILED").message });
+      this.#log.warn("no local copy of a snapshot is kept", {
+        object,
+        failure: toFailure(thrown, "DISK_FAILED").message,
+      });
     }
   }
 

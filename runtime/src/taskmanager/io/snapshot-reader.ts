@@ -30,11 +30,13 @@ export interface ReadRange {
 
 /** Pure: which ranges to read for these parts (SR3). */
 export function planReads(parts: readonly PartHandle[]): readonly ReadRange[] {
-  const order = parts.map((_, i) => i).sort((a, b) => {
-    const left = parts[a] as PartHandle;
-    const right = parts[b] as PartHandle;
-    return left.object < right.object ? -1 : left.object > right.object ? 1 : left.offset - right.offset;
-  });
+  const order = parts
+    .map((_, i) => i)
+    .sort((a, b) => {
+      const left = parts[a] as PartHandle;
+      const right = parts[b] as PartHandle;
+      return left.object < right.object ? -1 : left.object > right.object ? 1 : left.offset - right.offset;
+    });
   const ranges: { object: string; offset: number; lengthBytes: number; parts: number[] }[] = [];
   for (const i of order) {
     const part = parts[i] as PartHandle;
@@ -70,7 +72,7 @@ export class SnapshotReader {
 
   /** Contents in the order of `parts`. Rejects with SNAPSHOT_DAMAGED naming the object, or STORAGE_*. */
   async read(parts: readonly PartHandle[], signal: AbortSignal): Promise<readonly Uint8Array[]> {
-    const contents = new Array<Uint8Array>(parts.length);
+    const contents: Uint8Array[] = Array.from({ length: parts.length });
     const ranges = planReads(parts);
     let next = 0;
     const work = async (): Promise<void> => {
@@ -106,7 +108,12 @@ export class SnapshotReader {
     });
   }
 
-  async #fromLocal(range: ReadRange, parts: readonly PartHandle[], contents: Uint8Array[], reason: string): Promise<void> {
+  async #fromLocal(
+    range: ReadRange,
+    parts: readonly PartHandle[],
+    contents: Uint8Array[],
+    reason: string,
+  ): Promise<void> {
     const { store, local, restoreDir, env, onDamaged } = this.#options;
     const { object } = range;
     const copy = await local.read(object);

@@ -12,7 +12,14 @@
 import { assert, Failure, retry, throwIfAborted, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { CheckpointDecline } from "../../checkpoint/index.ts";
-import type { AttemptNumber, CheckpointAck, CheckpointId, Epoch, PartHandle, SnapshotSubmission } from "../../model/index.ts";
+import type {
+  AttemptNumber,
+  CheckpointAck,
+  CheckpointId,
+  Epoch,
+  PartHandle,
+  SnapshotSubmission,
+} from "../../model/index.ts";
 import { subtaskKey } from "../../model/index.ts";
 import type { LocalCopies } from "./local-copies.ts";
 import { OpenPack, partBytes } from "./pack.ts";
@@ -101,7 +108,8 @@ export class SnapshotUploads {
       assert(fits, "PK1: an empty pack takes any part");
     }
     if (submitted.missingCount === 0) this.#acknowledge(upload, submitted);
-    if (upload.submitted.size === this.#options.subtaskCount) this.#closePack(upload); // UP4
+    if (upload.submitted.size === this.#options.subtaskCount)
+      this.#closePack(upload); // UP4
     else if (!upload.pack.isEmpty && upload.cancelLinger === undefined) {
       upload.cancelLinger = this.#options.env.timers.after(LINGER_MS, "pack-linger", () => this.#closePack(upload));
     }
@@ -110,8 +118,8 @@ export class SnapshotUploads {
   /** Its checkpoint and all below are confirmed. */
   completed(id: CheckpointId): void {
     this.#completedId = Math.max(this.#completedId, id);
-    for (const upload of [...this.#pending.values()]) if (upload.id <= id) this.#drop(upload);
-    for (const over of [...this.#over]) if (over <= id) this.#over.delete(over);
+    for (const upload of this.#pending.values()) if (upload.id <= id) this.#drop(upload);
+    for (const over of this.#over) if (over <= id) this.#over.delete(over);
   }
 
   aborted(id: CheckpointId): void {
@@ -124,7 +132,7 @@ export class SnapshotUploads {
   /** Gives everything up. */
   end(): void {
     this.#isEnded = true;
-    for (const upload of [...this.#pending.values()]) this.#drop(upload);
+    for (const upload of this.#pending.values()) this.#drop(upload);
   }
 
   #uploadOf(id: CheckpointId): PendingUpload {
@@ -173,7 +181,10 @@ export class SnapshotUploads {
           throwIfAborted(signal);
           const outcome = await store.put(path, pack.bytes, signal);
           if (outcome === "stored") return;
-          throw new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message: `${store.uri}/${path}: outcome unknown` });
+          throw new Failure("STORAGE_UNAVAILABLE", {
+            retry: "backoff",
+            message: `${store.uri}/${path}: outcome unknown`,
+          });
         },
         {
           backoff: STORE_BACKOFF,
@@ -181,7 +192,12 @@ export class SnapshotUploads {
           signal,
           deadlineMs: Number.POSITIVE_INFINITY,
           onRetry: (failure, tries) =>
-            env.log.warn("storing a snapshot is tried again", { object, tries, code: failure.code, failure: failure.message }),
+            env.log.warn("storing a snapshot is tried again", {
+              object,
+              tries,
+              code: failure.code,
+              failure: failure.message,
+            }),
         },
       );
     } catch (thrown) {
@@ -202,7 +218,15 @@ export class SnapshotUploads {
     assert(handles.length === submission.parts.length, "UP1: every part has its address");
     const { checkpointId, epoch, attempt, subtask, finished, stats } = submission;
     const asyncMs = stats.asyncMs + (this.#options.env.clock.nowMs() - submitted.submittedMs);
-    this.#options.onAck({ checkpointId, epoch, attempt, subtask, parts: handles, finished, stats: { ...stats, asyncMs } });
+    this.#options.onAck({
+      checkpointId,
+      epoch,
+      attempt,
+      subtask,
+      parts: handles,
+      finished,
+      stats: { ...stats, asyncMs },
+    });
     if (upload.submitted.size < this.#options.subtaskCount) return;
     // Whatever is still to come of this checkpoint is its confirmation: the parts need not stay in memory for it.
     if ([...upload.submitted.values()].every((other) => other.missingCount === 0)) this.#pending.delete(upload.id);
@@ -210,7 +234,11 @@ export class SnapshotUploads {
 
   #decline(upload: PendingUpload, pack: ClosedPack<Submitted>, failure: Failure): void {
     const { epoch, attempt, onDecline, env } = this.#options;
-    env.log.error("a snapshot cannot be stored", { checkpoint: upload.id, code: failure.code, failure: failure.message });
+    env.log.error("a snapshot cannot be stored", {
+      checkpoint: upload.id,
+      code: failure.code,
+      failure: failure.message,
+    });
     const owners = new Set(pack.placed.map(({ owner }) => owner));
     this.aborted(upload.id);
     for (const { submission } of owners) {
