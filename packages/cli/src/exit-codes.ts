@@ -18,6 +18,7 @@ const USAGE: ReadonlySet<string> = new Set([
   "CONFIG_UNKNOWN_KEY",
   "CONFIG_NOT_IMPLEMENTED",
   "JOB_MODULE_NOT_FOUND",
+  "ADDRESS_IN_USE",
   "JOB_FINISHED",
   "JOB_FOREIGN",
   "JOB_CLOSED",

@@ -187,7 +187,9 @@ function conclude(display: Display, cluster: LocalCluster, outcome: JobOutcome):
       const what = failure === undefined ? outcome.message : describeFailure(failure);
       const where = stackOf(outcome.details);
       const logs = `  Logs: ${cluster.workDir}/logs`;
-      const text = [`job ${cluster.name} FAILED: ${what}`, ...(where === "" ? [] : [where]), logs].join("\n");
+      const isRefused = failure !== undefined && exitCodeOf(failure) === EXIT.usage;
+      const headline = `job ${cluster.name} ${isRefused ? "was not started" : "FAILED"}: ${what}`;
+      const text = [headline, ...(where === "" ? [] : [where]), logs].join("\n");
       display.notice({ kind: "ended", text, fields: { ...fields, code: failure?.code ?? null } });
       return failure === undefined ? EXIT.failed : exitCodeOf(failure);
     }
