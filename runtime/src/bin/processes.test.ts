@@ -86,12 +86,31 @@ async function finish(jobManager: Managed): Promise<void> {
   }
 }
 
+interface JobDetails {
+  readonly state: string;
+  readonly vertices: readonly { readonly status: string; readonly metrics: { readonly "read-records": number } }[];
+}
+
+/** A running job shows itself over REST and in /metrics of both kinds of processes. */
+async function expectVisible(of: TestCluster, taskManagers: readonly Managed[]): Promise<void> {
+  const { jobs } = (await of.rest("/jobs")) as { readonly jobs: readonly { readonly id: string }[] };
+  const details = async (): Promise<JobDetails> => (await of.rest(`/jobs/${jobs[0]?.id ?? ""}`)) as JobDetails;
+  await until("counters in heartbeats", async () => ((await details()).vertices[1]?.metrics["read-records"] ?? 0) > 0);
+  const job = await details();
+  expect([job.state, ...job.vertices.map(({ status }) => status)]).toEqual(["RUNNING", "RUNNING", "RUNNING"]);
+  const [first] = taskManagers[0]?.events ?? [];
+  const address = first?.event === "listening" ? first.metricsAddress : undefined;
+  const page = await (await fetch(`http://${address ?? ""}/metrics`)).text();
+  expect(page).toMatch(/^flink_taskmanager_job_task_numRecordsIn\{[^}]*task_name="keyed sum[^}]*\} [1-9]/mu);
+}
+
 describe("a job of several processes", () => {
   test("survives kill -9 of a TaskManager and of the JobManager with exact output", async () => {
     const { out, jobManager, taskManagers } = await startKeyedSum();
     const [, second] = taskManagers;
     if (cluster === undefined || second === undefined) throw new Error("no cluster");
     await until("published output", () => listPublished(out).length >= 2);
+    await expectVisible(cluster, taskManagers);
     await cluster.kill(second);
     await cluster.startTaskManager(1);
     await until("a restart", () => jobManager.stderr.includes('"message":"the job restarts"'));
@@ -109,7 +128,7 @@ describe("a job of several processes", () => {
 
 describe("bad jobs end with one clear message", () => {
   test.each([
-    ["throws", /USER_FUNCTION_FAILED[^]*taste[^]*record 500 is not to my taste/u, {}],
+    ["throws", /USER_FUNCTION_FAILED[^]*taste[^]*record 500 is not to my taste[^]*bad-job\.ts/u, {}],
     ["exits", /TASK_LOST[^]*ended with exit code 0[^]*process\.exit/u, {}],
     ["rejects", /TASK_LOST[^]*nobody caught me/u, {}],
     [
@@ -271,6 +290,15 @@ describe("the end of processes", () => {
     await finish(next);
     expectExact(publishedLines(out), COUNT, KEYS);
   }, 90_000);
+});
+
+test("a TaskManager with another secret is refused, and both logs say why", async () => {
+  const { jobManager } = await startKeyedSum({ taskManagers: 0 });
+  if (cluster === undefined) throw new Error("no cluster");
+  const stranger = await cluster.startTaskManager(7, { secret: "another secret, as long as the first" });
+  const saysWhy = (process: Managed): boolean => process.stderr.includes("the secrets differ");
+  await until("both to say why", () => saysWhy(jobManager) && saysWhy(stranger));
+  expect([jobManager.exitCode, stranger.exitCode]).toEqual([undefined, undefined]);
 });
 
 describe("a damaged newest checkpoint", () => {

@@ -376,6 +376,7 @@ export class JobMaster implements JobManagerView {
       failure: failure.message,
       task: taskName,
       taskManager: taskManagerId,
+      ...(isUserCode(failure) ? { stack: failure.stack } : {}),
     });
   }
 
@@ -543,7 +544,7 @@ export class JobMaster implements JobManagerView {
     for (const { peer } of this.#taskManagers.all()) {
       peer.send({ type: "shutdown", reason: `job ${this.#options.plan.jobName} is ${as}` } satisfies JobManagerMessage);
     }
-    const message = failure === undefined ? `job ${this.#options.plan.jobName} is ${as}` : describeFailure(failure);
+    const message = failure === undefined ? `job ${this.#options.plan.jobName} is ${as}` : describeWithStack(failure);
     this.#end(message);
     this.#options.onEnded(as, message);
   }
@@ -571,4 +572,14 @@ export class JobMaster implements JobManagerView {
       if (!this.#isOver) this.#fatal(toFailure(thrown));
     });
   }
+}
+
+/** Its stack leads into the job's own code. */
+function isUserCode(failure: Failure): boolean {
+  return failure.code === "USER_FUNCTION_FAILED" || failure.code === "TASK_LOST";
+}
+
+function describeWithStack(failure: Failure): string {
+  const text = describeFailure(failure);
+  return isUserCode(failure) && failure.stack !== undefined ? `${text}\n${failure.stack}` : text;
 }

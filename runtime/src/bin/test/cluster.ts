@@ -95,7 +95,7 @@ export class TestCluster {
     return this.#spawn("jobmanager", PROCESS_ENTRIES.jobManager, config);
   }
 
-  async startTaskManager(index: number): Promise<Managed> {
+  async startTaskManager(index: number, options: { readonly secret?: string } = {}): Promise<Managed> {
     const { configuration, store, slots, plantedBugs = [] } = this.#options;
     const config: TaskManagerConfig = {
       id: `tm-${index}`,
@@ -108,7 +108,7 @@ export class TestCluster {
       configuration: { ...this.plan.configuration, ...configuration },
       plantedBugs,
     };
-    return this.#spawn(`tm-${index}`, PROCESS_ENTRIES.taskManager, config);
+    return this.#spawn(`tm-${index}`, PROCESS_ENTRIES.taskManager, config, options.secret);
   }
 
   /** GET of the JobManager's REST. */
@@ -142,12 +142,12 @@ export class TestCluster {
       .join("\n");
   }
 
-  async #spawn(name: string, entry: URL, config: object): Promise<Managed> {
+  async #spawn(name: string, entry: URL, config: object, secret: string = SECRET): Promise<Managed> {
     const path = join(this.directory, `${name}.json`);
     writeFileSync(path, JSON.stringify(config));
     const child = spawn(process.execPath, [fileURLToPath(entry), "--config", path], {
       stdio: ["pipe", "pipe", "pipe"],
-      env: { ...process.env, ...this.#options.environment, NODE_OPTIONS: "", SLUICE_SECRET: SECRET },
+      env: { ...process.env, ...this.#options.environment, NODE_OPTIONS: "", SLUICE_SECRET: secret },
     });
     const managed: Managed = { name, child, events: [], exitCode: undefined, stderr: "" };
     this.#all.push(managed);
