@@ -1,6 +1,6 @@
 // Real processes over a file store: the whole thread from plan to published output, through kills.
 
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -311,19 +311,34 @@ describe("a damaged newest checkpoint", () => {
     const next = await cluster.startJobManager();
     await finish(next);
     expect(struck).toBeGreaterThan(0);
-    expect(next.stderr).toMatch(/repaired from local copies|restored from the local copy/u);
+    expect(next.stderr).toMatch(/repaired from local copies/u);
+    expectExact(publishedLines(out), COUNT, KEYS);
+  }, 90_000);
+
+  test("JR1: flipped bits without a copy anywhere: back to the checkpoint before, because the sink can retract", async () => {
+    const { out, store, jobManager, taskManagers } = await startKeyedSum();
+    if (cluster === undefined) throw new Error("no cluster");
+    await until("published output", () => listPublished(out).length >= 6);
+    for (const one of [jobManager, ...taskManagers]) await cluster.kill(one);
+    for (const i of [0, 1]) rmSync(join(cluster.directory, `work-${i}`), { recursive: true, force: true });
+    const struck = damageNewest(store, (bytes) => bytes.map((byte, i) => (i === 20 ? byte ^ 4 : byte)) as Buffer);
+    const next = await cluster.startJobManager();
+    await Promise.all([cluster.startTaskManager(0), cluster.startTaskManager(1)]);
+    await finish(next);
+    expect(struck).toBeGreaterThan(0);
+    expect(next.stderr).toMatch(/goes back behind its newest checkpoint/u);
     expectExact(publishedLines(out), COUNT, KEYS);
   }, 90_000);
 });
 
-/** Cuts every object of parts of the newest checkpoint; returns how many. */
-function damageNewest(store: string): number {
+/** Damages every object of parts of the newest checkpoint; returns how many. Default: cuts it. */
+function damageNewest(store: string, damage: (bytes: Buffer) => Buffer = () => Buffer.from("cut")): number {
   const jobDirectory = join(store, "test", "process-test");
   const newest = Math.max(
     ...readdirSync(jobDirectory).flatMap((name) => (name.startsWith("chk-") ? [Number(name.slice(4))] : [])),
   );
   const directory = join(jobDirectory, `chk-${newest}`);
   const objects = readdirSync(directory).filter((name) => name.startsWith("x-"));
-  for (const name of objects) writeFileSync(join(directory, name), "cut");
+  for (const name of objects) writeFileSync(join(directory, name), damage(readFileSync(join(directory, name))));
   return objects.length;
 }
