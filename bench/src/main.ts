@@ -13,6 +13,7 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
     program: "keyed-sum/main.ts",
     about: "the guide's KeyedSum on real processes: records per CPU-second, gaps, checkpoints, memory",
   },
+  slot: { program: "slot-micro.ts", about: "KeyedSum from source to sink in one thread, without processes" },
   network: { program: "network-micro.ts", about: "rows through a channel in one thread" },
   state: {
     program: "state-micro.ts",

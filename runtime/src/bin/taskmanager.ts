@@ -3,7 +3,7 @@
 // Not here: everything that a TaskManager does (taskmanager/).
 
 import { availableParallelism, freemem, totalmem } from "node:os";
-import { getHeapStatistics } from "node:v8";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
 
 import { plantBugs } from "@sluice/kit";
 import { NodeClock, NodeHost, NodeNet, nodeRng, NodeTimers } from "@sluice/kit/env/node";
@@ -28,7 +28,14 @@ import { IoThread, ThreadSlotHost } from "./slot-host.ts";
 /** Unsent bytes of a data connection: what the kernel holds cannot be overtaken (protocols 4). */
 const DATA_HIGH_WATER_BYTES = 64 * 1024;
 
+/**
+ * Slot threads run chains of small functions, generated and the user's; the engine's default budget stops inlining in the
+ * middle of them. Set before the first thread starts. KeyedSum, 1 k keys: 15.1 -> 17.4 M records per CPU-second.
+ */
+const SLOT_ENGINE_FLAGS = "--max-inlined-bytecode-size-cumulative=4000";
+
 runProcess(async () => {
+  setFlagsFromString(SLOT_ENGINE_FLAGS);
   const config = readConfig<TaskManagerConfig>();
   const secret = takeSecret();
   plantBugs(config.plantedBugs);
