@@ -75,6 +75,23 @@ describe("FileObjectStore", () => {
     chmodSync(join(folder, "closed"), 0o700);
   });
 
+  test("a root that cannot be made is a Failure: mkdir -p of Node never ends under /proc", async () => {
+    const store = new FileObjectStore("/proc/no-such-folder/store");
+    await expect(store.put("a", text("a"))).rejects.toMatchObject({ code: expect.stringMatching(/^STORAGE_/) });
+  });
+
+  test("writers and removers of one folder do not trip over each other", async () => {
+    const store = new FileObjectStore(join(folder, "deep", "root"));
+    const worker = async (name: string): Promise<void> => {
+      for (let i = 0; i < 30; i += 1) {
+        expect(await store.putIfAbsent(`a/b/c/${name}-${i}`, text(name))).toBe("created");
+        await store.remove(`a/b/c/${name}-${i}`);
+      }
+    };
+    await Promise.all(["w1", "w2", "w3"].map(worker));
+    expect(await store.list("")).toEqual([]);
+  });
+
   test("FI3: FaultInjectingStore: writes retried until they are known end with the right bytes", async () => {
     const store = new FaultInjectingStore(new FileObjectStore(folder), {
       rng: new SeededRng(11),

@@ -18,6 +18,7 @@ import type { ObjectInfo } from "../storage.ts";
 export const TEMP_DIR = ".sluice-tmp";
 /** Temporary files older than this belong to a writer that died. */
 export const TEMP_AGE_MS_MAX = 3_600_000;
+const MAKE_ATTEMPTS_MAX = 8;
 const READ_CHUNK_BYTES_MAX = 1 << 30;
 
 export function errnoOf(error: unknown): string {
@@ -37,14 +38,35 @@ export function under(root: string, path: string): string {
   return join(root, path);
 }
 
-/** Makes a directory and fsyncs every directory that got a new entry (D2). */
+/**
+ * Makes a directory and those above it, and fsyncs every directory that got a new entry (D2). Not `mkdir` with `recursive`:
+ * that one never ends where an existing directory answers ENOENT to a new entry, as /proc does.
+ */
 export async function makeDirs(dir: string): Promise<void> {
-  const first = await mkdir(dir, { recursive: true });
-  if (first === undefined) return;
-  const above = dirname(first);
-  for (let at = dirname(dir); ; at = dirname(at)) {
-    await syncDir(at);
-    if (at === above || at === dirname(at)) return;
+  const above = dirname(dir);
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await mkdir(dir);
+      break;
+    } catch (error) {
+      const code = errnoOf(error);
+      if (code === "EEXIST") {
+        if (await isDirectory(dir)) return;
+        throw Object.assign(new Error(`ENOTDIR: ${dir} is not a directory`, { cause: error }), { code: "ENOTDIR" });
+      }
+      // Others make and clean up the same directories at the same time, hence a few attempts.
+      if (code !== "ENOENT" || above === dir || attempt === MAKE_ATTEMPTS_MAX) throw error;
+      if (!(await isDirectory(above))) await makeDirs(above);
+    }
+  }
+  await syncDir(above);
+}
+
+async function isDirectory(dir: string): Promise<boolean> {
+  try {
+    return (await stat(dir)).isDirectory();
+  } catch {
+    return false;
   }
 }
 
