@@ -173,7 +173,14 @@ describe("the end of a slot", () => {
 
   test("what user code posts is not taken for an event", async () => {
     const bench = await new Bench().start();
-    for (const nonsense of [null, 1, "x", {}, { type: "taskState" }, { type: "taskState", subtask: SUBTASKS[0], state: "X" }]) {
+    for (const nonsense of [
+      null,
+      1,
+      "x",
+      {},
+      { type: "taskState" },
+      { type: "taskState", subtask: SUBTASKS[0], state: "X" },
+    ]) {
       bench.thread.onEvent(nonsense);
     }
     bench.thread.onEvent({ type: "taskState", subtask: { vertexId: "other", subtaskIndex: 0 }, state: "FAILED" });
@@ -219,7 +226,8 @@ describe("commands", () => {
     for (const checkpointId of ids) bench.slot.post({ type: "notifyCheckpointComplete", checkpointId });
     const seen: number[] = [];
     for (let turn = 0; turn < 50 && seen.length < ids.length; turn += 1) {
-      for (const command of bench.commands()) if (command.type === "notifyCheckpointComplete") seen.push(command.checkpointId);
+      for (const command of bench.commands())
+        if (command.type === "notifyCheckpointComplete") seen.push(command.checkpointId);
       await bench.pass(20);
     }
     expect(seen).toEqual(ids);
@@ -248,7 +256,9 @@ describe("stuck functions", () => {
     }
     expect(reported[0]).toBeGreaterThanOrEqual(5);
     expect(reported[0]).toBeLessThan(8);
-    expect(bench.failures).toEqual([expect.stringMatching(/USER_FUNCTION_STUCK: a function of "keyed sum" \(subtask 2\/2\)/u)]);
+    expect(bench.failures).toEqual([
+      expect.stringMatching(/USER_FUNCTION_STUCK: a function of "keyed sum" \(subtask 2\/2\)/u),
+    ]);
     bench.slot.cancel();
     await bench.pass(100);
     expect([bench.terminations, bench.endedCount]).toEqual([1, 1]);
@@ -268,7 +278,10 @@ describe("stuck functions", () => {
       const [counters = "", more = "1"] = sample.split("+");
       const [sequence = "", task = ""] = counters.split("/");
       nowMs += Number(more) * 1_000;
-      const stuck = watch.sample({ stepSequence: Number(sequence), currentTask: task === "-" ? undefined : Number(task) }, nowMs);
+      const stuck = watch.sample(
+        { stepSequence: Number(sequence), currentTask: task === "-" ? undefined : Number(task) },
+        nowMs,
+      );
       return stuck === undefined ? "-" : String(stuck.sinceMs / 1_000);
     });
     expect(held.join(" ")).toBe(expected);

@@ -151,9 +151,9 @@ export class TestCluster {
     });
     const managed: Managed = { name, child, events: [], exitCode: undefined, stderr: "" };
     this.#all.push(managed);
-    createInterface({ input: child.stdout }).on("line", (line) =>
-      managed.events.push(JSON.parse(line) as ProcessEvent),
-    );
+    createInterface({ input: child.stdout }).on("line", (line) => {
+      if (line.startsWith('{"event":')) managed.events.push(JSON.parse(line) as ProcessEvent); // user code prints there too
+    });
     child.stderr.setEncoding("utf8").on("data", (text: string) => (managed.stderr += text));
     child.stdin.on("error", () => {});
     child.on("close", (code) => (managed.exitCode = code));
