@@ -13,7 +13,8 @@ class DiscardOperator implements OneInputOperator {
 export class DiscardSink<T = unknown> implements Sink<T> {
   readonly name = "discard";
   readonly stateful = false;
-  readonly canRetract = undefined;
+  /** There is nothing to take back. */
+  readonly canRetract = true;
 
   createOperator(): OneInputOperator {
     return new DiscardOperator();

@@ -28,7 +28,7 @@ class PrintOperator implements OneInputOperator {
 export class PrintSink<T = unknown> implements Sink<T> {
   readonly name = "print";
   readonly stateful = false;
-  readonly canRetract = undefined;
+  readonly canRetract = false;
 
   createOperator(subtask: SubtaskInfo): OneInputOperator {
     return new PrintOperator(subtask.parallelism > 1 ? `${subtask.subtaskIndex + 1}> ` : "");

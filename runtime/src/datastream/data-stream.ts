@@ -152,7 +152,7 @@ export class DataStream<T> {
         factory: { kind: "sink", create: (subtask) => sink.createOperator(subtask) },
         stateful: sink.stateful,
         type: this.type,
-        ...(sink.canRetract === undefined ? {} : { canRetract: sink.canRetract }),
+        canRetract: sink.canRetract,
       }),
     );
   }

@@ -23,8 +23,11 @@ export interface Sink<T> {
   readonly name: string;
   /** Has operator state: needs a uid. */
   readonly stateful: boolean;
-  /** Undefined: publishes nothing that a replay could contradict; otherwise whether published output can be hidden. */
-  readonly canRetract: boolean | undefined;
+  /**
+   * Whether output of checkpoints above a given one can be hidden again, also when it was published. A sink that cannot
+   * keeps a job with a damaged newest checkpoint from going back by itself (protocols 1).
+   */
+  readonly canRetract: boolean;
   /** Only for inference. */
   readonly recordType?: T;
   createOperator(subtask: SubtaskInfo): OneInputOperator;

@@ -10,6 +10,8 @@ import { assert } from "@sluice/kit";
 const BURST_MS = 100;
 /** A limited source is woken no more often than this. */
 const WAKE_INTERVAL_MS = 5;
+/** What sums of fractions may be off. */
+const ROUNDING = 1e-6;
 
 export class RateLimit {
   readonly #perMs: number;
@@ -27,11 +29,11 @@ export class RateLimit {
     const burst = Math.max(1, BURST_MS * this.#perMs);
     this.#allowance = Math.min(burst, this.#allowance + Math.max(0, nowMs - this.#lastMs) * this.#perMs);
     this.#lastMs = nowMs;
-    return Math.min(wanted, Math.floor(this.#allowance));
+    return Math.min(wanted, Math.floor(this.#allowance + ROUNDING));
   }
 
   take(count: number): void {
-    assert(count <= this.#allowance, "RL1: nobody takes more than is available");
+    assert(count <= this.#allowance + ROUNDING, "RL1: nobody takes more than is available");
     this.#allowance -= count;
   }
 
