@@ -30,8 +30,6 @@ export interface Stage {
   readonly watch: Watch;
   readonly output: Output;
   readonly screen: Screen;
-  /** Rows of the output at the checkpoint that the present attempt was restored from. */
-  rowsAtRestore: number;
   /** The newest checkpoint that the screen has told of. */
   toldCheckpointId: number;
 }
@@ -55,7 +53,7 @@ export async function strike(stage: Stage, ref: ProcessRef, rowsPerSecond: numbe
     const newest = completed[0];
     if (newest === undefined || completed.length < CHECKPOINTS_MIN) return undefined;
     const committed = output.committed();
-    const read = stage.rowsAtRestore + picture.rowsRead;
+    const read = rowsReadInAll(picture, output);
     const isAtRisk = read > committed.rows + rowsPerSecond * WORK_AT_RISK_SHARE;
     return stage.toldCheckpointId >= newest.id && isAtRisk ? read : undefined;
   });
@@ -84,14 +82,17 @@ export async function strike(stage: Stage, ref: ProcessRef, rowsPerSecond: numbe
   const restoredMs = restored.restore_timestamp - killedAtMs;
   const firstRowAtMs = await watch.until("the first new row", () => output.firstWrittenSince(killedAtMs, openBefore));
   const firstRowMs = Math.max(restoredMs, firstRowAtMs - killedAtMs);
-  const base = output.committed().rows;
-  stage.rowsAtRestore = base;
-  const replayedAtLeast = Math.max(0, readBefore - base);
+  const replayedAtLeast = Math.max(0, readBefore - output.committed(restored.id).rows);
   screen.say(
     `restored checkpoint ${restored.id} after ${formatDuration(restoredMs)}; first new row after ${formatDuration(firstRowMs)}\n` +
       `${grouped(replayedAtLeast)} rows or more are replayed`,
   );
   return { name, pid, detectedMs, restoredCheckpointId: restored.id, restoredMs, firstRowMs, replayedAtLeast };
+}
+
+/** Each row of the input is one of the output, so the committed rows tell where the attempt began. */
+export function rowsReadInAll(picture: Picture, output: Output): number {
+  return output.committed(picture.checkpoints.latest.restored?.id ?? 0).rows + picture.rowsRead;
 }
 
 /** When the present attempt was restored; 0 for one that began empty. */

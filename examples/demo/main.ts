@@ -19,7 +19,7 @@ import { describeFailure, Failure, formatBytes, formatDuration, toFailure } from
 
 import { compare, computeModel } from "./audit.ts";
 import type { Model, Verdict } from "./audit.ts";
-import { strike } from "./faults.ts";
+import { rowsReadInAll, strike } from "./faults.ts";
 import type { Fault, Stage } from "./faults.ts";
 import { Output } from "./output.ts";
 import { grouped, Screen, table } from "./screen.ts";
@@ -138,7 +138,6 @@ async function runJob(options: Options & { readonly output: Output }): Promise<r
     cluster,
     output,
     screen,
-    rowsAtRestore: 0,
     toldCheckpointId: 0,
     watch: new Watch(cluster, (picture) => show(picture)),
   };
@@ -184,7 +183,7 @@ function narrator(stage: Stage): (picture: Picture) => void {
           (skipped ? "\n(a new JobManager leaves out the ids that its predecessor may have given out)" : ""),
       );
     }
-    const read = stage.rowsAtRestore + picture.rowsRead;
+    const read = rowsReadInAll(picture, stage.output);
     screen.live(`${picture.job.state}, ${grouped(read)} rows read, ${grouped(rows)} committed`);
   };
 }

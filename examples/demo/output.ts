@@ -33,11 +33,12 @@ export class Output {
       .toSorted((a, b) => a.checkpointId - b.checkpointId || a.subtaskIndex - b.subtaskIndex);
   }
 
-  /** Rows of all committed files, without their headers, and the newest checkpoint that committed any. */
-  committed(): { readonly rows: number; readonly checkpointId: number } {
+  /** Rows of committed files of checkpoints up to `idMax`, without their headers, and the newest checkpoint of them. */
+  committed(idMax = Number.POSITIVE_INFINITY): { readonly rows: number; readonly checkpointId: number } {
     let rows = 0;
     let checkpointId = 0;
     for (const file of this.files()) {
+      if (file.checkpointId > idMax) break;
       let count = this.#rows.get(file.path);
       if (count === undefined) {
         count = countLines(readFileSync(file.path)) - 1;

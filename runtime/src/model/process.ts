@@ -3,7 +3,7 @@
 // Invariants:
 //   PR1. A process reads its configuration as JSON from the file named by `--config`; the secret comes by the environment
 //        variable SLUICE_SECRET only, never by arguments or files that others may read.
-//   PR2. Standard output carries machine-readable lines (ProcessEvent as JSON); logs go to standard error.
+//   PR2. Standard output carries ProcessEvent lines as JSON and what user code prints; logs go to standard error.
 
 /** Where checkpoints live. Credentials come from the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY). */
 export interface StoreConfig {

@@ -1,0 +1,44 @@
+// The small examples, run as their comments say.
+
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { afterAll, expect, test } from "@jest/globals";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const directory = mkdtempSync(join(tmpdir(), "sluice-examples-"));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+function sluiceRun(...args: readonly string[]): { readonly code: number | null; readonly lines: readonly string[] } {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(ROOT, "packages/cli/src/main.ts"), "run", ...args],
+    {
+      cwd: directory,
+      encoding: "utf8",
+      timeout: 60_000,
+    },
+  );
+  return { code: status, lines: (stdout + stderr).trimEnd().split("\n") };
+}
+
+test("word-count prints every word with its count, through the terminal of sluice run", () => {
+  const { code, lines } = sluiceRun(join(ROOT, "examples/word-count.ts"), "--rest-port", "0");
+  expect(lines.at(-1)).toBe("job word-count is FINISHED");
+  expect(code).toBe(0);
+  expect(lines).toContain("[TaskManager 1] the 6");
+  expect(lines.filter((line) => line.startsWith("[TaskManager 1] "))).toHaveLength(35);
+}, 60_000);
+
+test("a malformed record ends the job with file, position and what to do", () => {
+  const input = join(directory, "broken.ndjson");
+  writeFileSync(input, '{"line": "fine"}\n{"line": 7}\n');
+  const { code, lines } = sluiceRun(join(ROOT, "examples/word-count.ts"), "--rest-port", "0", "--", input);
+  expect(code).toBe(1);
+  expect(lines.join("\n")).toMatch(
+    /job word-count FAILED: RECORD_MALFORMED: .*broken\.ndjson, byte 17: [^]*What to do: /u,
+  );
+}, 60_000);
