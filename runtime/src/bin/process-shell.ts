@@ -1,7 +1,7 @@
 // What the process entries share: arguments, event lines, signals, the last resort for errors nobody caught.
 //
 // Invariants:
-//   PS1. Standard output carries ProcessEvent lines and nothing else (PR2).
+//   PS1. Standard output carries ProcessEvent lines, and of a TaskManager what user code prints (PR2, SH2).
 //   PS2. The process stops gracefully on SIGTERM, SIGINT, or when the pipe on its standard input ends (its supervisor is gone).
 //   PS3. An error that nobody caught is said as a `fatal` event, never only as an exit code.
 

@@ -2,9 +2,10 @@
 //
 // Invariants:
 //   SH1. A slot's thread is never used twice (SL1).
-//   SH2. What user code prints goes to standard error: standard output belongs to ProcessEvent lines.
+//   SH2. What user code prints goes to standard output in whole lines, and no such line is taken for a ProcessEvent.
 //   SH3. A TaskManager without its I/O thread is useless: the process ends with it.
 
+import { createInterface } from "node:readline";
 import { MessageChannel, Worker } from "node:worker_threads";
 
 import { assert } from "@sluice/kit";
@@ -71,7 +72,7 @@ export class ThreadSlotHost implements SlotHost {
       ...(heap === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: Math.ceil(heap / 2 ** 20) } }),
     });
     this.#io.attach({ type: "attachSlot", origin: { epoch: spec.epoch, attempt: spec.attempt }, port: port2 });
-    worker.stdout.pipe(process.stderr, { end: false }); // SH2
+    passOn(worker); // SH2
     worker.stderr.pipe(process.stderr, { end: false });
     this.#workers.add(worker);
     let error: SlotExit["error"];
@@ -106,4 +107,11 @@ export class ThreadSlotHost implements SlotHost {
     }
     return [...this.#heaps.values()];
   }
+}
+
+/** SH2. A supervisor knows events by their beginning; a blank before it makes a line of a user an ordinary one. */
+function passOn(worker: Worker): void {
+  createInterface({ input: worker.stdout }).on("line", (line) => {
+    process.stdout.write(`${line.startsWith('{"event":') ? " " : ""}${line}\n`);
+  });
 }
