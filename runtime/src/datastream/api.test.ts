@@ -22,7 +22,10 @@ import {
 
 type Configure = (env: StreamExecutionEnvironment) => unknown;
 
-function keysOf(configure: Configure, configuration: Readonly<Record<string, string>> = {}): Readonly<Record<string, string>> {
+function keysOf(
+  configure: Configure,
+  configuration: Readonly<Record<string, string>> = {},
+): Readonly<Record<string, string>> {
   const env = new StreamExecutionEnvironment({ jobName: "job", configuration });
   configure(env);
   return env.getStreamGraph().configuration;
@@ -38,13 +41,20 @@ const SETTERS: readonly (readonly [configure: Configure, expected: Readonly<Reco
   [(env) => env.getCheckpointConfig().setMinPauseBetweenCheckpoints(30_000), { [`${P}.min-pause`]: "30000 ms" }],
   [(env) => env.getCheckpointConfig().setCheckpointTimeout(120_000), { [`${P}.timeout`]: "120000 ms" }],
   [(env) => env.getCheckpointConfig().setMaxConcurrentCheckpoints(1), { [`${P}.max-concurrent-checkpoints`]: "1" }],
-  [(env) => env.getCheckpointConfig().setTolerableCheckpointFailureNumber(3), { [`${P}.tolerable-failed-checkpoints`]: "3" }],
   [
-    (env) => env.getCheckpointConfig().setExternalizedCheckpointCleanup(ExternalizedCheckpointCleanup.RETAIN_ON_CANCELLATION),
+    (env) => env.getCheckpointConfig().setTolerableCheckpointFailureNumber(3),
+    { [`${P}.tolerable-failed-checkpoints`]: "3" },
+  ],
+  [
+    (env) =>
+      env.getCheckpointConfig().setExternalizedCheckpointCleanup(ExternalizedCheckpointCleanup.RETAIN_ON_CANCELLATION),
     { [`${P}.externalized-checkpoint-retention`]: "RETAIN_ON_CANCELLATION" },
   ],
   [
-    (env) => env.getCheckpointConfig().setExternalizedCheckpointRetention(ExternalizedCheckpointRetention.DELETE_ON_CANCELLATION),
+    (env) =>
+      env
+        .getCheckpointConfig()
+        .setExternalizedCheckpointRetention(ExternalizedCheckpointRetention.DELETE_ON_CANCELLATION),
     { [`${P}.externalized-checkpoint-retention`]: "DELETE_ON_CANCELLATION" },
   ],
   [
@@ -52,7 +62,10 @@ const SETTERS: readonly (readonly [configure: Configure, expected: Readonly<Reco
     { [`${P}.storage`]: "filesystem", [`${P}.dir`]: "file:///checkpoints" },
   ],
   [(env) => env.setStateBackend(new HashMapStateBackend()), { "state.backend.type": "hashmap" }],
-  [(env) => env.setParallelism(4).setMaxParallelism(256), { "parallelism.default": "4", "pipeline.max-parallelism": "256" }],
+  [
+    (env) => env.setParallelism(4).setMaxParallelism(256),
+    { "parallelism.default": "4", "pipeline.max-parallelism": "256" },
+  ],
   [(env) => env.setBufferTimeout(10), { "execution.buffer-timeout.interval": "10 ms" }],
   [(env) => env.setRestartStrategy(RestartStrategies.noRestart()), { "restart-strategy.type": "none" }],
   [
@@ -134,7 +147,12 @@ describe("BG1: job modules", () => {
     const path = join(directory, name);
     if (content !== undefined) writeFileSync(path, content);
     try {
-      const graph = await buildGraph({ job: pathToFileURL(path).href, arguments: ["a"], configuration: {}, jobName: "job" });
+      const graph = await buildGraph({
+        job: pathToFileURL(path).href,
+        arguments: ["a"],
+        configuration: {},
+        jobName: "job",
+      });
       return `built ${graph.jobName} ${graph.arguments.join()}`;
     } catch (thrown) {
       if (!isFailure(thrown)) throw thrown;
@@ -145,15 +163,30 @@ describe("BG1: job modules", () => {
   test.each<readonly [name: string, content: string | undefined, expected: string | RegExp]>([
     ["good.mjs", "export async function main(env, args) { await env.execute('named ' + args[0]); }", "built named a a"],
     ["empty.mjs", "export const start = 1;", "JOB_MODULE_INVALID: job module empty.mjs exports no function main"],
-    ["throws.mjs", "export function main() { throw new TypeError('no'); }", "JOB_MAIN_FAILED: main of throws.mjs threw TypeError: no"],
+    [
+      "throws.mjs",
+      "export function main() { throw new TypeError('no'); }",
+      "JOB_MAIN_FAILED: main of throws.mjs threw TypeError: no",
+    ],
     ["rejects.mjs", "export async function main() { throw 'no'; }", "JOB_MAIN_FAILED: main of rejects.mjs threw no"],
-    ["top.mjs", "throw new Error('at once');", /^JOB_MODULE_INVALID: job module top.mjs cannot be loaded: Error: at once/],
+    [
+      "top.mjs",
+      "throw new Error('at once');",
+      /^JOB_MODULE_INVALID: job module top.mjs cannot be loaded: Error: at once/,
+    ],
   ])("%s", async (name, content, expected) => {
-    expect(await load(name, content)).toEqual(typeof expected === "string" ? expected : expect.stringMatching(expected));
+    expect(await load(name, content)).toEqual(
+      typeof expected === "string" ? expected : expect.stringMatching(expected),
+    );
   });
 
   test("a Failure of an API call in main stays what it is", async () => {
-    const failing = buildGraph({ job: (env) => void env.setParallelism(-1), arguments: [], configuration: {}, jobName: "job" });
+    const failing = buildGraph({
+      job: (env) => void env.setParallelism(-1),
+      arguments: [],
+      configuration: {},
+      jobName: "job",
+    });
     await expect(failing).rejects.toMatchObject({ code: "CONFIG_INVALID" });
   });
 });

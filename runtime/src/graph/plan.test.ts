@@ -14,7 +14,14 @@ import {
   KeyedProcessFunction,
   Types,
 } from "../model/index.ts";
-import { buildPlan, canonicalJson, defaultMaxParallelism, enumerateSplits, taskOperators, vertexIdOf } from "./index.ts";
+import {
+  buildPlan,
+  canonicalJson,
+  defaultMaxParallelism,
+  enumerateSplits,
+  taskOperators,
+  vertexIdOf,
+} from "./index.ts";
 
 type Main = (env: StreamExecutionEnvironment) => void;
 
@@ -29,7 +36,8 @@ class Join extends KeyedCoProcessFunction<number, number, string, number> {
   override processElement2(): void {}
 }
 
-const numbers = (): GeneratorSource<number> => new GeneratorSource({ count: 10, generate: (i) => i, type: Types.LONG() });
+const numbers = (): GeneratorSource<number> =>
+  new GeneratorSource({ count: 10, generate: (i) => i, type: Types.LONG() });
 const texts = (): GeneratorSource<string> => new GeneratorSource({ count: 9, generate: String, type: Types.STRING() });
 const self = (value: number): number => value;
 
@@ -91,16 +99,25 @@ const SHAPES: readonly (readonly [about: string, main: Main, expected: readonly 
     (env) => {
       const source = env.fromSource(numbers(), "numbers").uid("numbers");
       source.map(String).name("a").sinkTo(new DiscardSink());
-      source.filter((n) => n > 1).name("b").print();
+      source
+        .filter((n) => n > 1)
+        .name("b")
+        .print();
     },
-    ["numbers p1/128", "a -> discard p1/128 | 0:FORWARD@0 from numbers: LONG", "b -> print p1/128 | 1:FORWARD@0 from numbers: LONG"],
+    [
+      "numbers p1/128",
+      "a -> discard p1/128 | 0:FORWARD@0 from numbers: LONG",
+      "b -> print p1/128 | 1:FORWARD@0 from numbers: LONG",
+    ],
   ],
   [
     "union is several edges into one operator",
     (env) => {
       const a = env.fromSource(numbers(), "a").uid("a");
       const b = env.fromSource(numbers(), "b").uid("b").setParallelism(3);
-      a.union(b).map((n) => n, Types.LONG()).sinkTo(new DiscardSink());
+      a.union(b)
+        .map((n) => n, Types.LONG())
+        .sinkTo(new DiscardSink());
     },
     ["a p1/128", "b p3/128", "map -> discard p1/128 | 0:FORWARD@0 from a: LONG | 1:REBALANCE@0 from b: LONG"],
   ],
@@ -132,33 +149,39 @@ describe("chaining", () => {
 
   test("C2: vertices are in topological order, every operator in exactly one, for any tree of operators", () =>
     fc.assert(
-      fc.asyncProperty(fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 3 }), fc.boolean()), { maxLength: 12 }), async (steps) => {
-        let expected = 1;
-        const plan = await planOf((env) => {
-          const streams = [env.fromSource(numbers(), "s").uid("s")];
-          for (const [from, parallelism, keyed] of steps) {
-            const input = streams[from % streams.length];
-            if (input === undefined) throw new Error("there is a first stream");
-            const next = keyed
-              ? input.keyBy(self, Types.LONG()).process(() => new Sum(), Types.LONG()).uid(`k${streams.length}`)
-              : input.map((n) => n, Types.LONG());
-            streams.push(next.setParallelism(parallelism));
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 3 }), fc.boolean()), { maxLength: 12 }),
+        async (steps) => {
+          let expected = 1;
+          const plan = await planOf((env) => {
+            const streams = [env.fromSource(numbers(), "s").uid("s")];
+            for (const [from, parallelism, keyed] of steps) {
+              const input = streams[from % streams.length];
+              if (input === undefined) throw new Error("there is a first stream");
+              const next = keyed
+                ? input
+                    .keyBy(self, Types.LONG())
+                    .process(() => new Sum(), Types.LONG())
+                    .uid(`k${streams.length}`)
+                : input.map((n) => n, Types.LONG());
+              streams.push(next.setParallelism(parallelism));
+            }
+            for (const stream of streams) stream.sinkTo(new DiscardSink());
+            expected = streams.length * 2;
+          });
+          const seen = new Set<string>();
+          const operators: number[] = [];
+          for (const vertex of plan.vertices) {
+            for (const edge of vertex.inputs) expect(seen).toContain(edge.sourceVertexId);
+            seen.add(vertex.id);
+            operators.push(...vertex.chain.map(({ transformationId }) => transformationId));
           }
-          for (const stream of streams) stream.sinkTo(new DiscardSink());
-          expected = streams.length * 2;
-        });
-        const seen = new Set<string>();
-        const operators: number[] = [];
-        for (const vertex of plan.vertices) {
-          for (const edge of vertex.inputs) expect(seen).toContain(edge.sourceVertexId);
-          seen.add(vertex.id);
-          operators.push(...vertex.chain.map(({ transformationId }) => transformationId));
-        }
-        expect(operators.toSorted((a, b) => a - b)).toEqual(Array.from({ length: expected }, (_, i) => i));
-        expect(plan.vertices.flatMap(({ inputs }) => inputs.map(({ id }) => id))).toEqual(
-          plan.vertices.flatMap(({ inputs }) => inputs).map((_, i) => i),
-        );
-      }),
+          expect(operators.toSorted((a, b) => a - b)).toEqual(Array.from({ length: expected }, (_, i) => i));
+          expect(plan.vertices.flatMap(({ inputs }) => inputs.map(({ id }) => id))).toEqual(
+            plan.vertices.flatMap(({ inputs }) => inputs).map((_, i) => i),
+          );
+        },
+      ),
       { numRuns: 60 },
     ));
 
@@ -188,58 +211,70 @@ async function refusal(main: Main, configuration: Readonly<Record<string, string
   return "planned";
 }
 
-const REFUSALS: readonly (readonly [main: Main, expected: string, configuration?: Readonly<Record<string, string>>])[] = [
-  [() => {}, "JOB_GRAPH_INVALID: the job has no source"],
-  [(env) => void env.fromSource(numbers()).uid("a"), "JOB_GRAPH_INVALID: the job has no sink"],
+const REFUSALS: readonly (readonly [main: Main, expected: string, configuration?: Readonly<Record<string, string>>])[] =
   [
-    (env) => {
-      const source = env.fromSource(numbers()).uid("a");
-      source.map((n) => n).name("lost");
-      source.sinkTo(new DiscardSink());
-    },
-    'JOB_GRAPH_INVALID: nothing reads what operator "lost" emits',
-  ],
-  [(env) => void env.fromSource(numbers(), "n").print(), 'JOB_GRAPH_INVALID: operator "n" keeps state but has no uid'],
-  [(env) => void env.fromSource(numbers(), "n").print(), "planned", { "pipeline.auto-generate-uids": "true" }],
-  [
-    (env) => {
-      env.fromSource(numbers(), "first").uid("same").print();
-      env.fromSource(numbers(), "second").uid("same").print();
-    },
-    'JOB_GRAPH_INVALID: operators "first" and "second" both have the uid "same"',
-  ],
-  [
-    (env) => void env.fromSource(numbers(), "n").uid("n").setParallelism(5).setMaxParallelism(4).print(),
-    'JOB_GRAPH_INVALID: operator "n" has parallelism 5, above its maxParallelism 4',
-  ],
-  [
-    (env) => void env.setMaxParallelism(40_000).fromSource(numbers(), "n").uid("n").print(),
-    'JOB_GRAPH_INVALID: operator "n" has maxParallelism 40000',
-  ],
-  [keyedSum, "CONFIG_NOT_IMPLEMENTED: state.backend.type: rocksdb is not implemented yet", { "state.backend.type": "rocksdb" }],
-  [keyedSum, 'CONFIG_INVALID: state.backend.type is "floppy"', { "state.backend.type": "floppy" }],
-  [keyedSum, 'CONFIG_INVALID: parallelism.default is "two"', { "parallelism.default": "two" }],
-  [
-    (env) => void env.fromSource(numbers()).uid("a").keyBy((n) => [n], Types.GENERIC<number[]>()),
-    "JOB_GRAPH_INVALID: keyBy with a key of type GENERIC",
-  ],
-  [
-    (env) => {
-      const a = env.fromSource(numbers()).uid("a");
-      a.union(env.fromSource(texts()).uid("b").map(Number, Types.DOUBLE()));
-    },
-    "JOB_GRAPH_INVALID: union of streams of LONG and DOUBLE",
-  ],
-  [
-    (env) => {
-      const sum = new Sum();
-      const keyed = env.fromSource(numbers()).uid("a").keyBy(self, Types.LONG());
-      keyed.process(sum);
-      keyed.process(sum);
-    },
-    'JOB_GRAPH_INVALID: operators "Sum" and "Sum" were given the same function object',
-  ],
-];
+    [() => {}, "JOB_GRAPH_INVALID: the job has no source"],
+    [(env) => void env.fromSource(numbers()).uid("a"), "JOB_GRAPH_INVALID: the job has no sink"],
+    [
+      (env) => {
+        const source = env.fromSource(numbers()).uid("a");
+        source.map((n) => n).name("lost");
+        source.sinkTo(new DiscardSink());
+      },
+      'JOB_GRAPH_INVALID: nothing reads what operator "lost" emits',
+    ],
+    [
+      (env) => void env.fromSource(numbers(), "n").print(),
+      'JOB_GRAPH_INVALID: operator "n" keeps state but has no uid',
+    ],
+    [(env) => void env.fromSource(numbers(), "n").print(), "planned", { "pipeline.auto-generate-uids": "true" }],
+    [
+      (env) => {
+        env.fromSource(numbers(), "first").uid("same").print();
+        env.fromSource(numbers(), "second").uid("same").print();
+      },
+      'JOB_GRAPH_INVALID: operators "first" and "second" both have the uid "same"',
+    ],
+    [
+      (env) => void env.fromSource(numbers(), "n").uid("n").setParallelism(5).setMaxParallelism(4).print(),
+      'JOB_GRAPH_INVALID: operator "n" has parallelism 5, above its maxParallelism 4',
+    ],
+    [
+      (env) => void env.setMaxParallelism(40_000).fromSource(numbers(), "n").uid("n").print(),
+      'JOB_GRAPH_INVALID: operator "n" has maxParallelism 40000',
+    ],
+    [
+      keyedSum,
+      "CONFIG_NOT_IMPLEMENTED: state.backend.type: rocksdb is not implemented yet",
+      { "state.backend.type": "rocksdb" },
+    ],
+    [keyedSum, 'CONFIG_INVALID: state.backend.type is "floppy"', { "state.backend.type": "floppy" }],
+    [keyedSum, 'CONFIG_INVALID: parallelism.default is "two"', { "parallelism.default": "two" }],
+    [
+      (env) =>
+        void env
+          .fromSource(numbers())
+          .uid("a")
+          .keyBy((n) => [n], Types.GENERIC<number[]>()),
+      "JOB_GRAPH_INVALID: keyBy with a key of type GENERIC",
+    ],
+    [
+      (env) => {
+        const a = env.fromSource(numbers()).uid("a");
+        a.union(env.fromSource(texts()).uid("b").map(Number, Types.DOUBLE()));
+      },
+      "JOB_GRAPH_INVALID: union of streams of LONG and DOUBLE",
+    ],
+    [
+      (env) => {
+        const sum = new Sum();
+        const keyed = env.fromSource(numbers()).uid("a").keyBy(self, Types.LONG());
+        keyed.process(sum);
+        keyed.process(sum);
+      },
+      'JOB_GRAPH_INVALID: operators "Sum" and "Sum" were given the same function object',
+    ],
+  ];
 
 describe("PL3: what cannot run is refused with a remedy", () => {
   test.each(REFUSALS.map((entry) => ({ entry })))("$entry.1", async ({ entry: [main, expected, configuration] }) => {
@@ -263,16 +298,32 @@ describe("ids and digest", () => {
     env.enableCheckpointing(10_000).setBufferTimeout(5);
   };
   const renamedOperator: Main = (env) => {
-    const mapped = env.fromSource(numbers(), "other").uid("numbers").map((n) => n + 1, Types.LONG());
-    const sums = mapped.filter((n) => n > 0).keyBy(self, Types.LONG()).process(() => new Sum(), Types.LONG()).uid("sum");
+    const mapped = env
+      .fromSource(numbers(), "other")
+      .uid("numbers")
+      .map((n) => n + 1, Types.LONG());
+    const sums = mapped
+      .filter((n) => n > 0)
+      .keyBy(self, Types.LONG())
+      .process(() => new Sum(), Types.LONG())
+      .uid("sum");
     sums.sinkTo(new DiscardSink());
   };
   const variation = (change: { uid?: string; type?: boolean; parallelism?: number; filter?: boolean }): Main => {
     return (env) => {
-      const mapped = env.fromSource(numbers(), "numbers").uid("numbers").map((n) => n + 1, change.type === true ? Types.DOUBLE() : Types.LONG());
+      const mapped = env
+        .fromSource(numbers(), "numbers")
+        .uid("numbers")
+        .map((n) => n + 1, change.type === true ? Types.DOUBLE() : Types.LONG());
       const filtered = change.filter === false ? mapped : mapped.filter((n) => n > 0);
-      const sums = filtered.keyBy(self, Types.LONG()).process(() => new Sum(), Types.LONG()).uid(change.uid ?? "sum");
-      sums.setParallelism(change.parallelism ?? 1).sinkTo(new DiscardSink()).setParallelism(change.parallelism ?? 1);
+      const sums = filtered
+        .keyBy(self, Types.LONG())
+        .process(() => new Sum(), Types.LONG())
+        .uid(change.uid ?? "sum");
+      sums
+        .setParallelism(change.parallelism ?? 1)
+        .sinkTo(new DiscardSink())
+        .setParallelism(change.parallelism ?? 1);
     };
   };
 
@@ -293,7 +344,9 @@ describe("ids and digest", () => {
   });
 
   test("D1: canonical JSON does not depend on the order of members", () => {
-    expect(canonicalJson({ b: [1, { d: null, c: "x" }], a: undefined, A: true })).toBe('{"A":true,"b":[1,{"c":"x","d":null}]}');
+    expect(canonicalJson({ b: [1, { d: null, c: "x" }], a: undefined, A: true })).toBe(
+      '{"A":true,"b":[1,{"c":"x","d":null}]}',
+    );
   });
 });
 
@@ -310,6 +363,8 @@ test("taskOperators finds factories, selectors and edges of every vertex", async
   expect(first.outputs[0]?.keySelector?.(7)).toBe(7);
   const second = taskOperators(graph, plan, sum?.id ?? "");
   expect(second.keyType).toEqual({ kind: "LONG" });
-  expect(second.inputs).toMatchObject([{ edgeId: 0, sourceVertexId: head?.id, sourceParallelism: 1, keyType: { kind: "LONG" } }]);
+  expect(second.inputs).toMatchObject([
+    { edgeId: 0, sourceVertexId: head?.id, sourceParallelism: 1, keyType: { kind: "LONG" } },
+  ]);
   expect(second.outputs).toEqual([]);
 });
