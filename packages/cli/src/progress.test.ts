@@ -33,7 +33,7 @@ function answers(
     state: "RUNNING",
     duration: change.durationMs ?? 10_000,
     now: 1_000_000,
-    vertices: [vertex("source", 0, written), vertex("middle", written, written), vertex("sink", change.read ?? 500, 0)],
+    vertices: [vertex("source", written, 0), vertex("middle", written, written), vertex("sink", change.read ?? 500, 0)],
     plan: {
       nodes: [
         { id: "sink", inputs: [{ id: "middle" }] },

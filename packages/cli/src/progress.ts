@@ -12,7 +12,7 @@ export interface Progress {
   readonly name: string;
   readonly state: string;
   readonly elapsedMs: number;
-  /** What sources have written, and what vertices without consumers have read, in this attempt of the job. */
+  /** What sources have emitted, and what vertices without consumers have read, in this attempt of the job. */
   readonly recordsIn: number;
   readonly recordsOut: number;
   readonly recordsInPerSecond: number;
@@ -44,7 +44,8 @@ export function progressOf(
   const sources = new Set(job.plan.nodes.filter((node) => node.inputs === undefined).map((node) => node.id));
   let [recordsIn, recordsOut, tasksRunning, tasks] = [0, 0, 0, 0];
   for (const vertex of job.vertices) {
-    if (sources.has(vertex.id)) recordsIn += vertex.metrics["write-records"];
+    // a source that is chained to all that follows writes to nobody
+    if (sources.has(vertex.id)) recordsIn += vertex.metrics["read-records"];
     if (!consumed.has(vertex.id)) recordsOut += vertex.metrics["read-records"];
     tasksRunning += vertex.tasks.RUNNING;
     tasks += vertex.parallelism;

@@ -9,6 +9,7 @@ import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { describeFailure, Failure, toFailure } from "@sluice/kit";
+import { PROCESS_ENTRIES } from "@sluice/runtime/internal/bin";
 import { configurationOf, parseConfiguration, ProcessOptions } from "@sluice/runtime/internal/model";
 
 import { JsonDisplay, PlainDisplay, TerminalDisplay } from "./display.ts";
@@ -35,6 +36,8 @@ export interface RunOptions {
   readonly json: boolean;
 }
 
+const RUNTIME_SOURCE = new URL("..", PROCESS_ENTRIES.taskManager).href;
+const FRAMES_MAX = 8;
 const POLL_INTERVAL_MS = 500;
 /** Rates are taken over this many polls: counters arrive with heartbeats, not with polls. */
 const RATE_POLLS = 8;
@@ -90,7 +93,7 @@ function introduce(display: Display, cluster: LocalCluster): void {
   display.notice({
     kind: "started",
     text: [
-      `job ${cluster.name}: ${taskManagers} TaskManagers with ${cluster.slotsPerTaskManager} slots each`,
+      `job ${cluster.name}: ${plural(taskManagers, "TaskManager")} with ${plural(cluster.slotsPerTaskManager, "slot")} each`,
       place,
       `REST ${cluster.restUrl() ?? "is not up"}, logs in ${cluster.workDir}/logs`,
     ].join("\n"),
@@ -184,25 +187,37 @@ function conclude(display: Display, cluster: LocalCluster, outcome: JobOutcome):
       return EXIT.stopped;
     case "FAILED": {
       const { failure } = outcome;
-      const what = failure === undefined ? outcome.message : describeFailure(failure);
-      const where = stackOf(outcome.details);
+      const what = withoutOurFrames(failure === undefined ? outcome.message : describeFailure(failure));
+      const frames = framesOf(what).length > 0 ? [] : framesOf(withoutOurFrames(outcome.details));
       const logs = `  Logs: ${cluster.workDir}/logs`;
       const isRefused = failure !== undefined && exitCodeOf(failure) === EXIT.usage;
       const headline = `job ${cluster.name} ${isRefused ? "was not started" : "FAILED"}: ${what}`;
-      const text = [headline, ...(where === "" ? [] : [where]), logs].join("\n");
+      const text = [headline, ...frames, logs].join("\n");
       display.notice({ kind: "ended", text, fields: { ...fields, code: failure?.code ?? null } });
       return failure === undefined ? EXIT.failed : exitCodeOf(failure);
     }
   }
 }
 
-/** The frames of the user's code in the text of an exception. */
-function stackOf(text: string): string {
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** A failure as its user needs it: of a stack only the frames of the user's code, unless it is a bug of ours. */
+function withoutOurFrames(text: string): string {
+  if (/\bINTERNAL\b|AssertionError/.test(text)) return text;
   return text
     .split("\n")
-    .filter((line) => /^\s+at /.test(line))
-    .slice(0, 8)
+    .filter((line) => !isFrame(line) || !(line.includes(RUNTIME_SOURCE) || /\(?node:/.test(line)))
     .join("\n");
+}
+
+function framesOf(text: string): readonly string[] {
+  return text.split("\n").filter(isFrame).slice(0, FRAMES_MAX);
+}
+
+function isFrame(line: string): boolean {
+  return /^\s+at /.test(line);
 }
 
 /** RU2. Returns how to take the listeners back. */
