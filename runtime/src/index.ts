@@ -33,12 +33,10 @@ export {
 } from "./model/index.ts";
 export type {
   Collector,
-  Counter,
   FilterFunction,
   KeyedContext,
   KeySelector,
   MapFunction,
-  MetricGroup,
   RuntimeContext,
   TypeDescriptor,
   ValueState,

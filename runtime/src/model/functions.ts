@@ -11,7 +11,7 @@ export interface Collector<T> {
   collect(record: T): void;
 }
 
-/** A user metric that only grows. */
+/** A figure of an operator that only grows. Operators count with it; functions of users get metrics of their own later. */
 export interface Counter {
   inc(by?: number): void;
   readonly count: number;
@@ -29,7 +29,6 @@ export interface RuntimeContext {
   readonly numberOfParallelSubtasks: number;
   readonly maxNumberOfParallelSubtasks: number;
   readonly attemptNumber: number;
-  readonly metrics: MetricGroup;
   /** The keyed state of this name; only after keyBy. Same name twice with another type: Failure STATE_ACCESS_INVALID. */
   getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T>;
 }

@@ -79,10 +79,6 @@ class OperatorRuntimeContext implements RuntimeContext {
     return this.#context.subtask.attempt;
   }
 
-  get metrics(): RuntimeContext["metrics"] {
-    return this.#context.metrics;
-  }
-
   getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T> {
     const { keyed, subtask } = this.#context;
     if (keyed === undefined) {
