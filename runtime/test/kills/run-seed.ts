@@ -29,6 +29,8 @@ import type { Strike } from "./strike.ts";
 const SIZES = { floodCount: 50_000, trickleCount: 2_000, keyCount: 40 };
 const TASK_MANAGERS = 2;
 const CHECKPOINT_INTERVAL_MS = 400;
+/** From the last strike to the end of the job: a run that needs longer hangs. */
+const END_TIMEOUT_MS = 90_000;
 
 /** Small enough that detection and recovery take about a second. */
 const CONFIGURATION = {
@@ -106,7 +108,9 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
       strikes.push(await strike(cluster, kill, at("output")));
     }
     writeFileSync(at("drain"), "");
-    const outcome = await cluster.waitForEnd();
+    const running = cluster;
+    await running.until("the job ends", () => running.outcome !== undefined, { timeoutMs: END_TIMEOUT_MS });
+    const outcome = await running.waitForEnd();
     if (outcome.state !== "FINISHED") throw new Error(`the job is ${outcome.state}: ${outcome.message}`);
     const output = parseOutput(publishedText(at("output")), at("output"));
     const expected = expectationOf(inputs);
