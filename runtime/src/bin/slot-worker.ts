@@ -13,7 +13,7 @@ import { NodeClock, NodeLog } from "@sluice/kit/env/node";
 import { buildGraph } from "../datastream/index.ts";
 import { buildPlan } from "../graph/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
-import { buildSlot, type IoReply, type SlotWorkerData, ThreadSlotPort } from "../task/index.ts";
+import { buildSlot, type IoReply, SlotCounters, type SlotWorkerData, ThreadSlotPort } from "../task/index.ts";
 
 const { spec, logLevel, ioPort } = workerData as SlotWorkerData & { readonly ioPort: MessagePort };
 const main = parentPort;
@@ -25,7 +25,10 @@ const log = new NodeLog({ level: logLevel, fields: { slot: spec.slotIndex, attem
 const port = new ThreadSlotPort({ mailbox: spec.mailbox, io: ioPort, main });
 ioPort.on("message", (reply: IoReply) => port.onIoReply(reply));
 
+const counters = new SlotCounters(spec.counters);
+
 try {
+  counters.enterModule(); // the stuck watch sees a module or main that does not return
   const graph = await buildGraph({
     job: spec.moduleUrl,
     arguments: spec.plan.arguments,
@@ -52,8 +55,10 @@ try {
     },
     { clock, log, port, yieldToEvents: () => immediate() },
   );
+  counters.park();
   await runner.run();
 } catch (thrown) {
+  counters.park();
   const failure = failureToJson(toFailure(thrown));
   for (const { subtask } of spec.tasks) main.postMessage({ type: "taskState", subtask, state: "FAILED", failure });
   main.postMessage({ type: "slotEnded" });

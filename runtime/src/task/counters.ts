@@ -2,15 +2,19 @@
 //
 // Invariants:
 //   CO1. Only the slot writes, anybody reads; a torn read shows an older value, never a wrong one (one Float64 per figure).
-//   CO2. The step sequence grows whenever the slot starts a step: unchanged and not parked means that user code holds it.
+//   CO2. The step sequence grows whenever the slot starts a step, opens an operator or loads the job's module: unchanged and
+//        not parked means that user code holds it.
 //
-// Layout, Float64 each: slot header [stepSequence, currentTask + 1 or 0 when parked], then one block of TASK_COUNTERS per task.
+// Layout, Float64 each: slot header [stepSequence, currentTask + 1, or 0 when parked, or -1 while the job's module is loaded],
+// then one block of TASK_COUNTERS per task.
 //
 // Not here: names and labels of metrics (taskmanager/metrics).
 
 const HEADER_FIELDS = 2;
 const STEP_SEQUENCE = 0;
 const CURRENT_TASK = 1;
+const PARKED = 0;
+const MODULE = -1;
 
 /** One figure of a task; the order is the layout. */
 export const TASK_COUNTERS = [
@@ -48,15 +52,21 @@ export class SlotCounters {
     this.#cells = new Float64Array(shared);
   }
 
-  /** A task's step begins (CO2). */
+  /** A task's step, or the opening of one of its operators, begins (CO2). */
   enter(taskIndex: number): void {
     this.#cells[STEP_SEQUENCE] = (this.#cells[STEP_SEQUENCE] as number) + 1;
     this.#cells[CURRENT_TASK] = taskIndex + 1;
   }
 
+  /** The job's module is loaded and its `main` runs (CO2). */
+  enterModule(): void {
+    this.#cells[STEP_SEQUENCE] = (this.#cells[STEP_SEQUENCE] as number) + 1;
+    this.#cells[CURRENT_TASK] = MODULE;
+  }
+
   /** The slot sleeps or waits for promises. */
   park(): void {
-    this.#cells[CURRENT_TASK] = 0;
+    this.#cells[CURRENT_TASK] = PARKED;
   }
 
   task(taskIndex: number): TaskCounters {
@@ -87,8 +97,8 @@ export class TaskCounters {
 /** What the TaskManager reads at one moment. */
 export interface SlotCountersView {
   readonly stepSequence: number;
-  /** Index of the task whose step is running, or undefined while the slot is parked. */
-  readonly currentTask: number | undefined;
+  /** Index of the task whose step is running, "module" while the job's module is loaded, undefined while the slot is parked. */
+  readonly currentTask: number | "module" | undefined;
   readonly tasks: readonly Readonly<Record<TaskCounterName, number>>[];
 }
 
@@ -106,5 +116,6 @@ export function readSlotCounters(shared: SharedArrayBuffer, taskCount: number): 
       >,
     );
   }
-  return { stepSequence: cells[STEP_SEQUENCE] as number, currentTask: current === 0 ? undefined : current - 1, tasks };
+  const currentTask = current === PARKED ? undefined : current === MODULE ? "module" : current - 1;
+  return { stepSequence: cells[STEP_SEQUENCE] as number, currentTask, tasks };
 }

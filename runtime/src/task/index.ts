@@ -1,6 +1,6 @@
 // Public module of runtime/task: building and running the tasks of one slot.
 
-export { readSlotCounters, slotCountersBytes, TASK_COUNTERS } from "./counters.ts";
+export { readSlotCounters, SlotCounters, slotCountersBytes, TASK_COUNTERS } from "./counters.ts";
 export type { SlotCountersView, TaskCounterName } from "./counters.ts";
 export { buildSlot } from "./slot-builder.ts";
 export type { SlotEnvironment, SlotSettings } from "./slot-builder.ts";

@@ -56,7 +56,23 @@ export function buildSlot(
   const tasks = spec.tasks.map((task, index) => {
     const taskCounters = counters.task(index);
     return {
-      task: buildTask({ spec, task, graph, settings, env, bell, counters: taskCounters }),
+      task: buildTask({
+        spec,
+        task,
+        graph,
+        settings,
+        env,
+        bell,
+        counters: taskCounters,
+        opening: (open) => {
+          counters.enter(index);
+          try {
+            return open();
+          } finally {
+            counters.park(); // promises run between turns, when no task's step does
+          }
+        },
+      }),
       counters: taskCounters,
     };
   });
@@ -76,6 +92,8 @@ interface TaskContext {
   readonly env: SlotEnvironment;
   readonly bell: Doorbell;
   readonly counters: TaskCounters;
+  /** Runs the synchronous part of an operator's opening under the eyes of the stuck watch. */
+  readonly opening: (open: () => void | Promise<void>) => void | Promise<void>;
 }
 
 function buildTask(context: TaskContext): Task {
@@ -215,19 +233,17 @@ function buildChain(options: {
       output: ownOutput,
       open: async (restored) => {
         try {
-          await operator.open(
-            operatorContext({
-              subtask,
-              output: ownOutput,
-              metrics,
-              clock: env.clock,
-              log: env.log,
-              keyed,
-              checkpointingEnabled: settings.checkpointingEnabled,
-              wake,
-            }),
-            restored,
-          );
+          const own = operatorContext({
+            subtask,
+            output: ownOutput,
+            metrics,
+            clock: env.clock,
+            log: env.log,
+            keyed,
+            checkpointingEnabled: settings.checkpointingEnabled,
+            wake,
+          });
+          await context.opening(() => operator.open(own, restored));
         } catch (thrown) {
           throw toFailure(attribute(thrown));
         }

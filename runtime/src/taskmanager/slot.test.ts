@@ -264,6 +264,19 @@ describe("stuck functions", () => {
     expect([bench.terminations, bench.endedCount]).toEqual([1, 1]);
   });
 
+  test("a module that is never loaded fails the slot's first task, and names the module", async () => {
+    const bench = await new Bench().start();
+    new Float64Array(bench.spec.counters).set([1, -1]);
+    for (let second = 0; second < 70; second += 1) {
+      bench.slot.sample();
+      await bench.pass(1_000);
+    }
+    expect(bench.states).toEqual(["src:FAILED"]);
+    expect(bench.failures).toEqual([
+      expect.stringMatching(/USER_FUNCTION_STUCK: the job's module or its main has not returned in slot 1 for 6\d s/u),
+    ]);
+  });
+
   /** Samples `sequence/task` (task `-`: parked), one second apart unless `+n`; the held seconds after each. */
   test.each([
     ["1/0 1/0 1/0 1/0", "- 1 2 3"],

@@ -16,6 +16,7 @@ import { Doorbell, MailboxWriter } from "../network/index.ts";
 import { readSlotCounters } from "../task/index.ts";
 import type { SlotExit, SlotHost, SlotThread } from "./seams.ts";
 import { STUCK_REPORT_MS, StuckWatch } from "./stuck-watch.ts";
+import type { StuckStep } from "./stuck-watch.ts";
 
 const TERMINATE_TIMEOUT_MS = 5_000;
 /** Time for the last output of a slot whose tasks have all ended. */
@@ -122,24 +123,26 @@ export class Slot {
     const counters = readSlotCounters(this.spec.counters, this.spec.tasks.length);
     const step =
       this.#phase === "gone" ? undefined : this.#stuckWatch.sample(counters, this.#options.env.clock.nowMs());
-    const task = step === undefined ? undefined : this.spec.tasks[step.taskIndex];
-    if (step === undefined || task === undefined || step.sinceMs < STUCK_REPORT_MS) {
-      if (step !== undefined && task !== undefined) this.#failIfStuck(task.subtask, step.sinceMs);
-      return { counters, stuck: undefined };
-    }
-    this.#failIfStuck(task.subtask, step.sinceMs);
-    return { counters, stuck: { subtask: task.subtask, sinceMs: step.sinceMs } };
+    // The module is every task's: the first one speaks for all.
+    const task = step === undefined ? undefined : this.spec.tasks[step.holder === "module" ? 0 : step.holder];
+    if (step === undefined || task === undefined) return { counters, stuck: undefined };
+    const { subtask } = task;
+    this.#failIfStuck(subtask, step);
+    return { counters, stuck: step.sinceMs < STUCK_REPORT_MS ? undefined : { subtask, sinceMs: step.sinceMs } };
   }
 
-  #failIfStuck(subtask: SubtaskId, sinceMs: number): void {
+  #failIfStuck(subtask: SubtaskId, step: StuckStep): void {
+    const { holder, sinceMs } = step;
     if (sinceMs < this.#options.stuckTimeoutMs || this.#isHopeless || this.#phase !== "running") return;
     this.#isHopeless = true;
     const vertex = this.spec.plan.vertices.find(({ id }) => id === subtask.vertexId);
     const failure = new Failure("USER_FUNCTION_STUCK", {
       retry: "backoff",
       message:
-        `a function of "${vertex?.name ?? subtask.vertexId}" (subtask ${subtask.subtaskIndex + 1}/${vertex?.parallelism ?? "?"}) ` +
-        `has not returned for ${Math.round(sinceMs / 1000)} s`,
+        holder === "module"
+          ? `the job's module or its main has not returned in slot ${this.spec.slotIndex} for ${Math.round(sinceMs / 1000)} s`
+          : `a function of "${vertex?.name ?? subtask.vertexId}" (subtask ${subtask.subtaskIndex + 1}/${vertex?.parallelism ?? "?"}) ` +
+            `has not returned for ${Math.round(sinceMs / 1000)} s`,
       remedy: "look for an endless loop or a blocking call in it; sluice.task.stuck-timeout sets the limit",
     });
     this.#setState({ type: "taskState", subtask, state: "FAILED", failure: failureToJson(failure) });

@@ -1,4 +1,4 @@
-// Finds slots whose thread is held by user code: the same step, sample after sample.
+// Finds slots whose thread is held by user code: the same step (or opening, or loading of the module), sample after sample.
 //
 // Invariants:
 //   SW1. A parked slot is never stuck, nor is one whose step sequence moved between two samples.
@@ -12,15 +12,15 @@ import type { SlotCountersView } from "../task/index.ts";
 export const STUCK_REPORT_MS = 5_000;
 
 export interface StuckStep {
-  /** Index of the task within the slot. */
-  readonly taskIndex: number;
+  /** Index of the task within the slot, or the job's module. */
+  readonly holder: number | "module";
   readonly sinceMs: number;
 }
 
 export class StuckWatch {
   readonly #intervalMs: number;
   #stepSequence = -1;
-  #taskIndex = -1;
+  #holder: number | "module" | undefined;
   #heldMs = 0;
   #lastMs = 0;
 
@@ -33,13 +33,13 @@ export class StuckWatch {
     const elapsedMs = Math.min(nowMs - this.#lastMs, 2 * this.#intervalMs); // SW2
     this.#lastMs = nowMs;
     const { stepSequence, currentTask } = view;
-    if (currentTask === undefined || stepSequence !== this.#stepSequence || currentTask !== this.#taskIndex) {
+    if (currentTask === undefined || stepSequence !== this.#stepSequence || currentTask !== this.#holder) {
       this.#stepSequence = currentTask === undefined ? -1 : stepSequence; // SW1
-      this.#taskIndex = currentTask ?? -1;
+      this.#holder = currentTask;
       this.#heldMs = 0;
       return undefined;
     }
     this.#heldMs += elapsedMs;
-    return { taskIndex: currentTask, sinceMs: this.#heldMs };
+    return { holder: currentTask, sinceMs: this.#heldMs };
   }
 }
