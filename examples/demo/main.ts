@@ -183,7 +183,7 @@ function narrator(stage: Stage): (picture: Picture) => void {
           (skipped ? "\n(a new JobManager leaves out the ids that its predecessor may have given out)" : ""),
       );
     }
-    const read = rowsReadInAll(picture, stage.output);
+    const read = Math.max(rows, rowsReadInAll(picture, stage.output)); // counters are a heartbeat old
     screen.live(`${picture.job.state}, ${grouped(read)} rows read, ${grouped(rows)} committed`);
   };
 }

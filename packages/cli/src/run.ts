@@ -36,7 +36,11 @@ export interface RunOptions {
   readonly json: boolean;
 }
 
-const RUNTIME_SOURCE = new URL("..", PROCESS_ENTRIES.taskManager).href;
+/** Where our own frames are; the others are the user's. */
+const OUR_SOURCES = [
+  new URL("..", PROCESS_ENTRIES.taskManager).href,
+  new URL(".", import.meta.resolve("@sluice/kit")).href,
+];
 const FRAMES_MAX = 8;
 const POLL_INTERVAL_MS = 500;
 /** Rates are taken over this many polls: counters arrive with heartbeats, not with polls. */
@@ -208,7 +212,9 @@ function withoutOurFrames(text: string): string {
   if (/\bINTERNAL\b|AssertionError/.test(text)) return text;
   return text
     .split("\n")
-    .filter((line) => !isFrame(line) || !(line.includes(RUNTIME_SOURCE) || /\(?node:/.test(line)))
+    .filter(
+      (line) => !isFrame(line) || (line.includes("file:") && !OUR_SOURCES.some((source) => line.includes(source))),
+    )
     .join("\n");
 }
 
