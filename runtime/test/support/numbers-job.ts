@@ -25,6 +25,14 @@ import type { NumbersOptions } from "./numbers-options.ts";
 import { Pace } from "./pace.ts";
 
 const INPUT = Types.ROW({ position: Types.LONG(), key: Types.LONG(), increment: Types.LONG() });
+/** A paced job's channels would hold its whole input, and a barrier wait behind it: wide records keep them short. */
+const PADDED = Types.ROW({
+  position: Types.LONG(),
+  key: Types.LONG(),
+  increment: Types.LONG(),
+  padding: Types.STRING(),
+});
+const PADDING_CHARS = 1_500;
 const OUTPUT = Types.TUPLE(Types.LONG(), Types.LONG(), Types.LONG(), Types.LONG());
 
 interface Input {
@@ -95,11 +103,15 @@ export async function main(env: StreamExecutionEnvironment, args: readonly strin
   }
   const { deadLetterDirectory } = options;
   const source = FileSource.ndjson(options.inputPath, INPUT, {
+    splitBytes: 64 * 1_024,
     ...(deadLetterDirectory === "" ? {} : { onError: "skip", deadLetterDirectory }),
   });
+  const padding = "x".repeat(options.perSecond > 0 ? PADDING_CHARS : 0);
   const summed = env
     .fromSource(source, "numbers")
     .uid("numbers")
+    .map((record) => ({ ...record, padding }), PADDED)
+    .uid("padding")
     .keyBy((record) => record.key, Types.LONG())
     .process(() => new KeyedSum(options), OUTPUT);
   if (options.mishap !== "missing-uid") summed.uid(options.mishap === "duplicate-uids" ? "numbers" : "sum");

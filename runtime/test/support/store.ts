@@ -1,7 +1,9 @@
 // The job's checkpoint store as a test sees it from outside: reads the head, damages what it names, makes stores that are small.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 
 import type { ObjectStore } from "@sluice/kit/env";
 import {
@@ -12,6 +14,8 @@ import {
 } from "@sluice/runtime/internal/checkpoint";
 import type { CommitRecord } from "@sluice/runtime/internal/checkpoint";
 import type { CheckpointMetadata } from "@sluice/runtime/internal/model";
+import type { MinioServer } from "@sluice/tools/peers";
+import { Client } from "minio";
 
 /** The highest record of the job's commit log. */
 export async function headOf(store: ObjectStore, jobDir: string): Promise<CommitRecord> {
@@ -60,6 +64,15 @@ export async function damageHead(store: ObjectStore, jobDir: string, kind: Damag
   return id;
 }
 
+/** Whether `mountTmpfs` works here. */
+export function mayMountTmpfs(): boolean {
+  const directory = mkdtempSync(join(tmpdir(), "sluice-mount-"));
+  const mounted = mountTmpfs(directory, 65_536);
+  mounted?.unmount();
+  rmdirSync(directory);
+  return mounted !== undefined;
+}
+
 /** A file system of its own, of this size; undefined where this user may not mount one. */
 export function mountTmpfs(directory: string, sizeBytes: number): { unmount(): void } | undefined {
   mkdirSync(directory, { recursive: true });
@@ -69,4 +82,14 @@ export function mountTmpfs(directory: string, sizeBytes: number): { unmount(): v
     return undefined;
   }
   return { unmount: () => void execFileSync("umount", ["-l", directory], { stdio: "pipe" }) };
+}
+
+/** What processes need in their environment to use this MinIO. */
+export function s3Environment(server: MinioServer): Readonly<Record<string, string>> {
+  return { AWS_ACCESS_KEY_ID: server.accessKey, AWS_SECRET_ACCESS_KEY: server.secretKey };
+}
+
+export async function makeBucket(server: MinioServer, bucket: string): Promise<void> {
+  const { host: endPoint, port, accessKey, secretKey } = server;
+  await new Client({ endPoint, port, useSSL: false, accessKey, secretKey }).makeBucket(bucket);
 }
