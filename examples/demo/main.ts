@@ -49,6 +49,7 @@ interface Options {
 
 const screen = new Screen();
 let cluster: LocalCluster | undefined;
+let isStopping = false;
 
 function parseOptions(): Options | undefined {
   let values;
@@ -245,25 +246,30 @@ function report({ model, verdict, faults, options, output }: Report): void {
   screen.print(`FAILED: ${grouped(rowsCommitted)} rows committed, ${grouped(rowsExpected)} expected, and they differ`);
 }
 
-/** DM2. A second signal does not wait. */
+/** DM2. One Ctrl-C may arrive more than once: npm passes on what the terminal has sent to us already. */
 function onSignal(exitCode: number): void {
+  if (isStopping) return;
+  isStopping = true;
   screen.endLive();
   if (cluster === undefined) process.exit(exitCode);
   screen.say("stopping: all processes of the demo are killed");
   void cluster.stop(0).then(() => process.exit(exitCode));
 }
 
-process.once("SIGINT", () => onSignal(130));
-process.once("SIGTERM", () => onSignal(143));
-process.once("SIGHUP", () => onSignal(129));
+process.on("SIGINT", () => onSignal(130));
+process.on("SIGTERM", () => onSignal(143));
+process.on("SIGHUP", () => onSignal(129));
 try {
   const options = parseOptions();
   if (options === undefined) screen.print(HELP);
   else process.exitCode = await run(options);
 } catch (thrown) {
+  if (!isStopping) await fail(toFailure(thrown));
+}
+
+async function fail(failure: Failure): Promise<void> {
   screen.endLive();
   await cluster?.stop(0);
-  const failure = toFailure(thrown);
   const logs = cluster === undefined ? "" : `\n  Logs: ${cluster.workDir}/logs`;
   screen.print(`FAILED: ${describeFailure(failure)}${logs}`);
   process.exitCode = 1;

@@ -46,6 +46,8 @@ const POLL_INTERVAL_MS = 500;
 /** Rates are taken over this many polls: counters arrive with heartbeats, not with polls. */
 const RATE_POLLS = 8;
 const CANCEL_TIMEOUT_MS = 60_000;
+/** Interrupts closer than this are one. */
+const SAME_INTERRUPT_MS = 500;
 
 /** Runs to the end and gives the exit code. Rejects with the Failure of a wrong input. */
 export async function runJob(options: RunOptions): Promise<number> {
@@ -229,7 +231,12 @@ function isFrame(line: string): boolean {
 /** RU2. Returns how to take the listeners back. */
 function listenToSignals(cluster: () => LocalCluster | undefined, display: Display): () => void {
   let interrupts = 0;
+  let interruptedAtMs = Number.NEGATIVE_INFINITY;
   const onInterrupt = (): void => {
+    // npm and other parents pass on what the terminal has sent to all of us already: that is one Ctrl-C
+    const nowMs = performance.now();
+    if (nowMs - interruptedAtMs < SAME_INTERRUPT_MS) return;
+    interruptedAtMs = nowMs;
     interrupts += 1;
     const running = cluster();
     if (running === undefined) process.exit(128 + 2); // still planning: nothing to undo
