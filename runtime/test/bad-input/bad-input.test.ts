@@ -1,0 +1,439 @@
+// Bad input as its user meets it: `sluice run` typed over a wrong job, file, place or setting ends with one clear message.
+//
+// Invariants (checked for every row of the tables):
+//   BI1. The message holds a code, what, where and what to do; the exit code is not 0; no stack of ours is shown.
+//   BI2. No process is left.
+//   BI3. Nothing is lost: what is published is a prefix of the right output, each record once, and nothing beyond the mishap;
+//        once the cause is gone, the same command goes on to the exact output.
+//
+// Not here: wrong command lines and modules without a usable main (packages/cli/src/command-line.test.ts), heap and stray
+// promises (runtime/src/bin/processes.test.ts).
+
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+
+import { killAll, processesOf, type as typeCommand, until } from "../support/command-line.ts";
+import type { Typed } from "../support/command-line.ts";
+import { publishedFiles, publishedText } from "../support/published.ts";
+import type { JobOptions } from "./job.ts";
+
+const JOB = fileURLToPath(new URL("./job.ts", import.meta.url));
+const FLIGHTS = fileURLToPath(new URL("../../../node_modules/vega-datasets/data/flights-3m.parquet", import.meta.url));
+const COUNT = 3_000;
+const KEYS = 7;
+/** Runs at one time: two cores. */
+const RUNS_MAX = 2;
+const TIMEOUT_MS = 120_000;
+
+/** What makes a row: how it differs from a job that works. */
+interface Row {
+  readonly name: string;
+  readonly options?: Partial<JobOptions>;
+  /** Input lines that are broken, by record. */
+  readonly broken?: readonly number[];
+  readonly define?: Readonly<Record<string, string>>;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Makes the world as bad as the row says, in its directory; returns further configuration. */
+  readonly prepare?: (folder: string) => Readonly<Record<string, string>>;
+  readonly message: RegExp;
+  readonly exitCode?: number;
+  /** The run must have published something before it ends. */
+  readonly publishes?: boolean;
+  /** Takes the cause away; then the same command must end well. */
+  readonly cure?: (bench: Bench) => void;
+}
+
+const base = mkdtempSync(join(tmpdir(), "sluice-bad-input-"));
+let benches = 0;
+let running = 0;
+const waiting: (() => void)[] = [];
+
+/** One directory with inputs, output, checkpoints, and the commands typed there. */
+class Bench {
+  readonly folder = join(base, String((benches += 1)));
+  readonly options: JobOptions;
+  readonly #typed: Typed[] = [];
+
+  constructor(row: Pick<Row, "options" | "broken">) {
+    mkdirSync(this.folder);
+    this.options = {
+      format: "ndjson",
+      input: this.at("input"),
+      output: this.at("output"),
+      mishap: "none",
+      mishapAt: 500,
+      cureFile: this.at("cure"),
+      ...row.options,
+    };
+    writeFileSync(this.at("input"), inputText(this.options.format, row.broken ?? []));
+  }
+
+  at(name: string): string {
+    return join(this.folder, name);
+  }
+
+  type(row: Pick<Row, "define" | "env">, options: Partial<JobOptions> = {}): Typed {
+    const define = {
+      "parallelism.default": "1",
+      "execution.checkpointing.interval": "100 ms",
+      "execution.checkpointing.dir": pathToFileURL(this.at("checkpoints")).href,
+      "heartbeat.interval": "200 ms",
+      "heartbeat.timeout": "10 s",
+      ...row.define,
+    };
+    const defines = Object.entries(define).flatMap(([key, value]) => ["-D", `${key}=${value}`]);
+    const argument = JSON.stringify({ ...this.options, ...options });
+    const args = ["run", JOB, "--name", "bad", "--work-dir", this.at("work"), "--rest-port", "0"];
+    const typed = typeCommand([...args, ...defines, "--", argument], {
+      directory: this.folder,
+      ...(row.env === undefined ? {} : { env: row.env }),
+    });
+    this.#typed.push(typed);
+    return typed;
+  }
+
+  /** Published records, as `position`s in the order of files and lines; throws when one has a wrong sum. */
+  publishedPositions(skipped: readonly number[] = []): readonly number[] {
+    const right = new Map(expectedSums(skipped));
+    return publishedText(this.options.output)
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => {
+        const [, position = -1] = JSON.parse(line) as readonly number[];
+        expect(line).toBe(right.get(position));
+        return position;
+      })
+      .toSorted((a, b) => a - b);
+  }
+
+  end(): void {
+    for (const typed of this.#typed) if (!typed.hasExited()) killAll(this.folder, typed);
+  }
+}
+
+function lineOf(format: JobOptions["format"], position: number, isBroken: boolean): string {
+  const key = position % KEYS;
+  if (format === "csv") return isBroken ? `${position},x` : `${position},${key}`;
+  return `{"position":${position},"key":${key}${isBroken ? "]" : "}"}`;
+}
+
+function inputText(format: JobOptions["format"], broken: readonly number[]): string {
+  const lines = Array.from({ length: COUNT }, (_, position) => lineOf(format, position, broken.includes(position)));
+  return [...(format === "csv" ? ["position,key"] : []), ...lines, ""].join("\n");
+}
+
+/** Where a record begins in its file. */
+function byteOf(format: JobOptions["format"], broken: readonly number[], position: number): number {
+  return inputText(format, broken).indexOf(lineOf(format, position, true));
+}
+
+function expectedSums(skipped: readonly number[]): readonly (readonly [position: number, line: string])[] {
+  const sums = new Map<number, number>();
+  return positionsBelow(COUNT, skipped).map((position) => {
+    const key = position % KEYS;
+    const sum = (sums.get(key) ?? 0) + position;
+    sums.set(key, sum);
+    return [position, JSON.stringify([key, position, sum])];
+  });
+}
+
+function positionsBelow(count: number, skipped: readonly number[] = []): readonly number[] {
+  return Array.from({ length: count }, (_, position) => position).filter((position) => !skipped.includes(position));
+}
+
+/** Two at a time, in the order of the rows. */
+async function inTurn<T>(run: () => Promise<T>): Promise<T> {
+  if (running >= RUNS_MAX) await new Promise<void>((resolve) => waiting.push(resolve));
+  else running += 1;
+  try {
+    return await run();
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) running -= 1;
+    else next();
+  }
+}
+
+interface Outcome {
+  readonly bench: Bench;
+  readonly exitCode: number | null;
+  readonly text: string;
+  readonly leftovers: readonly number[];
+}
+
+async function outcomeOf(row: Row): Promise<Outcome> {
+  const bench = new Bench(row);
+  const more = row.prepare?.(bench.folder) ?? {};
+  const typed = bench.type({ ...row, define: { ...row.define, ...more } });
+  const exitCode = await typed.exit;
+  return { bench, exitCode, text: typed.text(), leftovers: processesOf(bench.folder) };
+}
+
+const NO_RESTART = { "restart-strategy.type": "none" };
+const QUICKLY_STUCK = { ...NO_RESTART, "sluice.task.stuck-timeout": "1500 ms" };
+const UNHURRIED = { ratePerSecond: 1_500 };
+const cureFunction = (bench: Bench): void => writeFileSync(bench.options.cureFile, "");
+const repairInput = (bench: Bench): void => writeFileSync(bench.options.input, inputText(bench.options.format, []));
+
+/** A directory that cannot be made: its parent is a file. */
+function belowFile(folder: string): string {
+  writeFileSync(join(folder, "file"), "not a directory");
+  return join(folder, "file", "below");
+}
+
+/** Found before any process of the job runs: nothing is left behind but the message. */
+const REFUSED: readonly Row[] = [
+  {
+    name: "a value that its key does not take",
+    define: { "execution.checkpointing.interval": "soon" },
+    message: /CONFIG_INVALID: .*execution\.checkpointing\.interval.*"soon"/,
+    exitCode: 2,
+  },
+  {
+    name: "an input file that is not there",
+    options: { input: "/nonexistent/numbers.ndjson" },
+    message: /INPUT_NOT_FOUND: .*\/nonexistent\/numbers\.ndjson/,
+  },
+  {
+    name: "one uid for two operators",
+    options: { mishap: "duplicate-uids" },
+    message: /JOB_GRAPH_INVALID: .*numbers/,
+  },
+  {
+    name: "a stateful operator without a uid",
+    options: { mishap: "missing-uid" },
+    message: /JOB_GRAPH_INVALID: .*"sum".*uid/,
+  },
+  {
+    name: "a module that loops while it is loaded",
+    env: { BAD_INPUT_AT_IMPORT: "loops" },
+    define: { "sluice.plan.timeout": "1500 ms" },
+    message: /JOB_MAIN_TIMEOUT: .*within 1\.5 s/,
+  },
+];
+
+/** Found by the running job. Unless a row says that it does not restart, it must end by itself under the default strategy. */
+const FAILED: readonly Row[] = [
+  {
+    name: "a malformed line of NDJSON",
+    options: UNHURRIED,
+    broken: [1_500],
+    message: new RegExp(`RECORD_MALFORMED: .*input, byte ${byteOf("ndjson", [1_500], 1_500)}: it is not JSON`),
+    cure: repairInput,
+  },
+  {
+    name: "a malformed line of CSV",
+    options: { format: "csv", ...UNHURRIED },
+    broken: [1_500],
+    message: new RegExp(`RECORD_MALFORMED: .*input, byte ${byteOf("csv", [1_500], 1_500)}: .*"key".*"x"`),
+    cure: repairInput,
+  },
+  {
+    name: "a Parquet column of another type",
+    options: { format: "parquet", input: FLIGHTS },
+    message: /RECORD_MALFORMED: .*flights-3m\.parquet, row 0: .*"origin"/,
+  },
+  {
+    name: "a record that is not of the declared type",
+    options: { mishap: "wrong-type", ...UNHURRIED },
+    message: /TYPE_MISMATCH: .*"sum/,
+    publishes: true,
+    cure: cureFunction,
+  },
+  {
+    name: "a graph that depends on where main runs",
+    options: { mishap: "graph-by-chance" },
+    message: /PLAN_MISMATCH: /,
+  },
+  {
+    name: "a function that returns a promise",
+    options: { mishap: "promise", ...UNHURRIED },
+    define: NO_RESTART,
+    message: /USER_FUNCTION_FAILED: .*"sum".*promise/,
+    publishes: true,
+    cure: cureFunction,
+  },
+  {
+    name: "a function that ends its process",
+    options: { mishap: "exits", ...UNHURRIED },
+    define: NO_RESTART,
+    message: /TASK_LOST: .*exit code 0[^]*process\.exit/,
+    publishes: true,
+    cure: cureFunction,
+  },
+  {
+    name: "a function that never returns",
+    options: { mishap: "loops", ...UNHURRIED },
+    define: QUICKLY_STUCK,
+    message: /USER_FUNCTION_STUCK: .*"sum[^]*endless loop/,
+    publishes: true,
+    cure: cureFunction,
+  },
+  {
+    name: "an open that throws",
+    options: { mishap: "open-throws" },
+    define: NO_RESTART,
+    message: /USER_FUNCTION_FAILED: .*"sum".*no table for this subtask/,
+  },
+  {
+    name: "an open that never returns",
+    options: { mishap: "open-loops" },
+    define: QUICKLY_STUCK,
+    message: /USER_FUNCTION_STUCK: .*"sum[^]*endless loop/,
+  },
+  {
+    name: "a module that loops in the slot only",
+    env: { BAD_INPUT_AT_IMPORT: "loops-in-slot" },
+    define: QUICKLY_STUCK,
+    message: /USER_FUNCTION_STUCK: .*module[^]*endless loop/,
+  },
+  {
+    name: "a main that waits for ever in the slot only",
+    options: { mishap: "main-waits-in-slot" },
+    define: QUICKLY_STUCK,
+    message: /USER_FUNCTION_STUCK: .*module or its main/,
+  },
+  {
+    name: "a checkpoint directory that cannot be made",
+    prepare: (folder) => ({ "execution.checkpointing.dir": pathToFileURL(belowFile(folder)).href }),
+    message: /STORAGE_\w+: .*file\/below/,
+  },
+  {
+    name: "an output directory that cannot be made",
+    options: { output: "file/below" },
+    define: NO_RESTART,
+    prepare: (folder) => {
+      belowFile(folder);
+      return {};
+    },
+    message: /(DISK_FAILED|STORAGE_DENIED): .*file\/below/,
+  },
+];
+
+const outcomes = new Map<string, Promise<Outcome>>();
+
+beforeAll(() => {
+  for (const row of [...FAILED, ...REFUSED]) {
+    const outcome = inTurn(() => outcomeOf(row));
+    outcome.catch(() => {}); // the row's own test says it
+    outcomes.set(row.name, outcome);
+  }
+});
+
+afterAll(async () => {
+  for (const outcome of outcomes.values()) (await outcome.catch(() => undefined))?.bench.end();
+  rmSync(base, { recursive: true, force: true });
+});
+
+async function expectClear(row: Row): Promise<Bench> {
+  const { bench, exitCode, text, leftovers } = (await outcomes.get(row.name)) as Outcome;
+  const last = text.slice(Math.max(0, text.search(/^(sluice: |job bad (FAILED|was not started): )/m)));
+  expect(last).toMatch(row.message);
+  expect(last.match(/What to do: ./g)).toHaveLength(1); // BI1
+  expect(last).not.toMatch(/^\s+at .*runtime\/src\//m);
+  expect({ exitCode, leftovers }).toEqual({ exitCode: row.exitCode ?? 1, leftovers: [] }); // BI2
+  return bench;
+}
+
+describe("BI1, BI2: refused before anything runs", () => {
+  test.each(REFUSED)(
+    "$name",
+    async (row) => {
+      const bench = await expectClear(row);
+      expect([bench.at("work"), bench.at("output"), bench.at("checkpoints")].filter((path) => existsSync(path))).toEqual(
+        [],
+      );
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe("BI1, BI2, BI3: the job fails", () => {
+  test.each(FAILED)(
+    "$name",
+    async (row) => {
+      const bench = await expectClear(row);
+      const published = bench.publishedPositions();
+      expect(published).toEqual(positionsBelow(published.length)); // BI3
+      expect(published.length).toBeLessThan(COUNT);
+      if (row.publishes === true) expect(published.length).toBeGreaterThan(0);
+      if (row.cure === undefined) return;
+      const filesBefore = publishedFiles(bench.options.output);
+      row.cure(bench);
+      const again = await inTurn(async () => {
+        const typed = bench.type(row, { ratePerSecond: 100_000 });
+        return { exitCode: await typed.exit, text: typed.text() };
+      });
+      expect(again).toMatchObject({ exitCode: 0, text: expect.stringMatching(/FINISHED/) });
+      expect(bench.publishedPositions()).toEqual(positionsBelow(COUNT));
+      expect(publishedFiles(bench.options.output)).toEqual(expect.arrayContaining([...filesBefore]));
+    },
+    TIMEOUT_MS,
+  );
+});
+
+describe('onError: "skip"', () => {
+  const BROKEN = [10, 700, 2_999];
+
+  test.each(["ndjson", "csv"] as const)(
+    "%s: malformed records go to the dead letters and are counted; all others are in the output",
+    async (format) => {
+      const bench = new Bench({ options: { format }, broken: BROKEN });
+      const letters = bench.at("letters");
+      const port = await freePort();
+      const { exitCode, counted } = await inTurn(async () => {
+        const typed = bench.type(
+          { define: { "metrics.reporter.prom.port": String(port) } },
+          { deadLetters: letters, ratePerSecond: 800 },
+        );
+        let seen = 0;
+        await until("two skipped records in /metrics", async () => (seen = await skippedIn(port)) >= 2, {
+          typed,
+          timeoutMs: 60_000,
+        });
+        return { exitCode: await typed.exit, counted: seen };
+      });
+      expect({ exitCode, leftovers: processesOf(bench.folder) }).toEqual({ exitCode: 0, leftovers: [] });
+      expect(counted).toBeLessThanOrEqual(BROKEN.length);
+      expect(bench.publishedPositions(BROKEN)).toEqual(positionsBelow(COUNT, BROKEN));
+      const written = publishedText(letters)
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line) as { readonly file: string; readonly position: number; readonly text: string });
+      expect(written.map(({ file, position, text }) => ({ file, position, text }))).toEqual(
+        BROKEN.map((position) => ({
+          file: bench.options.input,
+          position: byteOf(format, BROKEN, position),
+          text: lineOf(format, position, true),
+        })),
+      );
+      expect(readFileSync(bench.options.input, "utf8")).toBe(inputText(format, BROKEN));
+    },
+    TIMEOUT_MS,
+  );
+});
+
+/** Of the first TaskManager; 0 while it does not answer. */
+async function skippedIn(port: number): Promise<number> {
+  try {
+    const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    const values = [...page.matchAll(/^flink_taskmanager_job_task\w*_numRecordsSkipped\{[^}]*\} (\d+)/gm)];
+    return values.reduce((sum, [, value]) => sum + Number(value), 0);
+  } catch {
+    return 0;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
