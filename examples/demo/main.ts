@@ -8,7 +8,7 @@
 //
 // Not here: the job (job.ts), the faults (faults.ts), the comparison (audit.ts).
 
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
@@ -75,7 +75,11 @@ function parseOptions(): Options | undefined {
 }
 
 function wrongOption(message: string): Failure {
-  return new Failure("CONFIG_INVALID", { retry: "never", message, remedy: `Usage: ${HELP}` });
+  return new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message,
+    remedy: "npm run demo -- --help tells what there is",
+  });
 }
 
 /** The data come with a package. */
@@ -90,6 +94,7 @@ async function run(options: Options): Promise<number> {
   if (verifyOnly) {
     if (output.files().length === 0) throw wrongOption(`${output.directory} holds no output of a run`);
   } else {
+    prepareWorkDir(workDir);
     screen.print(
       [
         "A running sum of delays per origin airport over real flights, with exactly-once checkpoints every 2 s.",
@@ -98,7 +103,6 @@ async function run(options: Options): Promise<number> {
         "",
       ].join("\n"),
     );
-    prepareWorkDir(workDir);
     faults.push(...(await runJob({ ...options, output })));
   }
   screen.say("computing the same sums in one thread, and comparing");
@@ -110,12 +114,23 @@ async function run(options: Options): Promise<number> {
 
 /** DM3: deletes what an earlier demo has left, and nothing else. */
 function prepareWorkDir(workDir: string): void {
-  if (existsSync(workDir) && readdirSync(workDir).length > 0 && !existsSync(join(workDir, MARK))) {
-    throw wrongOption(`${workDir} holds something that is not of the demo; give an empty --dir`);
+  const mark = join(workDir, MARK);
+  if (existsSync(workDir) && readdirSync(workDir).length > 0) {
+    if (!existsSync(mark)) throw wrongOption(`${workDir} holds something that is not of the demo; give an empty --dir`);
+    const pid = Number(readFileSync(mark, "utf8").split("\n")[0]);
+    if (isAlive(pid)) throw wrongOption(`a demo runs in ${workDir} already (process ${pid}); give another --dir`);
   }
   rmSync(workDir, { recursive: true, force: true });
   mkdirSync(workDir, { recursive: true });
-  writeFileSync(join(workDir, MARK), "npm run demo deletes this directory when it runs again\n");
+  writeFileSync(mark, `${process.pid}\nnpm run demo deletes this directory when it runs again\n`);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 async function runJob(options: Options & { readonly output: Output }): Promise<readonly Fault[]> {
