@@ -1,16 +1,6 @@
-// KeyedSum over one file, which can be told to misbehave: the job of the tests of bad input, storage faults and second starts.
+// KeyedSum over one file: the job of the tests of storage faults.
 
-import { existsSync } from "node:fs";
-
-import {
-  DataStreamSink,
-  Encoders,
-  FileSink,
-  FileSource,
-  KeyedProcessFunction,
-  Types,
-  ValueStateDescriptor,
-} from "@sluice/runtime";
+import { Encoders, FileSink, FileSource, KeyedProcessFunction, Types, ValueStateDescriptor } from "@sluice/runtime";
 import type {
   Collector,
   KeyedContext,
@@ -33,20 +23,22 @@ const PADDED = Types.ROW({
   padding: Types.STRING(),
 });
 const PADDING_CHARS = 1_500;
+/** Small, so that every subtask gets some. */
+const SPLIT_BYTES = 64 * 1_024;
 const OUTPUT = Types.TUPLE(Types.LONG(), Types.LONG(), Types.LONG(), Types.LONG());
 
-interface Input {
+interface Padded {
   position: number;
   key: number;
   increment: number;
+  padding: string;
 }
 type Summed = [key: number, increment: number, sum: number, position: number];
 
-class KeyedSum extends KeyedProcessFunction<number, Input, Summed> {
+class KeyedSum extends KeyedProcessFunction<number, Padded, Summed> {
   readonly #options: NumbersOptions;
   #sum!: ValueState<number>;
   #pace: Pace | undefined;
-  #cured = false;
 
   constructor(options: NumbersOptions) {
     super();
@@ -54,39 +46,20 @@ class KeyedSum extends KeyedProcessFunction<number, Input, Summed> {
   }
 
   override open(context: RuntimeContext): void {
-    const { perSecond, drainFile, cureFile, mishap } = this.#options;
+    const { perSecond, drainFile } = this.#options;
     this.#sum = context.getState(new ValueStateDescriptor("sum", Types.LONG()));
     if (perSecond > 0) this.#pace = new Pace({ recordsPerSecond: perSecond, drainFile });
-    this.#cured = mishap === "none" || existsSync(cureFile);
   }
 
-  override processElement(record: Input, _context: KeyedContext<number>, out: Collector<Summed>): void {
+  override processElement(record: Padded, _context: KeyedContext<number>, out: Collector<Summed>): void {
     this.#pace?.step();
     const sum = (this.#sum.value() ?? 0) + record.increment;
     this.#sum.update(sum);
     out.collect([record.key, record.increment, sum, record.position]);
-    if (this.#cured || record.position !== this.#options.mishapAt) return;
-    // A promise gets past the compiler where void is expected; the runtime must notice.
-    return misbehave(this.#options.mishap, record.position) as undefined;
   }
 }
 
-function misbehave(mishap: NumbersOptions["mishap"], position: number): unknown {
-  switch (mishap) {
-    case "throw-in-function":
-      throw new RangeError(`position ${position} is too much for me`);
-    case "promise-from-function":
-      return Promise.resolve(position);
-    case "exit-in-function":
-      return process.exit(0);
-    case "loop-in-function":
-      for (;;);
-    default:
-      return undefined;
-  }
-}
-
-/** Counts as published what it saw: nobody can take it back. */
+/** What it saw counts as published: nobody can take it back. */
 const finalSink: Sink<Summed> = {
   name: "final sink",
   stateful: false,
@@ -94,30 +67,17 @@ const finalSink: Sink<Summed> = {
   createOperator: () => ({ open() {}, processElement() {}, close() {} }),
 };
 
-export async function main(env: StreamExecutionEnvironment, args: readonly string[]): Promise<void> {
+export function main(env: StreamExecutionEnvironment, args: readonly string[]): void {
   const options = decodeNumbers(args);
-  if (!existsSync(options.cureFile)) {
-    if (options.mishap === "throw-in-main") throw new TypeError("main does not like its arguments");
-    if (options.mishap === "loop-in-main") for (;;);
-    if (options.mishap === "hang-in-main") await new Promise((resolve) => setTimeout(resolve, 2 ** 31 - 1));
-  }
-  const { deadLetterDirectory } = options;
-  const source = FileSource.ndjson(options.inputPath, INPUT, {
-    splitBytes: 64 * 1_024,
-    ...(deadLetterDirectory === "" ? {} : { onError: "skip", deadLetterDirectory }),
-  });
   const padding = "x".repeat(options.perSecond > 0 ? PADDING_CHARS : 0);
   const summed = env
-    .fromSource(source, "numbers")
+    .fromSource(FileSource.ndjson(options.inputPath, INPUT, { splitBytes: SPLIT_BYTES }), "numbers")
     .uid("numbers")
-    .map((record) => ({ ...record, padding }), PADDED)
+    .map((record): Padded => ({ ...record, padding }), PADDED)
     .uid("padding")
     .keyBy((record) => record.key, Types.LONG())
-    .process(() => new KeyedSum(options), OUTPUT);
-  if (options.mishap !== "missing-uid") summed.uid(options.mishap === "duplicate-uids" ? "numbers" : "sum");
-  const output: DataStreamSink = summed.sinkTo(
-    FileSink.forRowFormat(options.outputDirectory, Encoders.ndjson<Summed>()),
-  );
-  output.uid("output");
+    .process(() => new KeyedSum(options), OUTPUT)
+    .uid("sum");
+  summed.sinkTo(FileSink.forRowFormat(options.outputDirectory, Encoders.ndjson<Summed>())).uid("output");
   if (options.withFinalSink) summed.sinkTo(finalSink).name("final sink");
 }

@@ -71,7 +71,8 @@ export class NumbersRun {
       inputPath: this.at("input.ndjson"),
       outputDirectory: this.outputDirectory,
       drainFile: this.at("drain"),
-      cureFile: this.at("cure"),
+      perSecond: 0,
+      withFinalSink: false,
       ...options,
     });
   }
@@ -98,10 +99,6 @@ export class NumbersRun {
   /** From here on the job runs at full speed. */
   drain(): void {
     writeFileSync(this.at("drain"), "");
-  }
-
-  cure(): void {
-    writeFileSync(this.at("cure"), "");
   }
 
   get publishedFileCount(): number {
