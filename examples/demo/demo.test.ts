@@ -12,7 +12,8 @@ const directory = mkdtempSync(join(tmpdir(), "sluice-demo-"));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const COUNT = 200_000;
+/** Enough for both kills on a slow machine too: the rate goes on while checkpoints wait. */
+const COUNT = 260_000;
 
 interface Flight {
   readonly origin: string;
@@ -46,7 +47,7 @@ function demo(...args: readonly string[]): {
 test("kills a TaskManager and the JobManager, compares, and notices output that was changed afterwards", () => {
   const input = writeFlights();
   const run = demo("--input", input, "--rate", "25000", "--dir", "work");
-  expect(run).toMatchObject({ code: 0, last: "PASSED: 200,000 flights, each counted exactly once through 2 kills" });
+  expect(run).toMatchObject({ code: 0, last: "PASSED: 260,000 flights, each counted exactly once through 2 kills" });
   expect(run.text).toMatch(/TaskManager 2 \(process \d+\) +\d[^\n]*checkpoint [1-9][^\n]* [1-9][\d,]*\n/u);
   expect(run.text).toMatch(/JobManager \(process \d+\) +\d[^\n]*checkpoint [1-9][^\n]* [1-9][\d,]*\n/u);
   expect(run.text).not.toContain("\u001b");
@@ -55,5 +56,5 @@ test("kills a TaskManager and the JobManager, compares, and notices output that 
   const [file = ""] = readdirSync(output).filter((name) => name.startsWith("part-"));
   appendFileSync(join(output, file), "ORD,1,1\n");
   const again = demo("--input", input, "--dir", "work", "--verify");
-  expect(again).toMatchObject({ code: 1, last: "FAILED: 200,001 rows committed, 200,000 expected, and they differ" });
+  expect(again).toMatchObject({ code: 1, last: "FAILED: 260,001 rows committed, 260,000 expected, and they differ" });
 }, 150_000);
