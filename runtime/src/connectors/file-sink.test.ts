@@ -50,8 +50,8 @@ function openSink(opening: Opening = {}): Promise<Harness> {
   }).open();
 }
 
-function restoredFrom(id: number, states: OperatorState, retractAbove = false): RestoredOperatorState {
-  return { checkpointId: id as CheckpointId, retractAbove, states };
+function restoredFrom(id: number, states: OperatorState, retractThrough?: number): RestoredOperatorState {
+  return { checkpointId: id as CheckpointId, retractThrough: retractThrough as CheckpointId | undefined, states };
 }
 
 const complete = (harness: Harness, id: number): Promise<void> =>
@@ -160,11 +160,11 @@ describe("restoring", () => {
     expect([published(), names(".")]).toEqual([[1], []]);
   });
 
-  test("retractAbove hides what was published above the restored checkpoint, of the own subtask only", async () => {
+  test("PF7: going back hides what was published in (restored, retractThrough], of the own subtask only", async () => {
     const states: OperatorState[] = [];
     for (const subtaskIndex of [0, 1]) {
       const sink = await openSink({ subtaskIndex, parallelism: 2 });
-      for (const id of [1, 2, 3]) {
+      for (const id of [1, 2, 3, 4]) {
         sink.process(id);
         states.push(await sink.snapshot(id));
         await complete(sink, id);
@@ -172,7 +172,7 @@ describe("restoring", () => {
     }
     writeFileSync(join(directory, "part-L2-3-out-0-0.ndjson"), "");
     writeFileSync(join(directory, "part-L1-3-other-0-0.ndjson"), "");
-    await openSink({ parallelism: 2, attempt: 1, restored: restoredFrom(1, states[0] as OperatorState, true) });
+    await openSink({ parallelism: 2, attempt: 1, restored: restoredFrom(1, states[0] as OperatorState, 3) });
     expect(names(".retracted-")).toEqual([
       ".retracted-part-L1-2-out-0-0.ndjson",
       ".retracted-part-L1-3-out-0-0.ndjson",
@@ -183,6 +183,8 @@ describe("restoring", () => {
       "part-L1-2-out-1-0.ndjson",
       "part-L1-3-other-0-0.ndjson",
       "part-L1-3-out-1-0.ndjson",
+      "part-L1-4-out-0-0.ndjson",
+      "part-L1-4-out-1-0.ndjson",
       "part-L2-3-out-0-0.ndjson",
     ]);
   });

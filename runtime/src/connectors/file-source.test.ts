@@ -51,7 +51,7 @@ async function openSource(source: Source<unknown>, place: Place = {}): Promise<H
     subtask,
     ...(state === undefined
       ? {}
-      : { restored: { checkpointId: 1 as CheckpointId, retractAbove: false, states: state } }),
+      : { restored: { checkpointId: 1 as CheckpointId, retractThrough: undefined, states: state } }),
   }).open();
 }
 

@@ -14,6 +14,8 @@
 //        nothing else: no other lineage (protocols 1, invariant 11), no other uid.
 //   PF5. State recorded under another lineage is a fork's: it is neither published nor deleted.
 //   PF6. After a failed write or sync nothing more is accepted: which bytes are there cannot be known.
+//   PF7. Only output of checkpoints in (restored, retractThrough] is ever hidden while checkpoints are taken: what lies above was
+//        published by somebody who knows a newer head.
 //
 // n counts the files of one checkpoint and subtask; there is one today.
 
@@ -285,11 +287,13 @@ export class PendingFiles {
 
   /** Published files that the restored point does not contain. Without checkpoints a new attempt writes everything again. */
   #mustHide(fileName: string, restored: RestoredOperatorState | undefined): boolean {
-    const above = restored?.retractAbove === true ? restored.checkpointId : undefined;
+    const through = restored?.retractThrough;
     const all = restored === undefined && !this.#options.checkpointingEnabled;
-    if (above === undefined && !all) return false;
+    if (through === undefined && !all) return false;
     const parsed = parsePublishedName(fileName);
     if (parsed === undefined || parsed.lineage !== this.#lineage || parsed.uid !== this.#uid) return false;
-    return this.#owns(parsed.subtaskIndex) && (all || parsed.checkpointId > (above as number));
+    if (!this.#owns(parsed.subtaskIndex)) return false;
+    if (restored === undefined || through === undefined) return all;
+    return parsed.checkpointId > restored.checkpointId && parsed.checkpointId <= through; // PF7
   }
 }

@@ -66,8 +66,8 @@ export async function prepareRestore(options: RestoreOptions): Promise<PreparedR
     const loaded = await load(options, current);
     if (loaded.type === "ok") {
       // Condemned ids above the head do not prove a regression: concurrent checkpoints that were aborted are condemned too.
-      const regressed = retractionOf(log.head) !== null;
-      return assign(options, { metadata: loaded.metadata, restoreDir: log.jobDir, retractAbove: regressed });
+      const retractThrough = retractionOf(log.head)?.throughId;
+      return assign(options, { metadata: loaded.metadata, restoreDir: log.jobDir, retractThrough });
     }
     // A newer JobManager may have deleted what this one takes for the newest checkpoint: fenced is not damaged.
     await retryStorage(options.env, options.signal, "commit-log-verify", () => log.verifyOwnership(options.signal));
@@ -81,7 +81,7 @@ async function fromOrigin(options: RestoreOptions): Promise<PreparedRestore> {
   if (recovery.type === "empty") return { metadata: null, restoreDir: log.jobDir, tasks: new Map() };
   assert(recovery.type === "restore", "without a head there is nothing to repair");
   const restoreDir = recovery.path.split("/").slice(0, -2).join("/");
-  return assign(options, { metadata: recovery.metadata, restoreDir, retractAbove: false });
+  return assign(options, { metadata: recovery.metadata, restoreDir, retractThrough: undefined });
 }
 
 async function load(options: RestoreOptions, ref: CheckpointRef): Promise<LoadedCheckpoint> {
@@ -139,12 +139,16 @@ async function replace(options: RestoreOptions, damage: Damage, mayRepair: boole
 
 function assign(
   options: RestoreOptions,
-  from: { readonly metadata: CheckpointMetadata; readonly restoreDir: string; readonly retractAbove: boolean },
+  from: {
+    readonly metadata: CheckpointMetadata;
+    readonly restoreDir: string;
+    readonly retractThrough: CheckpointId | undefined;
+  },
 ): PreparedRestore {
-  const { metadata, restoreDir, retractAbove } = from;
+  const { metadata, restoreDir, retractThrough } = from;
   const tasks = new Map<string, TaskRestore>();
   for (const { vertexId, subtaskIndex, parts } of assignState(metadata, checkpointVertices(options.plan))) {
-    tasks.set(subtaskKey({ vertexId, subtaskIndex }), { checkpointId: metadata.checkpointId, retractAbove, parts });
+    tasks.set(subtaskKey({ vertexId, subtaskIndex }), { checkpointId: metadata.checkpointId, retractThrough, parts });
   }
   return { metadata, restoreDir, tasks };
 }

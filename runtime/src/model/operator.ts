@@ -32,10 +32,10 @@ export interface SubtaskInfo {
 export interface RestoredOperatorState {
   readonly checkpointId: CheckpointId;
   /**
-   * Set when the job goes back behind the newest checkpoint (damaged head): output of checkpoints above
-   * `checkpointId` that was already published must be hidden before the first record.
+   * Set when the job goes back behind the newest checkpoint (damaged head): output of checkpoints in (`checkpointId`, this] that was
+   * already published must be hidden before the first record. Output of checkpoints above it is another epoch's: untouchable.
    */
-  readonly retractAbove: boolean;
+  readonly retractThrough: CheckpointId | undefined;
   readonly states: ReadonlyMap<string, Uint8Array>;
 }
 

@@ -33,7 +33,11 @@ export interface ChannelSpec {
 /** What a task restores. */
 export interface TaskRestore {
   readonly checkpointId: CheckpointId;
-  readonly retractAbove: boolean;
+  /**
+   * Set while a regression of the head stands: sinks hide their output of checkpoints in (`checkpointId`, this]. The bound comes
+   * from the log's record; without it a zombie that restores an old head could hide output of checkpoints it knows nothing of.
+   */
+  readonly retractThrough: CheckpointId | undefined;
   readonly parts: readonly PartHandle[];
 }
 

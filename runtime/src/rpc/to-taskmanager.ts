@@ -88,7 +88,11 @@ export type JobManagerMessage =
   /** The job has ended for good: the process may go. */
   | { readonly type: "shutdown"; readonly reason: string };
 
-const restore: Shape<TaskRestore> = record<TaskRestore>({ checkpointId, retractAbove: flag, parts: list(part) });
+const restore: Shape<TaskRestore> = record<TaskRestore>({
+  checkpointId,
+  retractThrough: optional(checkpointId),
+  parts: list(part),
+});
 const taskSpec: Shape<TaskSpec> = record<TaskSpec>({ subtask, restore: optional(restore) });
 
 /** The plan was checked by whoever made it; here only what the TaskManager itself walks over. */

@@ -161,7 +161,7 @@ export class Task {
             ? undefined
             : {
                 checkpointId: restore.checkpointId,
-                retractAbove: restore.retractAbove,
+                retractThrough: restore.retractThrough,
                 states: operatorStates.get(link.uid) ?? new Map<string, Uint8Array>(),
               },
         );
