@@ -212,12 +212,13 @@ function plural(count: number, noun: string): string {
 /** A failure as its user needs it: of a stack only the frames of the user's code, unless it is a bug of ours. */
 function withoutOurFrames(text: string): string {
   if (/\bINTERNAL\b|AssertionError/.test(text)) return text;
-  return text
+  const lines = text
     .split("\n")
     .filter(
       (line) => !isFrame(line) || (line.includes("file:") && !OUR_SOURCES.some((source) => line.includes(source))),
-    )
-    .join("\n");
+    );
+  // The head of a stack without frames only says again what the message said.
+  return (lines.some(isFrame) ? lines : lines.filter((line) => !line.startsWith("Failure: "))).join("\n");
 }
 
 function framesOf(text: string): readonly string[] {

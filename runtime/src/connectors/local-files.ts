@@ -2,7 +2,7 @@
 //
 // Invariants:
 //   LF1. Everything thrown is a Failure that names the path and the remedy: INPUT_NOT_FOUND, STORAGE_DENIED, DISK_FULL,
-//        DISK_FAILED.
+//        DISK_FAILED, CONFIG_INVALID (a directory to write to that can never be made).
 //   LF2. What must be durable is so only after `sync` of the file and `syncDirectory` of its directory.
 //
 // Not here: the protocol of pending and published files (pending-files.ts), formats (file-source.ts).
@@ -81,6 +81,19 @@ export function diskFailure(thrown: unknown, doing: string, path: string): Failu
   }
 }
 
+/** A directory to write to that can never be made, because something on its path is no directory. */
+function directoryFailure(thrown: unknown, path: string): Failure {
+  const { code } = thrown as { code?: unknown };
+  if (code !== "ENOTDIR" && code !== "EEXIST" && code !== "ENOENT")
+    return diskFailure(thrown, "create directory", path);
+  return new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: `cannot create directory ${path}: ${(thrown as Error).message}`,
+    remedy: "give a directory that exists, or can be made, on every machine that runs a TaskManager",
+    cause: thrown,
+  });
+}
+
 function attempt<T>(doing: string, path: string, action: () => T): T {
   try {
     return action();
@@ -102,7 +115,11 @@ function settle<T>(
 /** The real ones. */
 export const localFiles: LocalFiles = {
   makeDirectory(path) {
-    attempt("create directory", path, () => fs.mkdirSync(path, { recursive: true }));
+    try {
+      fs.mkdirSync(path, { recursive: true });
+    } catch (thrown) {
+      throw directoryFailure(thrown, path);
+    }
     attempt("write to directory", path, () => fs.accessSync(path, fs.constants.W_OK));
   },
   list: (directory) => attempt("list directory", directory, () => fs.readdirSync(directory)),

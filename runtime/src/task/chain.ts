@@ -44,10 +44,14 @@ export interface CountingCollector extends Collector<unknown> {
 
 type Attribute = (thrown: unknown) => unknown;
 
-/** Turns what user code threw into a Failure that names the operator (CH2); Failures and broken assertions pass. */
+/** Failures that name their operator already: the links before it pass them on. */
+const attributed = new WeakSet<Failure>();
+
+/** Turns what user code threw into a Failure that names the operator (CH2); other Failures and broken assertions pass. */
 export function attributeTo(operator: { readonly name: string; readonly uid: string }): Attribute {
   return (thrown) => {
-    if (isFailure(thrown) || thrown instanceof AssertionError) return thrown;
+    if (thrown instanceof AssertionError) return thrown;
+    if (isFailure(thrown)) return thrown.code === "TYPE_MISMATCH" ? namedMismatch(thrown, operator) : thrown;
     const message = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : String(thrown);
     return new Failure("USER_FUNCTION_FAILED", {
       retry: "backoff",
@@ -56,6 +60,17 @@ export function attributeTo(operator: { readonly name: string; readonly uid: str
       cause: thrown,
     });
   };
+}
+
+/** A codec knows field and value, but not whose record it was. */
+function namedMismatch(thrown: Failure, operator: { readonly name: string; readonly uid: string }): Failure {
+  if (attributed.has(thrown)) return thrown;
+  const { code, retry, remedy, stack = "" } = thrown;
+  const message = `operator "${operator.name}" (uid ${operator.uid}): ${thrown.message}`;
+  const named = new Failure(code, { retry, message, remedy, cause: thrown.cause });
+  named.stack = stack.replace(thrown.message, () => message);
+  attributed.add(named);
+  return named;
 }
 
 let serial = 0;

@@ -55,7 +55,7 @@ const NUMBERED = Types.ROW({ position: Types.LONG(), key: Types.LONG() });
 const SUMMED = Types.TUPLE(Types.LONG(), Types.LONG(), Types.LONG());
 
 const atImport = process.env["BAD_INPUT_AT_IMPORT"];
-if (atImport === "loops" || (atImport === "loops-in-slot" && !isMainThread)) for (;;);
+if (atImport === "loops" || (atImport === "loops-in-slot" && !isMainThread)) loop();
 
 class Sum extends KeyedProcessFunction<number, Numbered, Summed> {
   readonly #options: JobOptions;
@@ -70,7 +70,7 @@ class Sum extends KeyedProcessFunction<number, Numbered, Summed> {
   override open(context: RuntimeContext): void {
     if (!existsSync(this.#options.cureFile)) this.#mishap = this.#options.mishap;
     if (this.#mishap === "open-throws") throw new RangeError("no table for this subtask");
-    if (this.#mishap === "open-loops") for (;;);
+    if (this.#mishap === "open-loops") loop();
     this.#sum = context.getState(new ValueStateDescriptor("sum", Types.LONG()));
   }
 
@@ -96,7 +96,7 @@ class Sum extends KeyedProcessFunction<number, Numbered, Summed> {
       case "exits":
         return process.exit(0);
       case "loops":
-        for (;;);
+        return loop();
       case "wrong-type":
         out.collect([key, 0.5, Number.NaN]);
         return undefined;
@@ -104,6 +104,10 @@ class Sum extends KeyedProcessFunction<number, Numbered, Summed> {
         return undefined;
     }
   }
+}
+
+function loop(): never {
+  for (;;);
 }
 
 class PassOn extends KeyedProcessFunction<number, Summed, Summed> {
