@@ -1,0 +1,119 @@
+// One step of a task ends by rows and by time.
+//
+// The story: user functions that take 0.4 ms each made one step of 4,096 rows last 1.6 s, and barriers, cancellations and the
+// slot's other tasks waited for it: checkpoints of a slow job took seconds.
+
+import { describe, expect, test } from "@jest/globals";
+
+import type { AttemptNumber, Epoch, SlotPort, SourceOperator } from "../model/index.ts";
+import type { ChannelHead, InputGate } from "../network/index.ts";
+import { SlotCounters, slotCountersBytes } from "./counters.ts";
+import { TaskMetrics } from "./operator-context.ts";
+import { Task } from "./task.ts";
+import type { TaskOptions } from "./task.ts";
+
+const ROWS_MAX = 4_096;
+
+/** A clock that moves only when a row is processed. */
+class Work {
+  nowMs = 0;
+  rows = 0;
+
+  do(rows: number, perRowMs: number): void {
+    this.rows += rows;
+    this.nowMs += rows * perRowMs;
+  }
+}
+
+const port: SlotPort = {
+  poll: () => undefined,
+  send() {},
+  submitSnapshot() {},
+  fetchParts: () => Promise.resolve([]),
+};
+
+async function runningTask(work: Work, parts: Pick<TaskOptions, "chain" | "gate" | "headLoops">): Promise<Task> {
+  const log = { debug() {}, info() {}, warn() {}, error() {}, with: () => log };
+  const task = new Task({
+    subtask: { vertexId: "v", subtaskIndex: 0 },
+    epoch: 1 as Epoch,
+    attempt: 0 as AttemptNumber,
+    restore: undefined,
+    mode: "EXACTLY_ONCE",
+    checkpointingEnabled: true,
+    bufferTimeoutMs: 1_000_000,
+    writers: [],
+    keyedState: undefined,
+    metrics: new TaskMetrics(),
+    counters: new SlotCounters(new SharedArrayBuffer(slotCountersBytes(1))).task(0),
+    port,
+    clock: { nowMs: () => work.nowMs, wallMs: () => 0 },
+    log,
+    wake() {},
+    ...parts,
+  } as TaskOptions);
+  await task.initialize();
+  expect(task.state).toBe("RUNNING");
+  return task;
+}
+
+function chainOf(operator: Partial<SourceOperator>): TaskOptions["chain"] {
+  const link = { uid: "u", name: "n", operator, open() {}, attribute: (thrown: unknown) => thrown };
+  return [{ ...link, output: { numRecords: 0, collect() {} } } as unknown as TaskOptions["chain"][number]];
+}
+
+const sourceTask = (work: Work, perRowMs: number): Promise<Task> =>
+  runningTask(work, {
+    chain: chainOf({
+      wakeAtMs: Number.POSITIVE_INFINITY,
+      poll(recordsMax) {
+        work.do(recordsMax, perRowMs);
+        return "more";
+      },
+    }),
+    gate: undefined,
+    headLoops: [],
+  });
+
+/** An input that never runs dry, in frames of 1,000 rows. */
+const inputTask = (work: Work, perRowMs: number): Promise<Task> => {
+  const head = { channel: 0, inputIndex: 0, kind: "RECORDS", rowCount: 1_000, cursor: 0 } as unknown as ChannelHead;
+  const gate = {
+    channelCount: 1,
+    rowsRead: 0,
+    bytesRead: 0,
+    nextReady: () => 0,
+    head: () => head,
+    consume: () => (head.cursor = 0),
+  };
+  return runningTask(work, {
+    chain: chainOf({}),
+    gate: gate as unknown as InputGate,
+    headLoops: [{ process: (_reader: unknown, from: number, to: number) => work.do(to - from, perRowMs) }],
+  } as unknown as Pick<TaskOptions, "chain" | "gate" | "headLoops">);
+};
+
+describe.each([
+  ["a source", sourceTask],
+  ["a task with inputs", inputTask],
+])("%s", (_name, start) => {
+  test("whose rows cost nothing measurable takes as many as a step may", async () => {
+    const work = new Work();
+    const task = await start(work, 0);
+    task.runStep(work.nowMs);
+    expect(work.rows).toBe(ROWS_MAX);
+  });
+
+  test("whose rows are slow gives way after some milliseconds, also when they become slow at once", async () => {
+    const work = new Work();
+    const task = await start(work, 0.4);
+    const stepsMs: number[] = [];
+    for (let step = 0; step < 20; step += 1) {
+      const startedMs = work.nowMs;
+      task.runStep(startedMs);
+      stepsMs.push(work.nowMs - startedMs);
+    }
+    expect(Math.max(...stepsMs)).toBeLessThan(110); // the first chunk, before anybody knew
+    expect(Math.max(...stepsMs.slice(6))).toBeLessThan(10);
+  });
+});
