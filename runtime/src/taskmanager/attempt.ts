@@ -4,6 +4,9 @@
 //   AT1. Rings, bells, mailboxes and threads are fresh for every attempt (SL1).
 //   AT2. `onEnded` is called once, when all threads are gone: then the slots are free.
 //   AT3. What is reported names epoch and attempt (TJ1).
+//   AT4. What finished tasks have published leaves before the bridge closes, however long the receivers take: a slow one would
+//        wait for ever for the end of its input. Only a cancellation or a broken bridge ends the waiting.
+//   AT5. A broken bridge fails every task: the JobManager takes no failure from one that has finished.
 //
 // Not here: the connection to the JobManager (task-manager.ts).
 
@@ -23,9 +26,8 @@ import type { SlotHost } from "./seams.ts";
 import { Slot } from "./slot.ts";
 import type { DeclineEvent } from "./slot.ts";
 
-/** Flushing the last batches to other TaskManagers may take this long. */
+/** Between two looks whether the last batches have left. */
 const DRAIN_TURN_MS = 10;
-const DRAIN_TURNS_MAX = 3_000;
 
 export interface AttemptOptions {
   readonly env: { readonly clock: Clock; readonly timers: Timers; readonly log: Log; readonly host: Host };
@@ -144,16 +146,10 @@ export class Attempt {
   #failAll(failure: Failure): void {
     this.#isBroken = true;
     const { epoch, attempt } = this.request;
-    const [subtask] = this.subtasks;
-    assert(subtask !== undefined, "a deployment has tasks");
-    this.#options.send({
-      type: "taskState",
-      epoch,
-      attempt,
-      subtask,
-      state: "FAILED",
-      failure: failureToJson(failure),
-    });
+    const json = failureToJson(failure);
+    for (const subtask of this.subtasks) {
+      this.#options.send({ type: "taskState", epoch, attempt, subtask, state: "FAILED", failure: json }); // AT5
+    }
   }
 
   #slotEnded(): void {
@@ -166,10 +162,9 @@ export class Attempt {
   /** What the last tasks published still has to leave; a cancelled attempt waits for nothing. */
   async #closeBridge(): Promise<void> {
     const { timers } = this.#options.env;
-    for (let i = 0; i < DRAIN_TURNS_MAX; i += 1) {
-      if (this.#bridge === undefined || this.#isCancelled || this.#isBroken || this.#bridge.isDrained) break;
-      await sleep(timers, DRAIN_TURN_MS);
-    }
+    const isLeaving = (): boolean =>
+      this.#bridge !== undefined && !this.#isCancelled && !this.#isBroken && !this.#bridge.isDrained;
+    while (isLeaving()) await sleep(timers, DRAIN_TURN_MS); // AT4
     this.#bridge?.stop();
     this.#options.onEnded();
   }
