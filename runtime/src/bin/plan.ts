@@ -11,6 +11,7 @@ import type { FailureJson } from "@sluice/kit";
 import { buildGraph } from "../datastream/index.ts";
 import { buildPlan, enumerateSplits } from "../graph/index.ts";
 import type { JobPlan } from "../model/index.ts";
+import { bundleHash } from "./bundle-hash.ts";
 
 export interface PlanRequest {
   /** file: URL of the job's module. */
@@ -37,7 +38,7 @@ try {
   const { moduleUrl, configuration, jobName } = request;
   const graph = await buildGraph({ job: moduleUrl, arguments: request.arguments, configuration, jobName });
   const splits = await enumerateSplits(graph);
-  answer({ plan: buildPlan(graph, { bundleHash: "", splits }) });
+  answer({ plan: buildPlan(graph, { bundleHash: bundleHash(moduleUrl), splits }) });
 } catch (thrown) {
   answer({ failure: failureToJson(toFailure(thrown, "JOB_MAIN_FAILED")) });
 }

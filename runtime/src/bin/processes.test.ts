@@ -1,6 +1,15 @@
 // Real processes over a file store: the whole thread from plan to published output, through kills.
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -291,6 +300,32 @@ describe("the end of processes", () => {
     expectExact(publishedLines(out), COUNT, KEYS);
   }, 90_000);
 });
+
+test("SW1: code that changes during a run is refused; a new start over the same log runs it and continues", async () => {
+  const code = scratch();
+  symlinkSync(fileURLToPath(new URL("../../../node_modules", import.meta.url)), join(code, "node_modules"));
+  writeFileSync(join(code, "job.ts"), 'export { main } from "./imported.ts";\n');
+  const imported = join(code, "imported.ts");
+  copyFileSync(join(JOBS, "keyed-sum-job.ts"), imported);
+  const { out, jobManager, taskManagers } = await startKeyedSum({ jobPath: join(code, "job.ts") });
+  const [, second] = taskManagers;
+  if (cluster === undefined || second === undefined) throw new Error("no cluster");
+  await until("published output", () => listPublished(out).length >= 2);
+  appendFileSync(imported, "// another version, with the same graph\n");
+  await cluster.kill(second);
+  await cluster.startTaskManager(1);
+  await until("the end of the JobManager", () => jobManager.exitCode !== undefined);
+  expect(ended(jobManager)).toMatchObject({
+    event: "jobEnded",
+    state: "FAILED",
+    message: expect.stringMatching(/PLAN_MISMATCH.*job\.ts.*deploy the same files to every process/su),
+  });
+  await until("the end of the TaskManagers", () => taskManagers.every(({ exitCode }) => exitCode !== undefined));
+  const upgraded = await cluster.start();
+  await finish(upgraded.jobManager);
+  expect(upgraded.jobManager.stderr).toMatch(/"attempt":0,"slots":2,"checkpoint":[1-9]/u);
+  expectExact(publishedLines(out), COUNT, KEYS);
+}, 90_000);
 
 test("a TaskManager with another secret is refused, and both logs say why", async () => {
   const { jobManager } = await startKeyedSum({ taskManagers: 0 });

@@ -1,7 +1,7 @@
 // Entry of a slot thread: loads the job's module, proves that it builds the planned graph, runs the slot, ends.
 //
 // Invariants:
-//   SW1. A graph whose digest differs from the plan's never runs: PLAN_MISMATCH.
+//   SW1. Code or a graph that differs from the plan's never runs: PLAN_MISMATCH.
 //   SW2. The thread ends after "slotEnded", or without it: then the TaskManager reports every unfinished task as lost.
 //
 // Not here: everything that a slot does (task/).
@@ -14,6 +14,7 @@ import { buildGraph } from "../datastream/index.ts";
 import { buildPlan } from "../graph/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
 import { buildSlot, type IoReply, SlotCounters, type SlotWorkerData, ThreadSlotPort } from "../task/index.ts";
+import { bundleHash } from "./bundle-hash.ts";
 
 const { spec, logLevel, ioPort } = workerData as SlotWorkerData & { readonly ioPort: MessagePort };
 const main = parentPort;
@@ -35,13 +36,14 @@ try {
     configuration: spec.plan.configuration,
     jobName: spec.plan.jobName,
   });
-  const rebuilt = buildPlan(graph, { bundleHash: "" });
+  const rebuilt = buildPlan(graph, { bundleHash: bundleHash(spec.moduleUrl) });
   if (rebuilt.digest !== spec.plan.digest) {
     throw new Failure("PLAN_MISMATCH", {
       retry: "never",
-      message: `the job's module builds another graph here (digest ${rebuilt.digest.slice(0, 12)}) than the plan says (${spec.plan.digest.slice(0, 12)})`,
+      message: `${spec.moduleUrl}, with what it imports, is other code here, or builds another graph (digest ${rebuilt.digest.slice(0, 12)}), than when the job was planned (${spec.plan.digest.slice(0, 12)})`,
       remedy:
-        "main must build the same graph for the same arguments in every process; it must not depend on time, chance or files that change",
+        "deploy the same files to every process of a run. Code that was changed meanwhile takes a new start: it continues from the newest " +
+        "checkpoint. If nothing was changed: main must build the same graph for the same arguments everywhere, whatever time, chance or files say",
     });
   }
   const settings = runtimeSettings(configurationOf(spec.plan.configuration));

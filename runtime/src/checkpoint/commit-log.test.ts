@@ -163,6 +163,22 @@ test("CL11, CL12: a new lineage after the end keeps the old checkpoints, by pins
   expect(restarted.head).toMatchObject({ lineage: "l2", origin: "j/chk-1", override: null });
 });
 
+test("SD1: changed code continues the log, and the record says which plan it is", async () => {
+  const store = new ScriptedStore();
+  await (await claim(store)).append(head(1), NEVER);
+  const request = { jobName: "j", uid: "u", lineage: "another start", newLineage: false, mayCreate: true };
+  const claimed = await CommitLog.claim({
+    store,
+    jobDir: "j",
+    env: env(1_000),
+    request,
+    planDigest: "other code",
+    signal: NEVER,
+  });
+  expect(claimed.decision).toEqual({ type: "continue" });
+  expect(claimed.log.head).toMatchObject({ epoch: 2, head: { id: 1 }, lineage: "l", planDigest: "other code" });
+});
+
 test("a damaged record is named", async () => {
   const store = new ScriptedStore();
   await claim(store);
@@ -202,4 +218,33 @@ test("CL6: a regression stands, also for the next claimant, until a newer head",
   expect(next.head.override).toEqual(regression);
   await next.append(head(65), NEVER);
   expect(next.head.override).toBeNull();
+});
+
+test("a new lineage whose origin cannot be read is never recorded: the old one goes on", async () => {
+  const store = new ScriptedStore();
+  const old = await claim(store);
+  await old.append(head(1), NEVER);
+  const before = await readCommitHead(store, "j");
+  const gone = new Failure("SNAPSHOT_DAMAGED", { retry: "never", message: "it is not there" });
+  const request = { jobName: "j", uid: "u", lineage: "l2", newLineage: false, from: "j/chk-9", mayCreate: true };
+  const checked: string[] = [];
+  const start = (from: string): Promise<unknown> =>
+    CommitLog.claim({
+      store,
+      jobDir: "j",
+      env: env(1_000),
+      request: { ...request, from },
+      planDigest: "p",
+      checkOrigin(path) {
+        checked.push(path);
+        return path === "j/chk-1" ? Promise.resolve() : Promise.reject(gone);
+      },
+      signal: NEVER,
+    });
+  await expect(start("j/chk-9")).rejects.toBe(gone);
+  expect(await readCommitHead(store, "j")).toEqual(before);
+  await start("j/chk-1");
+  await start("j/chk-1"); // a restart of the same submission continues: its origin may be gone by then
+  expect(checked).toEqual(["j/chk-9", "j/chk-1"]);
+  expect(await readCommitHead(store, "j")).toMatchObject({ lineage: "l2", origin: "j/chk-1" });
 });

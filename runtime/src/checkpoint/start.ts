@@ -3,6 +3,9 @@
 // Invariants:
 //   SD1. Nothing starts empty, or over another job's log, unless somebody asked for exactly that.
 //   SD2. A restart of the same submission (same `lineage`) continues what the submission began, whatever its flags.
+//
+// Not here: the plan's digest. Changed code over the same log is an upgrade: whether its state fits, assign.ts says. Within one run all
+// processes must agree on the digest, which every slot checks (PLAN_MISMATCH).
 
 import { Failure } from "@sluice/kit";
 import type { CommitRecord, StartDecision, StartRequest } from "./types.ts";
