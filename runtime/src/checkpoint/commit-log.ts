@@ -139,6 +139,8 @@ export class CommitLog {
     readonly env: CommitLogEnv;
     readonly request: StartRequest;
     readonly planDigest: string;
+    /** Rejects when a new lineage cannot start from this checkpoint: nothing is written then, the old lineage stays the head. */
+    readonly checkOrigin?: (path: string) => Promise<void>;
     readonly signal: AbortSignal;
   }): Promise<ClaimResult> {
     const { store, jobDir, env, request, signal } = options;
@@ -147,6 +149,8 @@ export class CommitLog {
       const previous = await retryStorage(env, signal, "commit-log-read", () => readCommitHead(store, jobDir, signal));
       const decision = decideStart(previous, request);
       if (decision.type === "refuse") throw decision.failure;
+      if (decision.type !== "continue" && decision.restoreFrom !== null)
+        await options.checkOrigin?.(decision.restoreFrom);
       const reusesIds = planted("ids-reused-after-failover") && previous !== undefined;
       const idLow = reusesIds ? (previous.head?.id ?? 0) : (previous?.idHigh ?? 0);
       const record: CommitRecord = {
@@ -304,6 +308,7 @@ export class CommitLog {
     assert(
       to >= from ||
         record.override?.type === "head-regression" ||
+        (to === 0 && record.override?.type === "state-deleted") ||
         planted("epoch-not-checked") ||
         planted("ids-reused-after-failover"),
       "CL6: the head regresses only by an override",
@@ -361,10 +366,11 @@ function claimContent(
 
 /**
  * A regression stands as long as the head is the one it went back to: whoever restores that head, also after a failover, must know
- * which output to hide. Every other override belongs to its record alone.
+ * which output to hide. A deletion stands as long as there is no head. A new lineage belongs to its record alone.
  */
 function standingOverride(previous: CommitRecord, head: CommitRecord["head"]): CommitRecord["override"] {
   const { override } = previous;
+  if (override?.type === "state-deleted") return head === null ? override : null;
   return override?.type === "head-regression" && head?.id === override.toId ? override : null;
 }
 

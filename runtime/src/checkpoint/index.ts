@@ -22,6 +22,7 @@ export {
   decideDamaged,
   loadCheckpoint,
   recover,
+  requireOrigin,
   regressionChange,
   retractionOf,
 } from "./recovery.ts";

@@ -211,7 +211,7 @@ export async function recover(options: {
   const { store, log, env, signal } = options;
   const { jobDir } = log;
   const { head, origin, retained } = log.head;
-  if (head === null) return origin === null ? { type: "empty" } : loadOrigin({ store, jobDir, origin, env, signal });
+  if (head === null) return origin === null ? { type: "empty" } : loadOrigin({ store, origin, env, signal });
   const loaded = await loadCheckpoint({ store, jobDir, ref: head, env, signal });
   if (loaded.type === "ok")
     return {
@@ -248,9 +248,18 @@ export function retractionOf(record: CommitRecord): Extract<Recovery, { readonly
   return override?.type === "head-regression" ? { aboveId: override.toId, throughId: override.fromId } : null;
 }
 
+/** Rejects with SNAPSHOT_DAMAGED when a new lineage could not start from this checkpoint. */
+export async function requireOrigin(options: {
+  readonly store: ObjectStore;
+  readonly origin: string;
+  readonly env: { readonly timers: Timers; readonly rng: Rng };
+  readonly signal: AbortSignal;
+}): Promise<void> {
+  await loadOrigin(options);
+}
+
 async function loadOrigin(options: {
   readonly store: ObjectStore;
-  readonly jobDir: string;
   readonly origin: string;
   readonly env: { readonly timers: Timers; readonly rng: Rng };
   readonly signal: AbortSignal;

@@ -3,11 +3,12 @@
 // Invariants: P0 of protocols 1, and
 //   SJ1. Checkpointing without storage is refused before anything is started.
 //   SJ2. A job without checkpointing touches no store.
+//   SJ3. A checkpoint to start from is read before the log says that a lineage starts from it: a typo costs nothing.
 
 import { Failure } from "@sluice/kit";
 import type { Clock, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
-import { CommitLog } from "../checkpoint/index.ts";
+import { CommitLog, requireOrigin } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { JobManagerConfig, JobPlan, StoreConfig } from "../model/index.ts";
 import type { JobStorage } from "./job-master.ts";
@@ -60,6 +61,7 @@ export async function claimJob(options: {
       mayCreate: true,
     },
     planDigest: plan.digest,
+    checkOrigin: (origin) => requireOrigin({ store, origin, env, signal }),
     signal,
   });
   return { store, log };
@@ -68,6 +70,7 @@ export async function claimJob(options: {
 /** People name checkpoints by their whole URI; the log names them relative to the store. */
 function pathInStore(path: string, storeUri: string): string {
   const root = storeUri.replace(/\/*$/u, "/");
+  if (path.startsWith("/") && root.startsWith("file:")) return pathInStore(`file://${path}`, storeUri);
   if (path.startsWith(root)) return path.slice(root.length);
   if (!/^[a-z][a-z0-9+.-]*:/iu.test(path)) return path;
   throw new Failure("CONFIG_INVALID", {
