@@ -194,7 +194,7 @@ describe("restoring", () => {
     first.process(1);
     const state = await first.snapshot(3);
     await openSink({ lineage: "L2", restored: restoredFrom(3, state) });
-    expect([names(), names(".pending-")]).toEqual([[], [".pending-part-L1-3-out-0-0.ndjson"]]);
+    expect([names(), names(".pending-")]).toEqual([[], [".pending-part-L1-3-out-0-0.ndjson~1.0"]]);
   });
 
   test("PF4: after scaling down, subtask i clears what subtasks j with j % parallelism === i left behind", async () => {
@@ -208,16 +208,48 @@ describe("restoring", () => {
     await openSink({ subtaskIndex: 1, parallelism: 2, attempt: 1, restored: restoredFrom(5, new Map()) });
     // Files of checkpoint 5 may be recorded in the state of another subtask: only what is above it is certainly nobody's.
     const left = [0, 1, 2, 3].map(
-      (i) => names(".pending-").filter((name) => parsePublishedName(name.slice(9))?.subtaskIndex === i).length,
+      (i) => names(".pending-").filter((name) => parsePublishedName(name.slice(9, -4))?.subtaskIndex === i).length,
     );
     expect(left).toEqual([2, 1, 2, 1]);
+  });
+
+  test("PF8: an attempt that was thought dead and opens late takes nothing from the one that runs", async () => {
+    const first = await openSink();
+    first.process(1);
+    const one = await first.snapshot(1);
+    const live = await openSink({ attempt: 2, restored: restoredFrom(1, one) });
+    live.process(2);
+    await live.snapshot(3);
+    live.process("x".repeat(70_000)); // so much that the open file is there
+    await openSink({ attempt: 1, restored: restoredFrom(1, one) });
+    await openSink({ attempt: 0 }); // one that restores nothing
+    const state = await live.snapshot(4);
+    await complete(live, 4);
+    expect(published()).toEqual([1, 2, "x".repeat(70_000)]);
+    await openSink({ attempt: 3, restored: restoredFrom(4, state) });
+    expect([published().length, names(".")]).toEqual([3, []]);
+  });
+
+  test("PF2: a file that another attempt publishes at the same moment is published", async () => {
+    const first = await openSink();
+    first.process(1);
+    const state = await first.snapshot(1);
+    const files: LocalFiles = {
+      ...localFiles,
+      rename(from, to) {
+        if (to.includes("/part-")) localFiles.rename(from, to); // the other one was faster
+        localFiles.rename(from, to);
+      },
+    };
+    await openSink({ attempt: 1, restored: restoredFrom(1, state), files });
+    expect(published()).toEqual([1]);
   });
 
   test("a recorded file that somebody took away stops the job with a remedy, and nothing is lost silently", async () => {
     const first = await openSink();
     first.process(1);
     const state = await first.snapshot(3);
-    renameSync(join(directory, ".pending-part-L1-3-out-0-0.ndjson"), join(directory, "taken"));
+    renameSync(join(directory, ".pending-part-L1-3-out-0-0.ndjson~1.0"), join(directory, "taken"));
     await expect(openSink({ attempt: 1, restored: restoredFrom(3, state) })).rejects.toMatchObject({
       code: "DISK_FAILED",
       retry: "never",

@@ -2,7 +2,7 @@
 //
 // Life of a file, all in one directory:
 //   .pending-open-{lineage}-{uid}-{subtask}-{epoch}.{attempt}{ext}          being written, until the barrier of checkpoint c
-//   .pending-part-{lineage}-{c}-{uid}-{subtask}-{n}{ext}                    written and synced, recorded in the state of c
+//   .pending-part-{lineage}-{c}-{uid}-{subtask}-{n}{ext}~{epoch}.{attempt}  written and synced, recorded in the state of c
 //   part-{lineage}-{c}-{uid}-{subtask}-{n}{ext}                             published: c, or a later one, is durable
 //   .retracted-part-{lineage}-{c}-{uid}-{subtask}-{n}{ext}                  published once, hidden when the job went back below c
 //
@@ -16,6 +16,8 @@
 //   PF6. After a failed write or sync nothing more is accepted: which bytes are there cannot be known.
 //   PF7. Only output of checkpoints in (restored, retractThrough] is ever hidden while checkpoints are taken: what lies above was
 //        published by somebody who knows a newer head.
+//   PF8. An attempt deletes only what attempts up to its own have written: one that was thought dead (its process stood still, or was
+//        cut off) may open while a newer one runs, and what it takes for leftovers is that one's output.
 //
 // n counts the files of one checkpoint and subtask; there is one today.
 
@@ -67,6 +69,16 @@ export function parsePublishedName(fileName: string): PublishedName | undefined 
   return { lineage, checkpointId: Number(checkpoint), uid, subtaskIndex: Number(subtask), n: Number(n) };
 }
 
+/** A file that waits for its checkpoint: its final name, and who wrote it. */
+function parseSealedName(
+  fileName: string,
+): { readonly name: string; readonly epoch: number; readonly attempt: number } | undefined {
+  const match = /^\.pending-(part-.+)~(\d+)\.(\d+)$/.exec(fileName);
+  if (match === null) return undefined;
+  const [, name = "", epoch = "", attempt = ""] = match;
+  return { name, epoch: Number(epoch), attempt: Number(attempt) };
+}
+
 interface Sealed {
   readonly checkpointId: number;
   readonly name: string;
@@ -106,14 +118,18 @@ export class PendingFiles {
     const { files, directory, subtask } = this.#options;
     files.makeDirectory(directory);
     const state = this.#restoredState(restored);
-    for (const name of state?.files ?? []) this.#publish(name);
     const recorded = new Set(state?.files);
-    for (const fileName of files.list(directory)) {
+    const fileNames = files.list(directory);
+    for (const fileName of fileNames) {
+      const sealed = parseSealedName(fileName);
+      if (sealed !== undefined && recorded.has(sealed.name)) this.#publish(sealed.name, fileName);
+    }
+    for (const name of recorded) this.#checkPublished(name);
+    for (const fileName of fileNames) {
       if (fileName.startsWith(PENDING)) {
-        if (this.#isLeftover(fileName.slice(PENDING.length), recorded, state, restored))
-          files.remove(this.#path(fileName));
+        if (this.#isLeftover(fileName, recorded, state, restored)) files.remove(this.#path(fileName));
       } else if (this.#mustHide(fileName, restored)) {
-        files.rename(this.#path(fileName), this.#path(RETRACTED + fileName));
+        this.#hide(fileName);
       }
     }
     files.syncDirectory(directory);
@@ -147,7 +163,7 @@ export class PendingFiles {
     this.#publishing = this.#publishing.then(async () => {
       for (const { name, durable } of due) {
         await durable;
-        this.#publish(name);
+        this.#publish(name, this.#sealedName(name));
       }
       if (due.length > 0) this.#options.files.syncDirectory(this.#options.directory);
     });
@@ -189,6 +205,11 @@ export class PendingFiles {
     return this.#path(`${PENDING}open-${this.#lineage}-${this.#uid}-${subtask.subtaskIndex}-${writer}${extension}`);
   }
 
+  #sealedName(name: string): string {
+    const { epoch, attempt } = this.#options.subtask;
+    return `${PENDING}${name}~${epoch}.${attempt}`;
+  }
+
   #nameFor(checkpointId: number): string {
     const { subtask, extension } = this.#options;
     const { lineage, uid, subtaskIndex } = subtask;
@@ -221,7 +242,7 @@ export class PendingFiles {
     this.#descriptor = undefined;
     const { files, directory } = this.#options;
     const name = this.#nameFor(checkpointId);
-    const path = this.#path(PENDING + name);
+    const path = this.#path(this.#sealedName(name));
     files.rename(this.#openPath(), path);
     const durable = files
       .sync(descriptor, path)
@@ -236,20 +257,35 @@ export class PendingFiles {
     return [...this.#sealed];
   }
 
-  /** PF2. */
-  #publish(name: string): void {
+  /** PF2. Somebody else may publish it at the same moment: an attempt that ends late, or one that restores. */
+  #publish(name: string, sealedName: string): void {
     const { files } = this.#options;
-    const pending = this.#path(PENDING + name);
-    if (files.exists(pending)) {
-      files.rename(pending, this.#path(name));
-    } else if (!files.exists(this.#path(name))) {
-      throw new Failure("DISK_FAILED", {
-        retry: "never",
-        message: `${this.#path(name)} is recorded in a checkpoint, but neither it nor its pending file exists`,
-        remedy:
-          "somebody moved or deleted it: put it back under this name (an empty file, if its content was taken over), then start again",
-      });
+    try {
+      files.rename(this.#path(sealedName), this.#path(name));
+    } catch (thrown) {
+      if (files.exists(this.#path(sealedName))) throw thrown;
+      this.#checkPublished(name);
     }
+  }
+
+  /** Two attempts that go back to the same checkpoint may hide the same files at the same moment. */
+  #hide(fileName: string): void {
+    const { files } = this.#options;
+    try {
+      files.rename(this.#path(fileName), this.#path(RETRACTED + fileName));
+    } catch (thrown) {
+      if (files.exists(this.#path(fileName))) throw thrown;
+    }
+  }
+
+  #checkPublished(name: string): void {
+    if (this.#options.files.exists(this.#path(name))) return;
+    throw new Failure("DISK_FAILED", {
+      retry: "never",
+      message: `${this.#path(name)} is recorded in a checkpoint, but neither it nor its pending file exists`,
+      remedy:
+        "somebody moved or deleted it: put it back under this name (an empty file, if its content was taken over), then start again",
+    });
   }
 
   #restoredState(restored: RestoredOperatorState | undefined): PendingState | undefined {
@@ -265,18 +301,26 @@ export class PendingFiles {
     return subtaskIndex % subtask.parallelism === subtask.subtaskIndex;
   }
 
-  /** `name` is without the pending prefix. */
+  /** PF8: written by an attempt after the own one. Without checkpoints attempts count from 0 again in every JobManager. */
+  #isNewer(epoch: number, attempt: number): boolean {
+    const { subtask, checkpointingEnabled } = this.#options;
+    return checkpointingEnabled && (epoch > subtask.epoch || (epoch === subtask.epoch && attempt > subtask.attempt));
+  }
+
   #isLeftover(
-    name: string,
+    fileName: string,
     recorded: ReadonlySet<string>,
     state: PendingState | undefined,
     restored: RestoredOperatorState | undefined,
   ): boolean {
-    const openPrefix = `open-${this.#lineage}-${this.#uid}-`;
-    if (name.startsWith(openPrefix)) {
-      const match = /^(\d+)-\d+\.\d+/.exec(name.slice(openPrefix.length));
-      return match !== null && this.#owns(Number(match[1]));
+    const openPrefix = `${PENDING}open-${this.#lineage}-${this.#uid}-`;
+    if (fileName.startsWith(openPrefix)) {
+      const match = /^(\d+)-(\d+)\.(\d+)/.exec(fileName.slice(openPrefix.length));
+      return match !== null && this.#owns(Number(match[1])) && !this.#isNewer(Number(match[2]), Number(match[3]));
     }
+    const sealed = parseSealedName(fileName);
+    if (sealed === undefined || this.#isNewer(sealed.epoch, sealed.attempt)) return false;
+    const { name } = sealed;
     const parsed = parsePublishedName(name);
     if (parsed === undefined || parsed.lineage !== this.#lineage || parsed.uid !== this.#uid) return false;
     if (!this.#owns(parsed.subtaskIndex) || recorded.has(name)) return false;
