@@ -5,7 +5,7 @@ import { audit, auditTheAuditor, parseOutput } from "./auditor.ts";
 import type { OutputRecord } from "./auditor.ts";
 import { isCounted, replayedPerKill } from "./evidence.ts";
 import { drawInputs, expectationOf } from "./model.ts";
-import { KILL_KINDS, planKills } from "./scenario.ts";
+import { KILL_KINDS, planKills, taskManagerCount } from "./scenario.ts";
 
 const SIZES = { floodCount: 400, trickleCount: 100, keyCount: 7 };
 
@@ -95,8 +95,12 @@ describe("what is drawn from a seed", () => {
     expect([...sumByKey.values()].reduce((sum, value) => sum + value, 0)).toBe(total);
   });
 
+  test("KS3: every fourth seed has a spare TaskManager", () => {
+    expect([0, 1, 2, 3, 4, 5, 6, 7].map(taskManagerCount)).toEqual([2, 2, 2, 3, 2, 2, 2, 3]);
+  });
+
   test("KS1, KS2: kills repeat; 20 seeds hold ten of each kind, two seeds one of each", () => {
-    const options = { taskManagerCount: 2, delayMaxMs: 500 };
+    const options = { delayMaxMs: 500 };
     const all = Array.from({ length: 20 }, (_, seed) => planKills(seed, options));
     expect(planKills(7, options)).toEqual(all[7]);
     for (const kind of KILL_KINDS) expect(all.flat().filter((kill) => kill.kind === kind)).toHaveLength(10);

@@ -22,19 +22,18 @@ import { isCounted, replayedPerKill } from "./evidence.ts";
 import type { Evidence } from "./evidence.ts";
 import { encodeOptions } from "./job-options.ts";
 import { drawInputs, expectationOf, toCsv, toNdjson } from "./model.ts";
-import { planKills } from "./scenario.ts";
+import { PARALLELISM, planKills, taskManagerCount } from "./scenario.ts";
 import { strike } from "./strike.ts";
 import type { Strike } from "./strike.ts";
 
-const SIZES = { floodCount: 50_000, trickleCount: 2_000, keyCount: 40 };
-const TASK_MANAGERS = 2;
+const SIZES = { floodCount: 80_000, trickleCount: 2_000, keyCount: 40 };
 const CHECKPOINT_INTERVAL_MS = 400;
 /** From the last strike to the end of the job: a run that needs longer hangs. */
 const END_TIMEOUT_MS = 90_000;
 
 /** Small enough that detection and recovery take about a second. */
 const CONFIGURATION = {
-  "parallelism.default": "2",
+  "parallelism.default": String(PARALLELISM),
   "execution.checkpointing.interval": `${CHECKPOINT_INTERVAL_MS} ms`,
   "execution.checkpointing.min-pause": "50 ms",
   "execution.checkpointing.tolerable-failed-checkpoints": "100",
@@ -94,7 +93,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
       ],
       name: `kills-${seed}`,
       workDir: at("work"),
-      taskManagers: TASK_MANAGERS,
+      taskManagers: taskManagerCount(seed),
       slots: 1,
       configuration: {
         ...CONFIGURATION,
@@ -104,7 +103,7 @@ export async function runSeed(options: SeedOptions): Promise<SeedResult> {
       plantedBugs: options.plantedBugs,
     });
     const strikes: Strike[] = [];
-    for (const kill of planKills(seed, { taskManagerCount: TASK_MANAGERS, delayMaxMs: CHECKPOINT_INTERVAL_MS })) {
+    for (const kill of planKills(seed, { delayMaxMs: CHECKPOINT_INTERVAL_MS })) {
       strikes.push(await strike(cluster, kill, at("output")));
     }
     writeFileSync(at("drain"), "");

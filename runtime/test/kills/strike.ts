@@ -3,15 +3,17 @@
 // Invariants:
 //   SK1. A strike happens only when the attempt that runs has committed output of its own, so that its kill can count.
 //   SK2. After a strike the run goes on only when every task runs again and a new checkpoint was committed.
-//   SK3. A paused TaskManager is woken only after the JobManager has given it up.
+//   SK3. A paused TaskManager is woken only after the JobManager has given it up, and with a spare one after its successors run.
 //
 // Not here: which kills (scenario.ts), what proves them (evidence.ts).
 
 import { setTimeout as sleep } from "node:timers/promises";
 
+import type { TaskManagerMessage, TaskManagersMessage } from "@sluice/api";
 import type { LocalCluster, ProcessRef } from "@sluice/cli";
 
 import { publishedFiles, publishedText } from "../support/published.ts";
+import { PARALLELISM } from "./scenario.ts";
 import type { KillKind, PlannedKill } from "./scenario.ts";
 
 const STEP_TIMEOUT_MS = 60_000;
@@ -23,21 +25,19 @@ export interface Strike {
   readonly atMs: number;
   readonly committedFileCount: number;
   readonly committedRecordCount: number;
-  /** Newest committed checkpoint just before. */
-  readonly lastCheckpointId: number;
   readonly restoredCheckpointId: number | null;
   readonly recoveryMs: number;
 }
 
 /** Strikes once and waits until the job runs again and commits (SK2). */
 export async function strike(cluster: LocalCluster, kill: PlannedKill, outputDirectory: string): Promise<Strike> {
-  const before = await untilCommitting(cluster, outputDirectory, publishedFiles(outputDirectory).length);
+  await untilCommitting(cluster, outputDirectory, publishedFiles(outputDirectory).length);
   await sleep(kill.delayMs); // the point in time is the random part
   const committedFileCount = publishedFiles(outputDirectory).length;
   const committedRecordCount = publishedText(outputDirectory).split("\n").length - 1;
+  const taskManager = await taskManagerWithTasks(cluster, kill.taskManagerIndex);
   const atMs = Date.now();
-  const taskManager: ProcessRef = { kind: "taskmanager", index: kill.taskManagerIndex };
-  await hit(cluster, kill.kind, taskManager, before.restored);
+  await hit(cluster, kill.kind, taskManager, atMs);
   const restored = await untilRestored(cluster, atMs);
   const recoveryMs = Date.now() - atMs;
   await untilCheckpointAbove(cluster, restored ?? 0);
@@ -46,18 +46,12 @@ export async function strike(cluster: LocalCluster, kill: PlannedKill, outputDir
     atMs,
     committedFileCount,
     committedRecordCount,
-    lastCheckpointId: before.completedId,
     restoredCheckpointId: restored,
     recoveryMs,
   };
 }
 
-async function hit(
-  cluster: LocalCluster,
-  kind: KillKind,
-  taskManager: ProcessRef,
-  restoredBefore: number,
-): Promise<void> {
+async function hit(cluster: LocalCluster, kind: KillKind, taskManager: ProcessRef, atMs: number): Promise<void> {
   switch (kind) {
     case "taskmanager":
       cluster.kill(taskManager);
@@ -73,38 +67,40 @@ async function hit(
       cluster.pause(taskManager);
       const { id } = cluster.process(taskManager);
       await cluster.until(
-        `the JobManager gives ${id} up (${restoredBefore} restores before)`,
-        async () => !(await registered(cluster)).includes(id),
+        `the JobManager gives ${id} up`,
+        async () => (await registered(cluster)).every((other) => other.id !== id),
         { timeoutMs: STEP_TIMEOUT_MS },
       );
+      const taskManagers = cluster.processes().filter((process) => process.kind === "taskmanager");
+      if (taskManagers.length > PARALLELISM) await untilRestored(cluster, atMs);
       cluster.resume(taskManager); // SK3
       return;
     }
   }
 }
 
-async function registered(cluster: LocalCluster): Promise<readonly string[]> {
-  const { taskmanagers } = await cluster.rest.get<{ readonly taskmanagers: readonly { readonly id: string }[] }>(
-    "/taskmanagers",
-  );
-  return taskmanagers.map(({ id }) => id);
+async function registered(cluster: LocalCluster): Promise<readonly TaskManagerMessage[]> {
+  return (await cluster.rest.get<TaskManagersMessage>("/taskmanagers")).taskmanagers;
+}
+
+/** The process of the nth TaskManager that runs tasks: nothing follows from the death of a spare one. */
+async function taskManagerWithTasks(cluster: LocalCluster, nth: number): Promise<ProcessRef> {
+  const ids = (await registered(cluster)).filter(({ assignedTasks }) => assignedTasks > 0).map(({ id }) => id);
+  const id = ids.toSorted()[nth];
+  const found = cluster.processes().find((process) => process.id === id);
+  if (found === undefined) throw new Error(`no TaskManager ${nth} with tasks, only ${ids.join(", ")}`);
+  return { kind: "taskmanager", index: found.index };
 }
 
 /** SK1: the running attempt has committed output, and a further checkpoint is on its way. */
-async function untilCommitting(
-  cluster: LocalCluster,
-  outputDirectory: string,
-  committedBefore: number,
-): Promise<{ readonly completedId: number; readonly restored: number }> {
-  return await cluster.until(
+async function untilCommitting(cluster: LocalCluster, outputDirectory: string, committedBefore: number): Promise<void> {
+  await cluster.until(
     "output is committed and the next checkpoint begins",
     async () => {
       if (publishedFiles(outputDirectory).length <= committedBefore) return undefined;
       const { latest, counts } = await cluster.rest.checkpoints();
       const isOwn = latest.completed !== null && latest.completed.id > (latest.restored?.id ?? 0);
-      return isOwn && counts.in_progress > 0
-        ? { completedId: latest.completed.id, restored: counts.restored }
-        : undefined;
+      return isOwn && counts.in_progress > 0;
     },
     { timeoutMs: STEP_TIMEOUT_MS },
   );
