@@ -4,6 +4,7 @@
 //   SR1. One turn never lasts longer than TURN_MS plus one task step; then promises and timers of the thread get their chance.
 //   SR2. The bell is read before the last look for work, so that no wake-up is lost.
 //   SR3. The slot ends when all its tasks have ended; it says so last.
+//   SR4. A cancellation that is there already when the loop begins comes before anything is opened.
 //
 // Not here: how tasks are built (slot-builder.ts), threads and the process (bin/slot-worker.ts).
 
@@ -61,9 +62,10 @@ export class SlotRunner {
 
   /** Resolves when all tasks have ended. */
   async run(): Promise<void> {
+    this.#takeCommands(); // SR4
     for (const { task } of this.#tasks) {
       // Opening may be long (restore); a cancellation must not wait for it.
-      void task.initialize();
+      if (!task.ended) void task.initialize();
     }
     while (!this.#allEnded()) {
       const sequence = this.#waiting.bellSequence();
