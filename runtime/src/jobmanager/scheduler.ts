@@ -179,13 +179,12 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
       return event.attempt === state.attempt ? deployIfReady({ ...state, isDelayOver: true }) : [state, []];
     case "deployFailed": {
       if (state.deployment?.attempt !== event.attempt) return [state, []];
-      // The TaskManager runs nothing of this attempt, or is about to be reported as lost.
-      const freed = withoutActive(state, event.taskManagerId);
-      return attemptFailed(
-        freed,
-        { failure: event.failure, subtask: null, taskManagerId: event.taskManagerId },
-        context,
-      );
+      // The TaskManager runs nothing of this attempt, or is about to be reported as lost, or answers too late: then it is told to drop
+      // the order, and should it begin nevertheless, its next deployment waits for the end of this one (TM1).
+      const { attempt, taskManagerId, failure } = event;
+      const freed = withoutActive(state, taskManagerId);
+      const effects: SchedulerEffect[] = [{ type: "cancelAttempt", attempt, taskManagerIds: [taskManagerId] }];
+      return follow(attemptFailed(freed, { failure, subtask: null, taskManagerId }, context), effects);
     }
     case "taskState":
       return taskState(state, event, context);
