@@ -1,4 +1,4 @@
-// A running sum over one file, which misbehaves as it is told: the job of the tests of bad input.
+// A running sum over one file, which misbehaves as it is told: the job of the tests of bad input and second starts.
 //
 // Its only argument is JobOptions as JSON. Loading the module itself may hang, so that needs an environment variable: no
 // argument has arrived yet.
@@ -16,7 +16,7 @@ import type {
   ValueState,
 } from "@sluice/runtime";
 
-import { publishedFiles } from "../support/published.ts";
+import { publishedFiles } from "./published.ts";
 
 export type Mishap =
   | "none"
@@ -54,7 +54,7 @@ type Summed = [key: number, position: number, sum: number];
 const NUMBERED = Types.ROW({ position: Types.LONG(), key: Types.LONG() });
 const SUMMED = Types.TUPLE(Types.LONG(), Types.LONG(), Types.LONG());
 
-const atImport = process.env["BAD_INPUT_AT_IMPORT"];
+const atImport = process.env["POSITIONS_AT_IMPORT"];
 if (atImport === "loops" || (atImport === "loops-in-slot" && !isMainThread)) loop();
 
 class Sum extends KeyedProcessFunction<number, Numbered, Summed> {
