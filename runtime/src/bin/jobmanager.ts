@@ -73,7 +73,9 @@ runProcess(async () => {
     return;
   }
   const storage = await claimJob({ config, plan, settings, store, env, signal: claiming.signal });
-  const { epoch, seq, lineage, head } = storage.log.head;
+  const { epoch, seq, lineage, head, override } = storage.log.head;
   log.info("commit log claimed", { epoch, seq, lineage, head: head?.id ?? null, job: jobId });
+  if (override?.type === "state-deleted")
+    log.warn("the job starts empty: its checkpoints were deleted when it was cancelled", { until: override.fromId });
   master.start(storage);
 });

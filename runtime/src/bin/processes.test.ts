@@ -56,6 +56,11 @@ function expectExact(lines: readonly string[], count: number, keys: number): voi
 
 const COUNT = 24_000;
 const KEYS = 7;
+const CONFIGURATION = {
+  "execution.checkpointing.interval": "300 ms",
+  "parallelism.default": "2",
+  "heartbeat.timeout": "3 s",
+};
 
 async function startKeyedSum(options: Partial<ClusterOptions> & { readonly rate?: number } = {}): Promise<{
   readonly out: string;
@@ -69,11 +74,7 @@ async function startKeyedSum(options: Partial<ClusterOptions> & { readonly rate?
   cluster = new TestCluster({
     jobPath: join(JOBS, "keyed-sum-job.ts"),
     jobArguments: [out, String(COUNT), String(options.rate ?? 4_000), String(KEYS)],
-    configuration: {
-      "execution.checkpointing.interval": "300 ms",
-      "parallelism.default": "2",
-      "heartbeat.timeout": "3 s",
-    },
+    configuration: CONFIGURATION,
     taskManagers: 2,
     slots: 1,
     store: { uri: pathToFileURL(store).href },
@@ -256,6 +257,37 @@ describe("the end of processes", () => {
     await Promise.all([cluster.startTaskManager(0), cluster.startTaskManager(1)]);
     await finish(next);
     expectExact(publishedLines(out), COUNT, KEYS);
+  }, 90_000);
+
+  test("with DELETE_ON_CANCELLATION REST cancels a job with its checkpoints; the next start is empty because the log says so", async () => {
+    const { out, store, jobManager } = await startKeyedSum({
+      rate: 12_000,
+      configuration: {
+        ...CONFIGURATION,
+        "execution.checkpointing.externalized-checkpoint-retention": "DELETE_ON_CANCELLATION",
+      },
+    });
+    if (cluster === undefined) throw new Error("no cluster");
+    await until("published output", () => listPublished(out).length >= 2);
+    const { jobs } = (await cluster.rest("/jobs")) as { readonly jobs: readonly { readonly id: string }[] };
+    const checkpoints = (): readonly string[] =>
+      (readdirSync(join(store, "test", "process-test"), { recursive: true }) as string[]).filter(
+        (path) => path.includes("chk-") && path.includes("/"),
+      );
+    expect(checkpoints()).not.toEqual([]);
+    await cluster.cancel(jobs[0]?.id ?? "");
+    await until("the end of the job", () => jobManager.exitCode !== undefined, 20_000);
+    expect(ended(jobManager)).toMatchObject({ event: "jobEnded", state: "CANCELED" });
+    expect(checkpoints()).toEqual([]);
+    const before = new Set(listPublished(out));
+    const next = await cluster.startJobManager();
+    await Promise.all([cluster.startTaskManager(0), cluster.startTaskManager(1)]);
+    await finish(next);
+    expect(next.stderr).toMatch(/the job starts empty: its checkpoints were deleted when it was cancelled/u);
+    expect(next.stderr).toMatch(/"attempt":0,"slots":2,"checkpoint":null/u);
+    const again = publishedLines(out, (name) => !before.has(name)); // what was published stays
+    expectExact(again, COUNT, KEYS);
+    expect(listPublished(out)).toEqual(expect.arrayContaining([...before]));
   }, 90_000);
 
   test("SIGTERM suspends: the job is not over, and the next JobManager goes on; a finished one is refused", async () => {

@@ -19,6 +19,7 @@ import {
   initialCoordinatorState,
   step,
 } from "./coordinator.ts";
+import { cancellationChange, deletionChange } from "./deletion.ts";
 import { CheckpointGarbage } from "./garbage.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
 import { CheckpointStatsTracker } from "./stats.ts";
@@ -39,6 +40,8 @@ import type {
 /** Look at old commit records every so many commits, and remove at most so many at a time. */
 const TRIM_EVERY_COMMITS = 64;
 const TRIM_COUNT_MAX = 256;
+/** A cancelled job has no next commit to repeat a failed deletion: try so often, leave the rest to the next JobManager. */
+const LAST_DELETE_ROUNDS_MAX = 3;
 
 export interface CoordinatorOptions {
   readonly env: {
@@ -71,6 +74,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   #cancelTick: Cancel | undefined;
   #commitTask: Promise<void> = Promise.resolve();
   #cleanTask: Promise<void> = Promise.resolve();
+  #sweepTask: Promise<void> = Promise.resolve();
   #commitsSinceTrim = 0;
 
   constructor(options: CoordinatorOptions) {
@@ -138,14 +142,32 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     return this.#options.commitLog.settled();
   }
 
-  async close(jobState: Exclude<RecordedJobState, "active">): Promise<CommitRecord> {
+  async close(
+    jobState: Exclude<RecordedJobState, "active">,
+    options: { readonly deletesCheckpoints: boolean } = { deletesCheckpoints: false },
+  ): Promise<CommitRecord> {
+    const { deletesCheckpoints } = options;
+    assert(!deletesCheckpoints || jobState === "cancelled", "only a cancelled job's checkpoints are deleted");
     await this.suspend();
     await this.#cleanTask;
+    if (deletesCheckpoints) await this.#sweepTask; // leftovers of earlier epochs go too
     const never = new AbortController().signal;
-    const outcome = await this.#options.commitLog.append(() => ({ closed: jobState === "finished", jobState }), never);
-    this.dispose();
-    if (outcome.type === "failed") throw outcome.failure;
-    return outcome.record;
+    const { commitLog, env } = this.#options;
+    const { abandoned, deleted } = this.#state;
+    const wallMs = env.clock.wallMs();
+    const outcome = await commitLog.append(
+      (previous) =>
+        deletesCheckpoints
+          ? cancellationChange(previous, { abandoned, deleted, wallMs })
+          : { closed: jobState === "finished", jobState },
+      never,
+    );
+    try {
+      if (outcome.type === "failed") throw outcome.failure;
+      return deletesCheckpoints ? await this.#deleteCondemned(outcome.record) : outcome.record;
+    } finally {
+      this.dispose();
+    }
   }
 
   dispose(): void {
@@ -354,18 +376,48 @@ export class CheckpointCoordinator implements CheckpointCoordination {
 
   /** P6. Failures leave the rest for the next commit. */
   async #delete(ids: readonly CheckpointId[]): Promise<void> {
+    for (const id of ids) this.#dispatch({ type: (await this.#isRemoved(id)) ? "cleaned" : "notCleaned", ids: [id] });
+  }
+
+  async #isRemoved(id: CheckpointId): Promise<boolean> {
     const { commitLog, env } = this.#options;
-    for (const id of ids) {
-      let result: "removed" | "not-now" = "not-now";
-      try {
-        const mayDelete = (): boolean => !this.#isStopped && !commitLog.isFenced;
-        if (mayDelete()) result = await this.#garbage.remove(id, () => commitLog.head, mayDelete);
-      } catch (thrown) {
-        env.log.info("deletion postponed", { checkpoint: id, failure: storageFailure(thrown, "delete").message });
-      }
-      if (result === "removed") this.#stats.discarded([id]);
-      this.#dispatch({ type: result === "removed" ? "cleaned" : "notCleaned", ids: [id] });
+    const mayDelete = (): boolean => !this.#isStopped && !commitLog.isFenced;
+    let result: "removed" | "not-now" = "not-now";
+    try {
+      if (mayDelete()) result = await this.#garbage.remove(id, () => commitLog.head, mayDelete);
+    } catch (thrown) {
+      env.log.info("deletion postponed", { checkpoint: id, failure: storageFailure(thrown, "delete").message });
     }
+    if (result === "removed") this.#stats.discarded([id]);
+    return result === "removed";
+  }
+
+  /**
+   * P6 for the last record of a cancelled job: the log is asked once more who owns it, then what it condemns is deleted, then a record
+   * says what is left. Rejects with FENCED; any other failure leaves the rest to the next JobManager.
+   */
+  async #deleteCondemned(closed: CommitRecord): Promise<CommitRecord> {
+    const { commitLog, env } = this.#options;
+    const never = new AbortController().signal;
+    const deleted = new Set<CheckpointId>();
+    const backoff = new StorageBackoff(env);
+    for (let round = 0; round < LAST_DELETE_ROUNDS_MAX && deleted.size < closed.condemned.length; round += 1) {
+      if (round > 0) await backoff.sleep("last-delete", [never]);
+      try {
+        await commitLog.verifyOwnership(never);
+      } catch (thrown) {
+        const failure = storageFailure(thrown, "commit log");
+        if (failure.code === "FENCED") throw failure; // CL8
+        continue;
+      }
+      for (const id of closed.condemned) if (!deleted.has(id) && (await this.#isRemoved(id))) deleted.add(id);
+    }
+    env.log.info("checkpoints of the cancelled job are deleted", {
+      deleted: deleted.size,
+      left: closed.condemned.length - deleted.size,
+    });
+    const outcome = await commitLog.append((previous) => deletionChange(previous, deleted), never);
+    return outcome.type === "appended" ? outcome.record : closed; // the next JobManager finds nothing there to delete
   }
 
   /** What earlier epochs left behind and the log does not know is condemned with the next commit. */
@@ -379,7 +431,9 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         env.log.info("sweep skipped", { failure: storageFailure(thrown, "sweep").message });
       }
     };
-    if (idMax > 0) this.#guard(sweep());
+    if (idMax <= 0) return;
+    this.#sweepTask = sweep();
+    this.#guard(this.#sweepTask);
   }
 
   /** CS3: a rejection of what an effect started. */

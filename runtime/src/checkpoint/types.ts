@@ -50,7 +50,8 @@ export type RecordedJobState = "active" | "finished" | "failed" | "cancelled";
 
 /**
  * Why the head of this record is not simply the next checkpoint after the head before (CL6). A regression stands in all records
- * until the next commit: whoever restores must hide the output of (toId, fromId].
+ * until the next commit: whoever restores must hide the output of (toId, fromId]. A deletion stands as long as there is no head:
+ * it is the only reason for which a job that had state starts empty.
  */
 export type RecordedOverride =
   | { readonly type: "new-lineage"; readonly previousLineage: string; readonly restoredFrom: string | null }
@@ -59,6 +60,12 @@ export type RecordedOverride =
       readonly fromId: CheckpointId;
       readonly toId: CheckpointId;
       readonly reason: "all-sinks-retract" | "allow-replay";
+    }
+  | {
+      readonly type: "state-deleted";
+      /** The head until then. */
+      readonly fromId: CheckpointId;
+      readonly reason: "delete-on-cancellation";
     };
 
 /** An operation asked for by somebody outside (a stop with savepoint): recorded before it starts, its result with its commit. */
@@ -216,8 +223,14 @@ export interface CheckpointCoordination {
    * which is what a restart restores. Rejects with FENCED.
    */
   suspend(): Promise<CommitRecord>;
-  /** Suspends, then records what became of the job; `finished` closes the lineage. */
-  close(jobState: Exclude<RecordedJobState, "active">): Promise<CommitRecord>;
+  /**
+   * Suspends, then records what became of the job; `finished` closes the lineage. With `deletesCheckpoints` (only of a cancelled
+   * job) the same record condemns all its checkpoints, which are deleted then; what could not be deleted stays condemned.
+   */
+  close(
+    jobState: Exclude<RecordedJobState, "active">,
+    options?: { readonly deletesCheckpoints: boolean },
+  ): Promise<CommitRecord>;
   /** Drops timers and ignores everything from now on (fenced, or the process ends). */
   dispose(): void;
   stats(): CheckpointStatsSnapshot;

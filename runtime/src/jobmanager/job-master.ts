@@ -528,9 +528,11 @@ export class JobMaster implements JobManagerView {
 
   /** SC5: the log first. */
   async #close(as: EndState): Promise<void> {
-    const { env } = this.#options;
+    const { env, settings } = this.#options;
     try {
-      await this.#coordinator?.close(as === "FINISHED" ? "finished" : as === "FAILED" ? "failed" : "cancelled");
+      if (as === "CANCELED")
+        await this.#coordinator?.close("cancelled", { deletesCheckpoints: !settings.retainOnCancellation });
+      else await this.#coordinator?.close(as === "FINISHED" ? "finished" : "failed");
     } catch (thrown) {
       const failure = toFailure(thrown);
       if (thrown instanceof AssertionError || failure.code === "FENCED") throw thrown;

@@ -75,7 +75,8 @@ export class CommitChecks {
     const headBefore = before?.head?.id ?? 0;
     const head = record.head?.id ?? 0;
     if (head < headBefore) this.regressionCount += 1;
-    if (head < headBefore && record.override?.type !== "head-regression")
+    const isDeletion = head === 0 && record.override?.type === "state-deleted";
+    if (head < headBefore && record.override?.type !== "head-regression" && !isDeletion)
       violate(`CL6: the head went from ${headBefore} to ${head}`);
     this.truth = record;
     this.#epochOf.set(by, record.epoch);

@@ -175,9 +175,9 @@ export async function until(
   }
 }
 
-/** Lines of all published files of a directory. */
-export function publishedLines(directory: string): readonly string[] {
-  const names = listPublished(directory);
+/** Lines of the published files of a directory; all of them unless `isWanted` says otherwise. */
+export function publishedLines(directory: string, isWanted: (name: string) => boolean = () => true): readonly string[] {
+  const names = listPublished(directory).filter(isWanted);
   return names.flatMap((name) =>
     readFileSync(join(directory, name), "utf8")
       .split("\n")

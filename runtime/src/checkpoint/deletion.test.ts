@@ -1,0 +1,229 @@
+// A cancelled job whose checkpoints go with it: the record, and what is deleted after it, over a store in memory.
+
+import { createHash } from "node:crypto";
+
+import { describe, expect, test } from "@jest/globals";
+import { Failure } from "@sluice/kit";
+import type { Host, Log, PutIfAbsentOutcome } from "@sluice/kit/env";
+import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch } from "../model/index.ts";
+import { CommitLog, readCommitHead } from "./commit-log.ts";
+import { CheckpointCoordinator } from "./coordinator-shell.ts";
+import { cancellationChange } from "./deletion.ts";
+import { memoryEnv, MemoryStore } from "./memory-store.fixture.ts";
+import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
+import { recover } from "./recovery.ts";
+import type { CheckpointPin, CheckpointRef, CommitRecord } from "./types.ts";
+import { DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
+
+const NEVER = new AbortController().signal;
+const ids = (...of: readonly number[]): readonly CheckpointId[] => of as readonly CheckpointId[];
+const ref = (id: number, kind: CheckpointRef["kind"] = "checkpoint"): CheckpointRef => ({
+  kind,
+  id: id as CheckpointId,
+  path: `j/chk-${id}/_metadata`,
+  sha256: "0",
+});
+const pin = (id: number, expiresAtMs: number | null): CheckpointPin => ({ ref: ref(id), holder: "h", expiresAtMs });
+
+function record(changes: Partial<CommitRecord>): CommitRecord {
+  return {
+    formatVersion: 0,
+    seq: 7,
+    epoch: 2 as Epoch,
+    nonce: "n",
+    uid: "u",
+    lineage: "l",
+    closed: false,
+    jobState: "active",
+    idHigh: 64,
+    planDigest: "p",
+    head: ref(9),
+    origin: null,
+    retained: [ref(7), ref(8), ref(9)],
+    condemned: ids(5),
+    pins: [],
+    ops: [],
+    override: null,
+    writtenMs: 0,
+    ...changes,
+  };
+}
+
+describe("the record of a cancellation that deletes", () => {
+  const plain = { abandoned: ids(), deleted: ids() };
+  test.each<
+    readonly [
+      what: string,
+      record: Partial<CommitRecord>,
+      options: typeof plain,
+      condemned: readonly number[],
+      fromId: number | undefined,
+    ]
+  >([
+    ["everything retained and what was condemned before", {}, plain, [5, 7, 8, 9], 9],
+    [
+      "aborted ones too, but not what is deleted already",
+      {},
+      { abandoned: ids(10), deleted: ids(5) },
+      [7, 8, 9, 10],
+      9,
+    ],
+    ["nothing pinned", { pins: [pin(8, null), pin(7, 200)] }, plain, [5, 9], 9],
+    ["what a pin held until a while ago", { pins: [pin(8, 99)] }, plain, [5, 7, 8, 9], 9],
+    ["no savepoint: it is its owner's", { head: ref(9, "savepoint"), retained: [ref(8)] }, plain, [5, 8], 9],
+    ["DE3: no head, nothing given up", { head: null, retained: [], origin: "x/chk-1" }, plain, [5], undefined],
+  ])("condemns %s", (_what, changes, options, condemned, fromId) => {
+    const previous = record(changes);
+    const change = cancellationChange(previous, { ...options, wallMs: 100 });
+    expect(change).toMatchObject({ closed: false, jobState: "cancelled", head: null, retained: [], condemned });
+    expect(change.override).toEqual(
+      fromId === undefined ? undefined : { type: "state-deleted", fromId, reason: "delete-on-cancellation" },
+    );
+    expect({ ...previous, ...change }.origin).toBe(previous.origin);
+  });
+});
+
+const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} } as unknown as Log;
+const host = {
+  name: "jm",
+  crash: (reason: string) => {
+    throw new Error(reason);
+  },
+} as unknown as Host;
+
+/** Refuses the removal of a checkpoint, or lets something happen after the next conditional write. */
+class StubbornStore extends MemoryStore {
+  refused = "";
+  afterWrite: (() => Promise<unknown>) | undefined;
+
+  override async putIfAbsent(path: string, bytes: Uint8Array): Promise<PutIfAbsentOutcome> {
+    const outcome = await super.putIfAbsent(path, bytes);
+    const { afterWrite } = this;
+    this.afterWrite = undefined;
+    await afterWrite?.();
+    return outcome;
+  }
+
+  override remove(path: string): Promise<void> {
+    if (this.refused !== "" && path.includes(this.refused))
+      return Promise.reject(new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message: "503" }));
+    return super.remove(path);
+  }
+}
+
+let seed = 0;
+
+async function claim(store: MemoryStore): Promise<CommitLog> {
+  seed += 1;
+  const request = { jobName: "j", uid: "u", lineage: "l", newLineage: false, mayCreate: true };
+  return (await CommitLog.claim({ store, jobDir: "j", env: memoryEnv(seed), request, planDigest: "p", signal: NEVER }))
+    .log;
+}
+
+function coordinatorOf(store: MemoryStore, commitLog: CommitLog): CheckpointCoordinator {
+  return new CheckpointCoordinator({
+    env: { ...memoryEnv(77), log, host },
+    store,
+    commitLog,
+    vertices: [],
+    config: DEFAULT_CHECKPOINT_CONFIG,
+    gateway: { triggerCheckpoint: () => {}, notifyComplete: () => {}, notifyAborted: () => {} },
+    listener: { failJob: () => {}, fenced: () => {}, completed: () => {}, finalCompleted: () => {} },
+  });
+}
+
+/** Checkpoints 1 to 3 of one part each; 1 is pinned, 4 is an orphan, another job lies beside. */
+async function threeCheckpoints(store: MemoryStore): Promise<CommitLog> {
+  const commitLog = await claim(store);
+  const refs: CheckpointRef[] = [];
+  for (const checkpointId of ids(1, 2, 3)) {
+    const metadata: CheckpointMetadata = {
+      formatVersion: 0,
+      checkpointId,
+      kind: "checkpoint",
+      lineage: "l",
+      epoch: 1 as Epoch,
+      attempt: 0 as AttemptNumber,
+      planDigest: "p",
+      timestampMs: 0,
+      isFinal: false,
+      vertices: [],
+    };
+    const bytes = writeCheckpointMetadata(metadata);
+    const path = metadataPath("j", checkpointId);
+    await store.put(`j/chk-${checkpointId}/x-1`, new Uint8Array(3));
+    await store.put(path, bytes);
+    const sha256 = createHash("sha256").update(bytes).digest("hex");
+    refs.push({ kind: "checkpoint", id: checkpointId, path, sha256 });
+    await commitLog.append(() => ({ head: refs.at(-1) ?? null, retained: [...refs] }), NEVER);
+  }
+  const [first] = refs;
+  if (first === undefined) throw new Error("no checkpoint");
+  await commitLog.append(() => ({ pins: [{ ref: first, holder: "somebody", expiresAtMs: null }] }), NEVER);
+  await store.put("j/chk-4/x-1", new Uint8Array(3));
+  await store.put("other/chk-2/x-1", new Uint8Array(3));
+  return commitLog;
+}
+
+const left = (store: MemoryStore): readonly string[] =>
+  [...store.objects.keys()].filter((path) => path.includes("/chk-")).sort();
+const PINNED = ["j/chk-1/_metadata", "j/chk-1/x-1"];
+const OTHERS = ["other/chk-2/x-1"];
+
+describe("what is deleted when a job is cancelled", () => {
+  test("RETAIN: nothing, and the next JobManager continues from the head", async () => {
+    const store = new MemoryStore();
+    const closed = await coordinatorOf(store, await threeCheckpoints(store)).close("cancelled");
+    expect(closed).toMatchObject({ jobState: "cancelled", head: { id: 3 }, override: null });
+    expect(store.removed).toEqual([]);
+    expect((await claim(store)).head).toMatchObject({ head: { id: 3 } });
+  });
+
+  test("CL3, CL7: DELETE: all but what is pinned; orphans of earlier epochs too; the next start is empty, by record", async () => {
+    const store = new MemoryStore();
+    await threeCheckpoints(store);
+    const closed = await coordinatorOf(store, await claim(store)).close("cancelled", { deletesCheckpoints: true });
+    expect(closed).toMatchObject({ jobState: "cancelled", closed: false, head: null, retained: [], condemned: [] });
+    expect(left(store)).toEqual([...PINNED, ...OTHERS]);
+    const next = await claim(store);
+    expect(next.head).toMatchObject({ head: null, override: { type: "state-deleted", fromId: 3 }, idHigh: 192 });
+    const env = memoryEnv(5);
+    const given = { localCopies: new Set<string>(), allSinksCanRetract: false, allowReplay: undefined, signal: NEVER };
+    expect(await recover({ store, log: next, env, ...given })).toEqual({ type: "empty" });
+    await next.append(() => ({ head: ref(130), retained: [ref(130)] }), NEVER);
+    expect(next.head.override).toBeNull();
+  });
+
+  test("what the store does not give up stays condemned, for the next JobManager", async () => {
+    const store = new StubbornStore();
+    const commitLog = await threeCheckpoints(store);
+    store.refused = "chk-2/";
+    const closed = await coordinatorOf(store, commitLog).close("cancelled", { deletesCheckpoints: true });
+    expect(closed).toMatchObject({ head: null, condemned: [2] });
+    expect((await claim(store)).head).toMatchObject({ head: null, condemned: [2] });
+  });
+
+  test("CL8: a JobManager that is fenced meanwhile deletes nothing", async () => {
+    const store = new MemoryStore();
+    const coordinator = coordinatorOf(store, await threeCheckpoints(store));
+    const before = left(store);
+    await claim(store);
+    await expect(coordinator.close("cancelled", { deletesCheckpoints: true })).rejects.toMatchObject({
+      code: "FENCED",
+    });
+    expect([left(store), (await readCommitHead(store, "j"))?.head?.id]).toEqual([before, 3]);
+  });
+
+  test("CL8: fenced between the record and the deletion: the next JobManager inherits the list", async () => {
+    const store = new StubbornStore();
+    const coordinator = coordinatorOf(store, await threeCheckpoints(store));
+    const before = left(store);
+    store.afterWrite = () => claim(store);
+    await expect(coordinator.close("cancelled", { deletesCheckpoints: true })).rejects.toMatchObject({
+      code: "FENCED",
+    });
+    const inherited = await readCommitHead(store, "j");
+    expect(inherited).toMatchObject({ head: null, condemned: [2, 3], override: { type: "state-deleted", fromId: 3 } });
+    expect(left(store)).toEqual(before);
+  });
+});

@@ -1,0 +1,48 @@
+// The end of a cancelled job's state: execution.checkpointing.externalized-checkpoint-retention = DELETE_ON_CANCELLATION.
+//
+// Invariants: CL3, CL6, CL7 of types.ts, and
+//   DE1. One record says both that the job is cancelled and that its checkpoints are condemned: there is no state between.
+//   DE2. What is pinned is not condemned, and neither is a savepoint: it belongs to whoever took it.
+//   DE3. A job that never had a head keeps its origin: a checkpoint of another lineage is not this job's to give up.
+//
+// Not here: deleting (garbage.ts), who asks for it (jobmanager/).
+
+import type { CheckpointId } from "../model/index.ts";
+import type { CommitChange } from "./commit-log.ts";
+import type { CommitRecord } from "./types.ts";
+
+/** Pure: the last record of a cancelled job whose checkpoints go with it. `abandoned`: ids that never committed. */
+export function cancellationChange(
+  previous: CommitRecord,
+  options: {
+    readonly abandoned: readonly CheckpointId[];
+    readonly deleted: readonly CheckpointId[];
+    readonly wallMs: number;
+  },
+): CommitChange {
+  const pins = previous.pins.filter((pin) => pin.expiresAtMs === null || pin.expiresAtMs > options.wallMs);
+  const condemned = new Set<CheckpointId>([...previous.condemned, ...options.abandoned]);
+  const { head } = previous;
+  for (const ref of head === null ? previous.retained : [...previous.retained, head]) {
+    if (ref.kind === "checkpoint") condemned.add(ref.id); // DE2
+  }
+  for (const id of options.deleted) condemned.delete(id);
+  for (const pin of pins) condemned.delete(pin.ref.id); // DE2
+  return {
+    closed: false,
+    jobState: "cancelled",
+    head: null,
+    retained: [],
+    pins,
+    condemned: [...condemned].sort((a, b) => a - b),
+    // DE3. Without a head nothing regresses; what an earlier cancellation recorded stands by itself.
+    ...(head === null
+      ? {}
+      : { override: { type: "state-deleted", fromId: head.id, reason: "delete-on-cancellation" } as const }),
+  };
+}
+
+/** The record after the deletion: what is left of the list is for the next JobManager. */
+export function deletionChange(previous: CommitRecord, deleted: ReadonlySet<CheckpointId>): CommitChange {
+  return { condemned: previous.condemned.filter((id) => !deleted.has(id)) };
+}
