@@ -1,6 +1,7 @@
 // What an attempt does when it ends or loses a peer: what the last tasks published leaves, and somebody hears of the loss.
 
 import { expect, test } from "@jest/globals";
+import { Failure } from "@sluice/kit";
 import { HEALTHY, World } from "@sluice/sim";
 import type { SimEnv } from "@sluice/sim";
 
@@ -10,7 +11,6 @@ import type { DeployRequest, TaskManagerMessage } from "../rpc/index.ts";
 import { Attempt } from "./attempt.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { SlotHandlers } from "./seams.ts";
-import { Failure } from "@sluice/kit";
 
 const LIMITS = { virtualMs: 7_200_000, events: 2_000_000 };
 const SUBTASKS = [
@@ -66,29 +66,30 @@ const REQUEST: DeployRequest = {
   checkpointing: false,
 };
 
+class Bridge {
+  isDrained = false;
+  stopCount = 0;
+
+  stop(): void {
+    this.stopCount += 1;
+  }
+}
+
 /** Slot 0 of two, alone on its TaskManager: every second channel crosses the network. */
 class Bench {
   readonly world = new World({ seed: 5, faults: HEALTHY, keepsTrace: false });
   readonly sent: TaskManagerMessage[] = [];
   thread!: SlotHandlers;
   breaks!: (failure: Failure) => void;
-  isDrained = false;
-  stopCount = 0;
+  readonly bridge = new Bridge();
   endedCount = 0;
   attempt!: Attempt;
 
   async start(): Promise<this> {
-    const bench = this;
-    const bridge = {
-      get isDrained() {
-        return bench.isDrained;
-      },
-      stop: () => void (this.stopCount += 1),
-    } as unknown as AttemptBridge;
     const dataPlane = {
       open: ({ onFailure }: { readonly onFailure: (failure: Failure) => void }) => {
         this.breaks = onFailure;
-        return bridge;
+        return this.bridge as unknown as AttemptBridge;
       },
     } as unknown as DataPlane;
     this.world.node("tm-a").start((env: SimEnv) => {
@@ -131,10 +132,10 @@ test("AT4: however slow the receiver is, what finished tasks published is not dr
   for (const subtask of SUBTASKS) bench.report(subtask, "FINISHED");
   bench.thread.onExit({ code: 0, error: undefined });
   await bench.pass(10 * 60_000);
-  expect([bench.stopCount, bench.endedCount]).toEqual([0, 0]);
-  bench.isDrained = true;
+  expect([bench.bridge.stopCount, bench.endedCount]).toEqual([0, 0]);
+  bench.bridge.isDrained = true;
   await bench.pass(100);
-  expect([bench.stopCount, bench.endedCount]).toEqual([1, 1]);
+  expect([bench.bridge.stopCount, bench.endedCount]).toEqual([1, 1]);
 });
 
 test("a cancelled attempt waits for no receiver", async () => {
@@ -144,7 +145,7 @@ test("a cancelled attempt waits for no receiver", async () => {
   await bench.pass(1_000);
   bench.attempt.cancel();
   await bench.pass(100);
-  expect([bench.stopCount, bench.endedCount]).toEqual([1, 1]);
+  expect([bench.bridge.stopCount, bench.endedCount]).toEqual([1, 1]);
 });
 
 test("AT5: a lost data connection is reported for a task that has not finished", async () => {
