@@ -119,6 +119,8 @@ class Player {
       case "noids":
         this.nextId = Infinity;
         return [];
+      case "refused-ids":
+        return this.#step({ type: "idsNotReserved" });
       default:
         throw new Error(`unknown word ${word}`);
     }
@@ -260,6 +262,18 @@ describe("the life of a checkpoint", () => {
       "trigger1(source) abort1 final2(sink)",
     ],
     ["a used up block is renewed first", {}, "start up noids +100 +100", "reserveIds"],
+    [
+      "C7: a store that takes no new block fails checkpoints, and is asked again after a second",
+      { tolerableFailedCount: 1 },
+      "start up noids +100 refused-ids +999 +1 refused-ids",
+      "reserveIds reserveIds failJob",
+    ],
+    [
+      "C7: the same for the final one",
+      { tolerableFailedCount: 1 },
+      "start up noids ended refused-ids +999 +1 refused-ids",
+      "reserveIds reserveIds failJob",
+    ],
     ["suspend aborts without notifying", {}, "start up +100 suspend a:1 b:1 +100", "trigger1(source) abort1"],
     [
       "CL8: nothing after the end",

@@ -251,9 +251,12 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
       return [{ ...state, isTriggerRequested: true }, []];
     case "idsReserved":
       return [{ ...state, isReservingIds: false }, []];
-    case "idsNotReserved":
-      // The store did not take the record; the next periodic trigger asks again.
-      return [{ ...state, isReservingIds: false, dueMs: context.nowMs + FINAL_RETRY_DELAY_MS }, []];
+    case "idsNotReserved": {
+      // Without ids there is no checkpoint: that counts like one that failed (C7), and is tried again after a while.
+      const againMs = context.nowMs + FINAL_RETRY_DELAY_MS;
+      const next = { ...state, isReservingIds: false, isTriggerRequested: false, dueMs: againMs, finalDueMs: againMs };
+      return count(next, "the store took no record that reserves checkpoint ids", undefined, context);
+    }
     case "acked":
       return acked(state, event.ack);
     case "declined": {
