@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
+const RUNTIME = new URL("../../../runtime/src/index.ts", import.meta.url).href;
 
 let folder = "";
 beforeAll(() => {
@@ -22,6 +23,16 @@ beforeAll(() => {
   writeFileSync(join(folder, "hangs.ts"), "export function main(): void {\n  for (;;);\n}\n");
   writeFileSync(join(folder, "exits.ts"), "export function main(): void {\n  process.exit(0);\n}\n");
   writeFileSync(join(folder, "data.csv"), "a,b\n");
+  writeFileSync(join(folder, "syntax.ts"), "export const a = 1;\nexport function main( {\n");
+  writeFileSync(join(folder, "imports.ts"), 'import { x } from "no-such-library";\nexport const main = x;\n');
+  writeFileSync(join(folder, "throws-at-once.ts"), 'export {};\nthrow new RangeError("not even loaded");\n');
+  writeFileSync(
+    join(folder, "good.ts"),
+    `import { DiscardSink, GeneratorSource, Types } from ${JSON.stringify(RUNTIME)};
+     export function main(env) {
+       env.fromSource(new GeneratorSource({ count: 1, type: Types.LONG(), generate: (i) => i })).uid("one").sinkTo(new DiscardSink());
+     }`,
+  );
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -54,6 +65,7 @@ describe("PG1: a wrong command line is one message and exit code 2", () => {
     [["run", "empty.ts", "--dir", "/tmp/x"], "Write file:///tmp/x"],
     [["run", "empty.ts", "-p", "2", "-D", "parallelism.default=3"], "say different things"],
     [["run", "empty.ts", "--name", "../up"], "cannot be the name of a job"],
+    [["run", "good.ts", "--work-dir", "data.csv/below"], "data.csv/below cannot be the directory of this run: ENOTDIR"],
     [["cancel", "nothing"], 'no job "nothing" runs in this directory'],
   ])("%j -> %s", async (args, message) => {
     const { code, text } = await sluice(...args);
@@ -78,6 +90,9 @@ describe("a job that cannot be planned fails with what, where and what to do", (
     [["run", "empty.ts"], /JOB_MODULE_INVALID: .*empty\.ts exports no function main\n {2}What to do: /],
     [["run", "data.csv"], /JOB_MODULE_INVALID: .*data\.csv is not a TypeScript or JavaScript module/],
     [["run", "throws.ts"], /JOB_MAIN_FAILED: .*RangeError: no flights today[^]*at main \(.*throws\.ts:2/],
+    [["run", "syntax.ts"], /JOB_MODULE_INVALID: .*SyntaxError: .*\/syntax\.ts:2\)\n {2}What to do: /],
+    [["run", "imports.ts"], /JOB_MODULE_INVALID: .*Cannot find package 'no-such-library'.*\n {2}What to do: /],
+    [["run", "throws-at-once.ts"], /JOB_MODULE_INVALID: .*RangeError: not even loaded \(.*\/throws-at-once\.ts:2\)/],
     [["run", "exits.ts"], /JOB_MAIN_FAILED: .*ended its process/],
     [["run", "hangs.ts", "-D", "sluice.plan.timeout=1 s"], /JOB_MAIN_TIMEOUT: .*within 1 s/],
     [["status", "127.0.0.1:1"], /PEER_LOST: no JobManager answers at http:\/\/127\.0\.0\.1:1/],

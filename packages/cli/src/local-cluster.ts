@@ -9,7 +9,7 @@
 // Not here: plan and configuration (submission.ts), restarts (supervised-process.ts), the terminal (run.ts).
 
 import { randomBytes } from "node:crypto";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { accessSync, constants, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -297,7 +297,7 @@ export class LocalCluster {
   /** Called by startLocalCluster. Resolves when the JobManager listens. */
   async start(): Promise<void> {
     const { workDir, plan } = this.#submission;
-    mkdirSync(join(workDir, "logs"), { recursive: true });
+    makeWorkDirectory(workDir);
     refuseSecondRun(workDir);
     announceRun(workDir, { name: this.name, pid: process.pid, restUrl: undefined });
     writeFileSync(join(workDir, "plan.json"), JSON.stringify(plan));
@@ -472,6 +472,20 @@ export class LocalCluster {
     };
     mkdirSync(config.workDir, { recursive: true });
     writeFileSync(this.#configPath(ref), JSON.stringify(config, undefined, 2));
+  }
+}
+
+function makeWorkDirectory(workDir: string): void {
+  try {
+    mkdirSync(join(workDir, "logs"), { recursive: true });
+    accessSync(workDir, constants.W_OK);
+  } catch (thrown) {
+    throw new Failure("CONFIG_INVALID", {
+      retry: "never",
+      message: `${workDir} cannot be the directory of this run: ${(thrown as Error).message}`,
+      remedy: "Give one that can be made and written to: --work-dir DIR.",
+      cause: thrown,
+    });
   }
 }
 

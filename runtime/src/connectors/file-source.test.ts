@@ -332,6 +332,12 @@ describe("FS3: malformed records", () => {
   const make = (format: "ndjson" | "csv", path: string, options: FileSourceOptions = {}): FileSource<Row> =>
     format === "csv" ? FileSource.csv(path, ROW, options) : FileSource.ndjson(path, ROW, options);
 
+  test("a message shows control characters as text: binary input must not reach a terminal", async () => {
+    const message = await failure(readAll(make("csv", file("in", "text,more,id\nx\u001b[2J\u0000,y,one\n"))));
+    expect(message).toContain("it begins: x\\u001b[2J\\u0000,y,one");
+    expect(message).not.toMatch(/\p{Cc}/u);
+  });
+
   test.each(table)("%s %s", async (format, line, reason) => {
     const content = around(format, line);
     const path = file("in", content);

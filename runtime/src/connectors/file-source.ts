@@ -300,10 +300,10 @@ class FileSourceOperator implements SourceOperator {
       return;
     }
     const unit = this.#settings.format.kind === "parquet" ? "row" : "byte";
-    const shown = text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)}...` : text;
+    const shown = printable(text.length > SHOWN_CHARS ? `${text.slice(0, SHOWN_CHARS)}...` : text);
     throw new Failure("RECORD_MALFORMED", {
       retry: "never",
-      message: `${file}, ${unit} ${position}: ${reason}; it begins: ${shown}`,
+      message: `${file}, ${unit} ${position}: ${printable(reason)}; it begins: ${shown}`,
       remedy:
         'repair the file, declare another type, or let the source skip such records (onError: "skip" with a deadLetterDirectory)',
     });
@@ -335,6 +335,11 @@ class FileSourceOperator implements SourceOperator {
     const convert = jsonConverter(type);
     return (text) => convert(parseJson(text));
   }
+}
+
+/** Binary input must not reach a terminal: control characters as \\u00xx. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 function parseJson(text: string): unknown {

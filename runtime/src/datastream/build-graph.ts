@@ -45,7 +45,8 @@ async function loadMain(moduleUrl: string): Promise<JobMain> {
     exports = (await import(moduleUrl)) as Readonly<Record<string, unknown>>;
   } catch (thrown) {
     const { code, url } = thrown as { readonly code?: unknown; readonly url?: unknown };
-    if (code === "ERR_MODULE_NOT_FOUND" && (url === moduleUrl || url === undefined)) {
+    // One of its own imports may be missing instead: its URL is another one, or there is none (a package).
+    if (code === "ERR_MODULE_NOT_FOUND" && url === moduleUrl) {
       throw new Failure("JOB_MODULE_NOT_FOUND", {
         retry: "never",
         message: `there is no job module ${moduleUrl}`,
@@ -55,8 +56,8 @@ async function loadMain(moduleUrl: string): Promise<JobMain> {
     }
     throw new Failure("JOB_MODULE_INVALID", {
       retry: "never",
-      message: `job module ${moduleUrl} cannot be loaded: ${describe(thrown)}`,
-      remedy: "run it with `node --check`, and see that all it imports is installed",
+      message: `job module ${moduleUrl} cannot be loaded: ${describe(thrown)}${placeOf(thrown)}`,
+      remedy: "correct it (it must load with plain Node, without flags), and see that all it imports is installed",
       cause: thrown,
     });
   }
@@ -67,6 +68,14 @@ async function loadMain(moduleUrl: string): Promise<JobMain> {
     message: `job module ${moduleUrl} exports no function main`,
     remedy: "write: export function main(env: StreamExecutionEnvironment, args: readonly string[]): void { ... }",
   });
+}
+
+/** Where in the user's files: of wrong syntax the line before the stack, of an exception its first frame in a file. */
+function placeOf(thrown: unknown): string {
+  const { stack } = (thrown ?? {}) as { readonly stack?: unknown };
+  if (typeof stack !== "string") return "";
+  const place = /^(?:file:\/\/)?(\/\S+:\d+)\n/.exec(stack) ?? /\bfile:\/\/(\/\S+:\d+):\d+\)?$/m.exec(stack);
+  return place?.[1] === undefined ? "" : ` (${place[1]})`;
 }
 
 function describe(thrown: unknown): string {
