@@ -46,6 +46,8 @@ const POLL_INTERVAL_MS = 500;
 /** Rates are taken over this many polls: counters arrive with heartbeats, not with polls. */
 const RATE_POLLS = 8;
 const CANCEL_TIMEOUT_MS = 60_000;
+/** After this long without a claimed log people are told what it waits for. */
+const INITIALIZING_SHOWN_MS = 5_000;
 /** Interrupts closer than this are one. */
 const SAME_INTERRUPT_MS = 500;
 
@@ -145,6 +147,7 @@ function tell(display: Display, event: ClusterEvent): void {
 /** Follows the job until it has ended. */
 async function watch(cluster: LocalCluster, display: Display): Promise<void> {
   const recent: Progress[] = [];
+  let isWaitTold = false;
   let newestAtMs = 0;
   while (cluster.outcome === undefined) {
     try {
@@ -162,6 +165,11 @@ async function watch(cluster: LocalCluster, display: Display): Promise<void> {
         const where = exception.taskName === null ? "" : ` in ${exception.taskName}`;
         const [first = ""] = exception.stacktrace.split("\n");
         display.notice({ kind: "failure", text: `failure${where}: ${first}`, fields: { task: exception.taskName } });
+      }
+      if (job.state === "INITIALIZING" && job.duration > INITIALIZING_SHOWN_MS && !isWaitTold) {
+        isWaitTold = true;
+        const text = `the JobManager cannot reach ${cluster.store?.uri ?? "its store"} and tries again; why is in ${cluster.workDir}/logs/jobmanager.log`;
+        display.notice({ kind: "warning", text });
       }
       const progress = progressOf({ job, checkpoints, overview, restarts }, recent[0]);
       recent.push(progress);
@@ -243,7 +251,7 @@ function listenToSignals(cluster: () => LocalCluster | undefined, display: Displ
     if (running === undefined) process.exit(128 + 2); // still planning: nothing to undo
     if (interrupts === 1) {
       display.notice({ kind: "cancelling", text: "cancelling the job; Ctrl-C again kills its processes" });
-      running.cancel(CANCEL_TIMEOUT_MS).catch((thrown: unknown) => {
+      cancelOrStop(running).catch((thrown: unknown) => {
         display.notice({ kind: "warning", text: `it could not be cancelled: ${toFailure(thrown).message}` });
       });
       return;
@@ -264,6 +272,15 @@ function listenToSignals(cluster: () => LocalCluster | undefined, display: Displ
     process.off("SIGTERM", onStop);
     process.off("SIGHUP", onStop);
   };
+}
+
+/** A job that waits for its store has not begun: there is nothing to cancel, and nowhere to write it down. */
+async function cancelOrStop(cluster: LocalCluster): Promise<void> {
+  const state = await cluster.rest.job().then(
+    (job) => job.state,
+    () => undefined,
+  );
+  await (state === "INITIALIZING" ? cluster.stop() : cluster.cancel(CANCEL_TIMEOUT_MS));
 }
 
 /** A port that was asked for must be free; the default one may be replaced by any other. */

@@ -8,7 +8,7 @@
 // Not here: what a checkpoint is (coordinator.ts), what a second start decides (start.ts).
 
 import { assert, Failure, planted } from "@sluice/kit";
-import type { Clock, ObjectStore, Rng, Timers } from "@sluice/kit/env";
+import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { CheckpointId, Epoch } from "../model/index.ts";
 import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { decideStart } from "./start.ts";
@@ -27,6 +27,7 @@ export interface CommitLogEnv {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly rng: Rng;
+  readonly log?: Log;
 }
 
 /** What an append changes; everything else is carried over; `override` only as {@link standingOverride} says. */

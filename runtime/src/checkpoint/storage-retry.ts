@@ -3,10 +3,12 @@
 // Not here: deciding whether a repeated call is safe; the caller's protocol says that.
 
 import { AssertionError, type Failure, toFailure } from "@sluice/kit";
-import type { Rng, Timers } from "@sluice/kit/env";
+import type { Log, Rng, Timers } from "@sluice/kit/env";
 
 const FIRST_DELAY_MS = 50;
 const DELAY_MS_MAX = 5_000;
+/** Of failures in a row the first is logged, and then each of this many. */
+const LOGGED_EVERY = 10;
 
 /** One sequence of waits: 50 ms, doubling to 5 s, each shortened by up to half. */
 export class StorageBackoff {
@@ -37,19 +39,22 @@ export class StorageBackoff {
 
 /** Repeats an idempotent storage call while its failure says `backoff` or `now`, until `signal`; then rejects with the last failure. */
 export async function retryStorage<T>(
-  env: { readonly timers: Timers; readonly rng: Rng },
+  env: { readonly timers: Timers; readonly rng: Rng; readonly log?: Log },
   signal: AbortSignal,
   label: string,
   call: () => Promise<T>,
 ): Promise<T> {
   const backoff = new StorageBackoff(env);
-  for (;;) {
+  for (let failures = 0; ; failures += 1) {
     let failure: Failure;
     try {
       return await call();
     } catch (thrown) {
       failure = storageFailure(thrown, label);
       if (failure.retry === "never") throw failure;
+    }
+    if (failures % LOGGED_EVERY === 0) {
+      env.log?.warn("the store fails; tried again", { call: label, code: failure.code, failure: failure.message });
     }
     if (!(await backoff.sleep(label, [signal]))) throw failure;
   }

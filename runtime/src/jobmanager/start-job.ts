@@ -6,7 +6,7 @@
 //   SJ3. A checkpoint to start from is read before the log says that a lineage starts from it: a typo costs nothing.
 
 import { Failure } from "@sluice/kit";
-import type { Clock, ObjectStore, Rng, Timers } from "@sluice/kit/env";
+import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import { CommitLog, requireOrigin } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
@@ -43,7 +43,7 @@ export async function claimJob(options: {
   readonly plan: JobPlan;
   readonly settings: RuntimeSettings;
   readonly store: ObjectStore;
-  readonly env: { readonly clock: Clock; readonly timers: Timers; readonly rng: Rng };
+  readonly env: { readonly clock: Clock; readonly timers: Timers; readonly rng: Rng; readonly log: Log };
   readonly signal: AbortSignal;
 }): Promise<JobStorage> {
   const { config, plan, settings, store, env, signal } = options;

@@ -168,7 +168,7 @@ describe("openObjectStore", () => {
   test("missing credentials and a wrong endpoint are named", async () => {
     await expect(openObjectStore("s3://bucket", { s3: { endpoint: s3.endpoint } })).rejects.toMatchObject({
       code: "CONFIG_INVALID",
-      message: expect.stringContaining("s3.access-key, s3.secret-key"),
+      message: expect.stringContaining("AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"),
     });
     await expect(openObjectStore("s3://bucket", { s3: { ...s3, endpoint: "minio:9000" } })).rejects.toEqual(
       failing("CONFIG_INVALID"),

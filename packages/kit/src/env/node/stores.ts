@@ -90,14 +90,17 @@ function s3Target(uri: string): { readonly bucket: string; readonly prefix: stri
 
 function s3Options(uri: string, given: Partial<S3StoreOptions> | undefined): S3StoreOptions {
   const { endpoint, accessKey, secretKey } = given ?? {};
-  const missing = Object.entries({ endpoint, "access-key": accessKey, "secret-key": secretKey }).filter(
-    ([, value]) => value === undefined || value === "",
-  );
+  const missing = Object.entries({
+    "s3.endpoint": endpoint,
+    AWS_ACCESS_KEY_ID: accessKey,
+    AWS_SECRET_ACCESS_KEY: secretKey,
+  }).filter(([, value]) => value === undefined || value === "");
   if (endpoint === undefined || accessKey === undefined || secretKey === undefined || missing.length > 0) {
     throw new Failure("CONFIG_INVALID", {
       retry: "never",
-      message: `the storage ${JSON.stringify(uri)} needs ${missing.map(([name]) => `s3.${name}`).join(", ")}`,
-      remedy: 'Set s3.endpoint (for example "http://minio:9000"), s3.access-key and s3.secret-key.',
+      message: `the storage ${JSON.stringify(uri)} needs ${missing.map(([name]) => name).join(", ")}`,
+      remedy:
+        'Configure s3.endpoint (for example "http://minio:9000"), and set the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.',
     });
   }
   return { ...given, endpoint, accessKey, secretKey };
