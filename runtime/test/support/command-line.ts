@@ -7,7 +7,6 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -94,14 +93,5 @@ export async function until(
       throw new Error(`waited in vain: ${what}\n${typed?.text() ?? ""}`);
     }
     await sleep(LOOK_INTERVAL_MS);
-  }
-}
-
-/** The last lines of a JobManager's log, for messages of failed tests. */
-export function logOf(workDirectory: string, id: string): string {
-  try {
-    return readFileSync(join(workDirectory, "logs", `${id}.log`), "utf8").slice(-4_000);
-  } catch {
-    return "";
   }
 }
