@@ -62,7 +62,7 @@ describe("progress", () => {
     expect(progressOf(answers(), undefined)).toMatchObject({
       recordsIn: 1_000,
       recordsOut: 500,
-      recordsInPerSecond: 0,
+      recordsInPerSecond: undefined,
       tasksRunning: 6,
       tasks: 6,
       restarts: 1,
@@ -81,11 +81,11 @@ describe("progress", () => {
   test("one line for logs, four for a terminal", () => {
     const progress = progressOf(answers({ checkpointId: 7 }), undefined);
     expect(progressLine(progress)).toBe(
-      "RUNNING, 1.00 k records in (0/s), 500 out, checkpoint 7 (45 ms, 2 kb), 1 restarts, 2 TaskManagers",
+      "RUNNING, 1.00 k records in, 500 out, checkpoint 7 (45 ms, 2 kb), 1 restarts, 2 TaskManagers",
     );
     expect(progressLines(progress, 200)).toEqual([
       "sum  RUNNING  10 s",
-      "  records      1.00 k in (0/s), 500 out (0/s)",
+      "  records      1.00 k in, 500 out",
       "  checkpoints  #7 in 45 ms, 2 kb, 2 s ago; 7 completed, 1 failed",
       "  processes    2 TaskManagers, 6/6 tasks running, 1 restarts",
     ]);

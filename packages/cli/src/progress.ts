@@ -15,8 +15,9 @@ export interface Progress {
   /** What sources have emitted, and what vertices without consumers have read, in this attempt of the job. */
   readonly recordsIn: number;
   readonly recordsOut: number;
-  readonly recordsInPerSecond: number;
-  readonly recordsOutPerSecond: number;
+  /** Undefined: there is no earlier moment to compare with. */
+  readonly recordsInPerSecond: number | undefined;
+  readonly recordsOutPerSecond: number | undefined;
   readonly lastCheckpoint:
     | { readonly id: number; readonly durationMs: number; readonly sizeBytes: number; readonly ageMs: number }
     | undefined;
@@ -53,15 +54,16 @@ export function progressOf(
   const latest = checkpoints.latest.completed;
   const seconds = before === undefined ? 0 : (job.duration - before.elapsedMs) / 1_000;
   // a restart counts from 0 again: no rate across it
-  const rate = (now: number, then: number): number => (seconds <= 0 || now < then ? 0 : (now - then) / seconds);
+  const rate = (now: number, then: number | undefined): number | undefined =>
+    then === undefined ? undefined : seconds <= 0 || now < then ? 0 : (now - then) / seconds;
   return {
     name: job.name,
     state: job.state,
     elapsedMs: job.duration,
     recordsIn,
     recordsOut,
-    recordsInPerSecond: rate(recordsIn, before?.recordsIn ?? 0),
-    recordsOutPerSecond: rate(recordsOut, before?.recordsOut ?? 0),
+    recordsInPerSecond: rate(recordsIn, before?.recordsIn),
+    recordsOutPerSecond: rate(recordsOut, before?.recordsOut),
     lastCheckpoint:
       latest === null
         ? undefined
@@ -96,6 +98,10 @@ export function formatCount(count: number): string {
   return String(Math.round(count));
 }
 
+function formatRate(perSecond: number | undefined): string {
+  return perSecond === undefined ? "" : ` (${formatCount(perSecond)}/s)`;
+}
+
 /** The picture on a terminal: lines of at most `width` characters. */
 export function progressLines(progress: Progress, width: number): readonly string[] {
   const { lastCheckpoint: last } = progress;
@@ -107,7 +113,7 @@ export function progressLines(progress: Progress, width: number): readonly strin
   const restored = progress.restoredCheckpointId === undefined ? "" : `, restored #${progress.restoredCheckpointId}`;
   return [
     `${progress.name}  ${progress.state}  ${formatDuration(progress.elapsedMs)}`,
-    `  records      ${formatCount(progress.recordsIn)} in (${formatCount(progress.recordsInPerSecond)}/s), ${formatCount(progress.recordsOut)} out (${formatCount(progress.recordsOutPerSecond)}/s)`,
+    `  records      ${formatCount(progress.recordsIn)} in${formatRate(progress.recordsInPerSecond)}, ${formatCount(progress.recordsOut)} out${formatRate(progress.recordsOutPerSecond)}`,
     `  checkpoints  ${checkpoint}; ${progress.checkpointsCompleted} completed${failed}`,
     `  processes    ${progress.taskManagers} TaskManagers, ${progress.tasksRunning}/${progress.tasks} tasks running, ${progress.restarts} restarts${restored}`,
   ].map((line) => (line.length > width ? line.slice(0, Math.max(0, width)) : line));
@@ -122,7 +128,7 @@ export function progressLine(progress: Progress): string {
       : `checkpoint ${last.id} (${formatDuration(last.durationMs)}, ${formatBytes(last.sizeBytes)})`;
   return [
     progress.state,
-    `${formatCount(progress.recordsIn)} records in (${formatCount(progress.recordsInPerSecond)}/s)`,
+    `${formatCount(progress.recordsIn)} records in${formatRate(progress.recordsInPerSecond)}`,
     `${formatCount(progress.recordsOut)} out`,
     checkpoint,
     `${progress.restarts} restarts`,
