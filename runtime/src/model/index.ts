@@ -1,5 +1,7 @@
 // Public module of runtime/model: the vocabulary that all other folders share. Types and small pure helpers, no behaviour.
 
+export { canBeKey, keyHasher } from "./key-hash.ts";
+export type { KeyHasher } from "./key-hash.ts";
 export { containsGeneric, describeType, sameType, TypeInformation, Types } from "./types.ts";
 export type { TypeDescriptor, TypeKind } from "./types.ts";
 export { ValueStateDescriptor } from "./state.ts";

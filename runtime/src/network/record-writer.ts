@@ -12,12 +12,11 @@
 // Not here: when to flush (task/ calls `flush` after the buffer timeout), the frames (output-channel.ts).
 
 import { assert, keyGroupOf, subtaskOfKeyGroup } from "@sluice/kit";
-import type { Barrier, TypeDescriptor } from "../model/index.ts";
+import type { Barrier, KeyHasher, TypeDescriptor } from "../model/index.ts";
 import { inferType, writerFactory } from "./codec/codec.ts";
 import type { CodecMode } from "./codec/codec.ts";
 import { canGenerateCode } from "./codec/generate.ts";
-import { keyHasher } from "./codec/key-hash.ts";
-import type { KeyHasher } from "./codec/key-hash.ts";
+import { edgeKeyHasher } from "./codec/key-hash.ts";
 import type { RowWriter } from "./codec/row-codec.ts";
 import type { RecordWriterOptions } from "./contracts.ts";
 import { FLAG_INFERRED, FLAG_TAGGED } from "./frame.ts";
@@ -192,7 +191,7 @@ export class RecordWriter {
     const targets = Int32Array.from({ length: maxParallelism }, (_, keyGroup) =>
       subtaskOfKeyGroup(keyGroup, maxParallelism, count),
     );
-    const hashOf = keyHasher(keyType, options.edge);
+    const hashOf = edgeKeyHasher(keyType, options.edge);
     const parts: HashParts = { writers, keySelector, hashOf, targets, maxParallelism, overflow };
     return this.#mode === "generated" ? generateHash(parts) : hashed(parts);
   }

@@ -6,7 +6,6 @@ export { codecFor, encodeValue } from "./codec.ts";
 export type { ValueCodec } from "./codec.ts";
 export { PartReader } from "./format.ts";
 export type { BlockRow, PartDescription } from "./format.ts";
-export { keyHasher } from "./keys.ts";
 export type { KeyedSnapshot } from "./snapshot.ts";
 export { decodeOperatorState, encodeOperatorState } from "./operator-state.ts";
 export type { OperatorStateItem } from "./operator-state.ts";

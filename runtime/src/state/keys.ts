@@ -1,29 +1,15 @@
-// Keys of a backend: their canonical hash, and the scope that holds the current key of an operator.
-//
-// Composed keys hash as @sluice/kit says (hash.ts): the concatenated canonical encodings of their parts, where STRING and
-// BYTES are preceded by their byte length and LIST by its count, all u32.
+// Keys of a backend: how they are held, and the scope that holds the current key of an operator.
 //
 // Invariants:
 //   KE1. DOUBLE keys: -0 is 0 and all NaN are one key. STRING keys are compared by code units, without normalisation.
 //   KE2. A position orders keys by (key group, hash): position = (keyGroup - first) * 2^16 + upper half of the mixed hash.
 //   KE3. A state may trust the scope only while `active`; `epoch` changes with every key.
 //
-// Not here: who computes the hash of a record's key (network/), tables (number-table.ts, string-table.ts, object-table.ts).
+// Not here: the canonical hash (model/key-hash.ts), who computes it for a record (network/), tables (number-table.ts, string-table.ts, object-table.ts).
 
-import {
-  assert,
-  ByteWriter,
-  Failure,
-  hashBoolean,
-  hashBytes,
-  hashDouble,
-  hashInt,
-  hashLong,
-  hashString,
-  keyGroupOf,
-} from "@sluice/kit";
-import { describeType } from "../model/index.ts";
-import type { TypeDescriptor } from "../model/index.ts";
+import { assert, ByteWriter, Failure, keyGroupOf } from "@sluice/kit";
+import { canBeKey, describeType, keyHasher } from "../model/index.ts";
+import type { KeyHasher, TypeDescriptor } from "../model/index.ts";
 import { codecFor, shortValue } from "./codec.ts";
 import type { ValueCodec } from "./codec.ts";
 
@@ -47,87 +33,15 @@ export function keyFormOf(type: TypeDescriptor): KeyForm {
   }
 }
 
-/** The canonical hash (signed 32 bit) of keys of a type. MAP and GENERIC have no canonical order: Failure TYPE_MISMATCH. */
-export function keyHasher(type: TypeDescriptor): (key: unknown) => number {
-  switch (type.kind) {
-    case "INT":
-      return (key) => hashInt(key as number);
-    case "LONG":
-    case "INSTANT":
-      return (key) => hashLong(key as number);
-    case "DOUBLE":
-      return (key) => hashDouble(key as number);
-    case "BOOLEAN":
-      return (key) => hashBoolean(key as boolean);
-    case "STRING":
-      return (key) => hashString(key as string);
-    case "BYTES":
-      return (key) => hashBytes(key as Uint8Array);
-    default: {
-      assertKeyType(type);
-      const scratch = new ByteWriter(64);
-      return (key) => {
-        scratch.reset();
-        appendCanonical(scratch, type, key);
-        return hashBytes(scratch.view());
-      };
-    }
-  }
-}
-
 /** Refuses key types that have no canonical encoding. */
 export function assertKeyType(type: TypeDescriptor): void {
-  if (type.kind === "TUPLE" || type.kind === "ROW") type.fields.forEach(assertKeyType);
-  else if (type.kind === "LIST") assertKeyType(type.element);
-  else if (type.kind === "MAP" || type.kind === "GENERIC") {
-    throw new Failure("TYPE_MISMATCH", {
-      retry: "never",
-      message: `${describeType(type)} cannot be a key or part of one: it has no canonical order`,
-      remedy: "select a key of INT, LONG, DOUBLE, BOOLEAN, INSTANT, STRING, BYTES, or TUPLE, ROW or LIST of them",
-    });
-  }
+  if (canBeKey(type)) return;
+  throw new Failure("TYPE_MISMATCH", {
+    retry: "never",
+    message: `${describeType(type)} cannot be a key: it, or a part of it, has no canonical order`,
+    remedy: "select a key of INT, LONG, DOUBLE, BOOLEAN, INSTANT, STRING, BYTES, or TUPLE, ROW or LIST of them",
+  });
 }
-
-function appendCanonical(into: ByteWriter, type: TypeDescriptor, value: unknown): void {
-  switch (type.kind) {
-    case "INT":
-      return into.i32(value as number);
-    case "LONG":
-    case "INSTANT":
-      return into.long(value as number);
-    case "DOUBLE": {
-      const number = (value as number) + 0; // -0 becomes 0
-      if (number === number) return into.f64(number);
-      into.u32(0);
-      return into.u32(0x7ff80000);
-    }
-    case "BOOLEAN":
-      return into.bool(value as boolean);
-    case "STRING": {
-      const bytes = utf8.encode(value as string);
-      into.u32(bytes.length);
-      return into.raw(bytes);
-    }
-    case "BYTES":
-      into.u32((value as Uint8Array).length);
-      return into.raw(value as Uint8Array);
-    case "TUPLE":
-      return type.fields.forEach((field, i) => appendCanonical(into, field, (value as readonly unknown[])[i]));
-    case "ROW":
-      return type.fields.forEach((field, i) =>
-        appendCanonical(into, field, (value as Readonly<Record<string, unknown>>)[type.names[i] as string]),
-      );
-    case "LIST": {
-      const list = value as readonly unknown[];
-      into.u32(list.length);
-      return list.forEach((element) => appendCanonical(into, type.element, element));
-    }
-    default:
-      return assertKeyType(type);
-  }
-}
-
-const utf8 = new TextEncoder();
 
 /** Spreads a hash over 32 bits again: its low bits already chose the key group, so tables must not use them as they are. */
 export function mixHash(hash: number): number {
@@ -164,7 +78,7 @@ export class KeyScope {
   readonly uid: string;
   readonly keyType: TypeDescriptor;
   readonly codec: ValueCodec;
-  readonly hasher: (key: unknown) => number;
+  readonly hasher: KeyHasher;
   /** maxParallelism - 1 when that is a power of two, else -1. */
   readonly #groupMask: number;
   readonly #firstGroup: number;
@@ -188,7 +102,7 @@ export class KeyScope {
     this.uid = options.uid;
     this.keyType = options.keyType;
     this.codec = codecFor(options.keyType);
-    this.hasher = keyHasher(options.keyType);
+    this.hasher = keyHasher(options.keyType, { wrongKey: (key) => this.#wrongKey(key), acceptsNaN: true }); // KE1
     this.#groupMask = (maxParallelism & (maxParallelism - 1)) === 0 ? maxParallelism - 1 : -1;
     this.#firstGroup = first;
     this.#groupCount = count;

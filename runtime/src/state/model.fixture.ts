@@ -1,10 +1,10 @@
 // A plain model of keyed state beside the real backend, for property tests: every operation is done on both.
 
-import { codecFor, encodeValue, HeapKeyedStateBackend, keyHasher } from "./index.ts";
+import { codecFor, encodeValue, HeapKeyedStateBackend } from "./index.ts";
 import type { KeyedSnapshot, RestoredPart } from "./index.ts";
-import { ValueStateDescriptor, TypeInformation } from "../model/index.ts";
+import { keyHasher, TypeInformation, ValueStateDescriptor } from "../model/index.ts";
 import type { SnapshotPart, TypeDescriptor } from "../model/index.ts";
-import { keyGroupOf } from "@sluice/kit";
+import { Failure, keyGroupOf } from "@sluice/kit";
 
 export const MAX_PARALLELISM = 16;
 
@@ -109,7 +109,7 @@ export class Modelled {
       backend.restore(toRestored(parts));
       entryCount += backend.entryCount;
       for (const [text, key] of this.#keys) {
-        const group = keyGroupOf(keyHasher(this.keyType)(key), MAX_PARALLELISM);
+        const group = keyGroupOf(hashOf(this.keyType, key), MAX_PARALLELISM);
         if (group < range[0] || group > range[1]) continue;
         const value = this.read(key, backend);
         if (value !== undefined) contents.set(text, value);
@@ -128,7 +128,14 @@ export class Modelled {
 }
 
 export function setKey(backend: HeapKeyedStateBackend, keyType: TypeDescriptor, key: unknown): void {
-  backend.setCurrentKey(key, keyHasher(keyType)(key));
+  backend.setCurrentKey(key, hashOf(keyType, key));
+}
+
+function hashOf(keyType: TypeDescriptor, key: unknown): number {
+  return keyHasher(keyType, {
+    wrongKey: () => new Failure("TYPE_MISMATCH", { retry: "never", message: "wrong key" }),
+    acceptsNaN: true,
+  })(key);
 }
 
 function hex(bytes: Uint8Array): string {
