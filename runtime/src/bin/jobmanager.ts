@@ -72,7 +72,14 @@ runProcess(async () => {
     master.start(undefined);
     return;
   }
-  const storage = await claimJob({ config, plan, settings, store, env, signal: claiming.signal });
+  const started = await claimJob({ config, plan, settings, store, env, signal: claiming.signal });
+  if (started.type === "ended") {
+    log.info("an earlier JobManager of this submission has recorded the end of the job", { state: started.state });
+    printEvent({ event: "jobEnded", state: started.state, message: `the job was ${started.state} before` });
+    exitSoon(started.state === "FAILED" ? 1 : 0);
+    return;
+  }
+  const { storage } = started;
   const { epoch, seq, lineage, head, override } = storage.log.head;
   log.info("commit log claimed", { epoch, seq, lineage, head: head?.id ?? null, job: jobId });
   if (override?.type === "state-deleted")

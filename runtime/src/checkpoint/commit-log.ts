@@ -161,6 +161,7 @@ export class CommitLog {
         epoch: ((previous?.epoch ?? 0) + 1) as Epoch,
         nonce,
         uid: request.uid,
+        submission: request.lineage,
         closed: false,
         jobState: "active",
         idHigh: reusesIds ? Math.max(previous.idHigh, idLow + ID_BLOCK_COUNT) : idLow + ID_BLOCK_COUNT,

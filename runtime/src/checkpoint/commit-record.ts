@@ -47,6 +47,7 @@ const FIELDS = {
   nonce: "string",
   uid: "string",
   lineage: "string",
+  submission: "string",
   closed: "boolean",
   jobState: "string",
   idHigh: "number",

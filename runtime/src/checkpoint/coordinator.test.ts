@@ -33,6 +33,7 @@ const claimed: CommitRecord = {
   nonce: "n",
   uid: "u",
   lineage: "l",
+  submission: "earlier",
   closed: false,
   jobState: "active",
   idHigh: 64,

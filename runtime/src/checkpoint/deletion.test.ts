@@ -33,6 +33,7 @@ function record(changes: Partial<CommitRecord>): CommitRecord {
     nonce: "n",
     uid: "u",
     lineage: "l",
+    submission: "earlier",
     closed: false,
     jobState: "active",
     idHigh: 64,

@@ -27,7 +27,7 @@ export {
   retractionOf,
 } from "./recovery.ts";
 export type { Damage, DamagedObject, DamageDecision, DamageOptions, LoadedCheckpoint, Recovery } from "./recovery.ts";
-export { decideStart } from "./start.ts";
+export { decideStart, endedBySubmission } from "./start.ts";
 export { retryStorage } from "./storage-retry.ts";
 export { checkpointVertices } from "./vertices.ts";
 export { DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";

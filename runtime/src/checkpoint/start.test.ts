@@ -7,7 +7,7 @@ import { assignState, keyGroupRangeOf } from "./assign.ts";
 import { readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { readCheckpointMetadata, writeCheckpointMetadata } from "./metadata.ts";
 import { decideDamaged, type Damage, regressionChange } from "./recovery.ts";
-import { decideStart } from "./start.ts";
+import { decideStart, endedBySubmission } from "./start.ts";
 import type { CheckpointRef, CommitRecord, StartRequest } from "./types.ts";
 
 const ref = (id: number): CheckpointRef => ({
@@ -24,6 +24,7 @@ const record = (changes: Partial<CommitRecord> = {}): CommitRecord => ({
   nonce: "n",
   uid: "me",
   lineage: "old",
+  submission: "earlier",
   closed: false,
   jobState: "active",
   idHigh: 64,
@@ -56,6 +57,18 @@ const REQUESTS: Readonly<Record<string, Partial<StartRequest>>> = {
   "new-lineage": { newLineage: true },
   "may not create": { mayCreate: false },
 };
+
+test.each([
+  ["absent", undefined, undefined],
+  ["running", record({ submission: "mine" }), undefined],
+  ["cancelled by this submission", record({ submission: "mine", jobState: "cancelled" }), "cancelled"],
+  ["failed in this submission", record({ submission: "mine", jobState: "failed" }), "failed"],
+  ["finished in this submission", record({ submission: "mine", jobState: "finished", closed: true }), "finished"],
+  ["cancelled by an earlier one: the user runs it again", record({ jobState: "cancelled" }), undefined],
+  ["another job's", record({ submission: "mine", uid: "other", jobState: "cancelled" }), undefined],
+] as const)("SD3: %s", (_name, head, expected) => {
+  expect(endedBySubmission(head, { lineage: "mine", uid: "me" })).toBe(expected);
+});
 
 describe("SD1, SD2: the table of a second start", () => {
   test.each([
@@ -103,7 +116,7 @@ describe("formats", () => {
 
   test("FR2: golden bytes of the frame", () => {
     const bytes = writeCommitRecord(record({ nonce: "golden" }));
-    expect(Buffer.from(bytes.subarray(0, 12)).toString("hex")).toBe("534c4330000000010000020b");
+    expect(Buffer.from(bytes.subarray(0, 12)).toString("hex")).toBe("534c43300000000100000222");
     expect(writeCommitRecord(record({ nonce: "golden" }))).toEqual(bytes);
   });
 

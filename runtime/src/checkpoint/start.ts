@@ -3,12 +3,23 @@
 // Invariants:
 //   SD1. Nothing starts empty, or over another job's log, unless somebody asked for exactly that.
 //   SD2. A restart of the same submission (same `lineage`) continues what the submission began, whatever its flags.
+//   SD3. A submission that has recorded the end of its job does not run it again: a JobManager that died between that record and its
+//        own exit is started again by its supervisor, and a cancelled job, above all one without checkpoints left, would repeat output.
 //
 // Not here: the plan's digest. Changed code over the same log is an upgrade: whether its state fits, assign.ts says. Within one run all
 // processes must agree on the digest, which every slot checks (PLAN_MISMATCH).
 
 import { Failure } from "@sluice/kit";
-import type { CommitRecord, StartDecision, StartRequest } from "./types.ts";
+import type { CommitRecord, RecordedJobState, StartDecision, StartRequest } from "./types.ts";
+
+/** How this very submission has ended its job already (SD3); undefined: it has not, or the log is another submission's. */
+export function endedBySubmission(
+  head: CommitRecord | undefined,
+  request: Pick<StartRequest, "lineage" | "uid">,
+): Exclude<RecordedJobState, "active"> | undefined {
+  if (head === undefined || head.submission !== request.lineage || head.uid !== request.uid) return undefined;
+  return head.jobState === "active" ? undefined : head.jobState;
+}
 
 /** Pure and total: `head` is the highest record of the log, undefined when the store said that there is none. */
 export function decideStart(head: CommitRecord | undefined, request: StartRequest): StartDecision {

@@ -86,6 +86,8 @@ export interface CommitRecord {
   readonly uid: string;
   /** Transaction prefix of the sinks (CL11). */
   readonly lineage: string;
+  /** The submission (`StartRequest.lineage`) whose JobManager claimed this epoch: its restarts know what it has ended itself. */
+  readonly submission: string;
   readonly closed: boolean;
   readonly jobState: RecordedJobState;
   /** Ids up to and including this one are given out to some epoch. */

@@ -335,16 +335,20 @@ function startJobManager(node: SimNode, run: JobManagerRun): void {
     const { master } = run;
     await master.listen(CONFIG.rpcAddress);
     try {
-      master.start(
-        await claimJob({
-          config: CONFIG,
-          plan: PLAN,
-          settings,
-          store: env.store,
-          env,
-          signal: new AbortController().signal,
-        }),
-      );
+      const started = await claimJob({
+        config: CONFIG,
+        plan: PLAN,
+        settings,
+        store: env.store,
+        env,
+        signal: new AbortController().signal,
+      });
+      if (started.type === "ended") {
+        run.ended = started.state;
+        run.message = "ended before";
+      } else {
+        master.start(started.storage);
+      }
     } catch (thrown) {
       run.fatal = failureToJson(toFailure(thrown)).code;
       node.crash(`refused ${run.fatal}`);

@@ -8,7 +8,7 @@
 import { Failure } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
-import { CommitLog, requireOrigin } from "../checkpoint/index.ts";
+import { CommitLog, endedBySubmission, readCommitHead, requireOrigin, retryStorage } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { JobManagerConfig, JobPlan, StoreConfig } from "../model/index.ts";
 import type { JobStorage } from "./job-master.ts";
@@ -37,6 +37,13 @@ export function storeOf(config: Pick<JobManagerConfig, "store">, settings: Runti
   });
 }
 
+/** Claimed, or: this submission has recorded the job's end before (its JobManager died on its way out); nothing is left to run. */
+export type StartedJob =
+  | { readonly type: "claimed"; readonly storage: JobStorage }
+  | { readonly type: "ended"; readonly state: "FINISHED" | "CANCELED" | "FAILED" };
+
+const ENDED = { finished: "FINISHED", cancelled: "CANCELED", failed: "FAILED" } as const;
+
 /** Opens and claims. Rejects with what checkpoint/decideStart refuses, or with a failure of the store. */
 export async function claimJob(options: {
   readonly config: JobManagerConfig;
@@ -45,12 +52,16 @@ export async function claimJob(options: {
   readonly store: ObjectStore;
   readonly env: { readonly clock: Clock; readonly timers: Timers; readonly rng: Rng; readonly log: Log };
   readonly signal: AbortSignal;
-}): Promise<JobStorage> {
+}): Promise<StartedJob> {
   const { config, plan, settings, store, env, signal } = options;
+  const jobDir = jobDirectory(config.namespace, config.jobName);
+  const before = await retryStorage(env, signal, "commit-log-read", () => readCommitHead(store, jobDir, signal));
+  const ended = endedBySubmission(before, { lineage: config.start.lineage, uid: config.uid });
+  if (ended !== undefined) return { type: "ended", state: ENDED[ended] };
   const from = config.start.from ?? settings.restorePath;
   const { log } = await CommitLog.claim({
     store,
-    jobDir: jobDirectory(config.namespace, config.jobName),
+    jobDir,
     env,
     request: {
       jobName: config.jobName,
@@ -64,7 +75,7 @@ export async function claimJob(options: {
     checkOrigin: (origin) => requireOrigin({ store, origin, env, signal }),
     signal,
   });
-  return { store, log };
+  return { type: "claimed", storage: { store, log } };
 }
 
 /** People name checkpoints by their whole URI; the log names them relative to the store. */
