@@ -253,7 +253,10 @@ describe("the end of processes", () => {
     await until("the end of the job", () => jobManager.exitCode !== undefined, 20_000);
     expect([ended(jobManager), jobManager.exitCode]).toMatchObject([{ event: "jobEnded", state: "CANCELED" }, 0]);
     await until("the end of the TaskManagers", () => taskManagers.every(({ exitCode }) => exitCode === 0), 10_000);
-    const next = await cluster.startJobManager();
+    const restarted = await cluster.startJobManager();
+    await until("the end of a JobManager that a supervisor starts once more", () => restarted.exitCode !== undefined);
+    expect(ended(restarted)).toMatchObject({ event: "jobEnded", state: "CANCELED" });
+    const next = await cluster.startJobManager({ newSubmission: true });
     await Promise.all([cluster.startTaskManager(0), cluster.startTaskManager(1)]);
     await finish(next);
     expectExact(publishedLines(out), COUNT, KEYS);
@@ -280,7 +283,7 @@ describe("the end of processes", () => {
     expect(ended(jobManager)).toMatchObject({ event: "jobEnded", state: "CANCELED" });
     expect(checkpoints()).toEqual([]);
     const before = new Set(listPublished(out));
-    const next = await cluster.startJobManager();
+    const next = await cluster.startJobManager({ newSubmission: true });
     await Promise.all([cluster.startTaskManager(0), cluster.startTaskManager(1)]);
     await finish(next);
     expect(next.stderr).toMatch(/the job starts empty: its checkpoints were deleted when it was cancelled/u);
@@ -299,7 +302,10 @@ describe("the end of processes", () => {
     const next = await cluster.startJobManager();
     await finish(next);
     expectExact(publishedLines(out), COUNT, KEYS);
-    const again = await cluster.startJobManager();
+    const restarted = await cluster.startJobManager();
+    await until("the end of the restarted JobManager", () => restarted.exitCode !== undefined);
+    expect(ended(restarted)).toMatchObject({ event: "jobEnded", state: "FINISHED" });
+    const again = await cluster.startJobManager({ newSubmission: true });
     await until("the end of the JobManager", () => again.exitCode !== undefined);
     expect(ended(again)).toMatchObject({ event: "fatal", code: "JOB_FINISHED", retry: "never" });
   }, 90_000);

@@ -47,6 +47,8 @@ export class TestCluster {
   #plan: JobPlan | undefined;
   #rpcPort = 0;
   #restPort = 0;
+  /** Counts starts by a user; a supervisor's restart of the JobManager belongs to the same one. */
+  #submission = 0;
 
   constructor(options: ClusterOptions) {
     this.#options = options;
@@ -62,6 +64,7 @@ export class TestCluster {
       jobName: "process-test",
     });
     this.#plan = plan;
+    this.#submission += 1;
     [this.#rpcPort = 0, this.#restPort = 0] = await freePorts(2);
     writeFileSync(join(this.directory, "plan.json"), JSON.stringify(plan));
     const jobManager = await this.startJobManager();
@@ -75,8 +78,14 @@ export class TestCluster {
     return this.#plan;
   }
 
-  /** `elsewhere`: on ports of its own, beside one that still holds the old ones; TaskManagers started later go to it. */
-  async startJobManager(options: { readonly elsewhere?: boolean } = {}): Promise<Managed> {
+  /**
+   * Again, as a supervisor does. `elsewhere`: on ports of its own, beside one that still holds the old ones; TaskManagers
+   * started later go to it. `newSubmission`: as when the user runs the job again.
+   */
+  async startJobManager(
+    options: { readonly elsewhere?: boolean; readonly newSubmission?: boolean } = {},
+  ): Promise<Managed> {
+    if (options.newSubmission === true) this.#submission += 1;
     const { jobPath, configuration, store, plantedBugs = [] } = this.#options;
     if (options.elsewhere === true) [this.#rpcPort = 0, this.#restPort = 0] = await freePorts(2);
     const config: JobManagerConfig = {
@@ -89,7 +98,7 @@ export class TestCluster {
       store,
       rpcAddress: `127.0.0.1:${this.#rpcPort}`,
       restAddress: `127.0.0.1:${this.#restPort}`,
-      start: { lineage: "lineage1", newLineage: false, from: undefined, allowReplay: undefined },
+      start: { lineage: `lineage${this.#submission}`, newLineage: false, from: undefined, allowReplay: undefined },
       plantedBugs,
     };
     return this.#spawn("jobmanager", PROCESS_ENTRIES.jobManager, config);
