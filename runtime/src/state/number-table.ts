@@ -327,9 +327,6 @@ export class NumberTable implements StateTable, ValueState<number> {
       segments: this.#directory.list(),
       bit: open.bit,
       encode: (segment, into) => this.#encode(segment, open, into),
-      dropSaved: (segment) => {
-        if (segment.saved.length !== 0) segment.saved = segment.saved.filter((saved) => saved.bit !== open.bit);
-      },
     });
   }
 

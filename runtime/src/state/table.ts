@@ -70,24 +70,26 @@ export interface TableOptions {
   readonly interval: number;
 }
 
+/** A segment that keeps aside, per cut, what was overwritten before the cut had captured it. */
+interface SavingSegment extends Segment {
+  saved: readonly { readonly bit: number }[];
+}
+
 /** The shared part of all cuts: walks the segments of the cut in order. */
-export class SegmentCut<S extends Segment> implements TableCut {
+export class SegmentCut<S extends SavingSegment> implements TableCut {
   readonly #segments: readonly S[];
   readonly #bit: number;
   readonly #encode: (segment: S, into: PartWriter) => number;
-  readonly #dropSaved: (segment: S) => void;
   #next = 0;
 
   constructor(options: {
     readonly segments: readonly S[];
     readonly bit: number;
     readonly encode: (segment: S, into: PartWriter) => number;
-    readonly dropSaved: (segment: S) => void;
   }) {
     this.#segments = options.segments;
     this.#bit = options.bit;
     this.#encode = options.encode;
-    this.#dropSaved = options.dropSaved;
     for (let i = 0; i < this.#segments.length; i += 1) (this.#segments[i] as S).pending |= this.#bit;
   }
 
@@ -108,7 +110,9 @@ export class SegmentCut<S extends Segment> implements TableCut {
 
   #finish(segment: S): void {
     segment.pending &= ~this.#bit;
-    this.#dropSaved(segment);
+    if (segment.saved.length !== 0) {
+      segment.saved = segment.saved.filter((saved) => saved.bit !== this.#bit) as S["saved"];
+    }
     this.#next += 1;
   }
 }
