@@ -5,11 +5,12 @@ import { Failure } from "@sluice/kit";
 import { HEALTHY, World } from "@sluice/sim";
 import type { SimEnv } from "@sluice/sim";
 
-import type { AttemptNumber, Epoch, JobPlan } from "../model/index.ts";
+import type { AttemptNumber, Epoch } from "../model/index.ts";
 import type { AttemptBridge } from "../network/index.ts";
 import type { DeployRequest, TaskManagerMessage } from "../rpc/index.ts";
 import { Attempt } from "./attempt.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { PLAN } from "./plan.fixture.ts";
 import type { SlotHandlers } from "./seams.ts";
 
 const LIMITS = { virtualMs: 7_200_000, events: 2_000_000 };
@@ -17,35 +18,6 @@ const SUBTASKS = [
   { vertexId: "src", subtaskIndex: 0 },
   { vertexId: "sum", subtaskIndex: 0 },
 ] as const;
-
-const PLAN: JobPlan = {
-  formatVersion: 0,
-  jobName: "j",
-  digest: "d",
-  arguments: [],
-  configuration: {},
-  vertices: [
-    { id: "src", name: "numbers", parallelism: 2, maxParallelism: 128, chain: [], inputs: [], splits: [] },
-    {
-      id: "sum",
-      name: "keyed sum",
-      parallelism: 2,
-      maxParallelism: 128,
-      chain: [],
-      inputs: [
-        {
-          id: 4,
-          sourceVertexId: "src",
-          targetVertexId: "sum",
-          inputIndex: 0,
-          partitioning: "HASH",
-          type: { kind: "LONG" },
-        },
-      ],
-      splits: [],
-    },
-  ],
-};
 
 const REQUEST: DeployRequest = {
   type: "deploy",

@@ -8,41 +8,13 @@ import type { AttemptNumber, CheckpointId, Epoch, JobPlan, SlotCommand, SlotSpec
 import { allocateMailbox, Doorbell, MailboxReader } from "../network/index.ts";
 import { slotCountersBytes } from "../task/index.ts";
 import { channelRoutes } from "./channels.ts";
+import { PLAN } from "./plan.fixture.ts";
 import type { SlotExit, SlotHandlers } from "./seams.ts";
 import { exitFailure, Slot } from "./slot.ts";
 import { StuckWatch } from "./stuck-watch.ts";
 
 const CANCELLATION_MS = 30_000;
 const LIMITS = { virtualMs: 600_000, events: 100_000 };
-
-const PLAN: JobPlan = {
-  formatVersion: 0,
-  jobName: "j",
-  digest: "d",
-  arguments: [],
-  configuration: {},
-  vertices: [
-    { id: "src", name: "numbers", parallelism: 2, maxParallelism: 128, chain: [], inputs: [], splits: [] },
-    {
-      id: "sum",
-      name: "keyed sum",
-      parallelism: 2,
-      maxParallelism: 128,
-      chain: [],
-      inputs: [
-        {
-          id: 4,
-          sourceVertexId: "src",
-          targetVertexId: "sum",
-          inputIndex: 0,
-          partitioning: "HASH",
-          type: { kind: "LONG" },
-        },
-      ],
-      splits: [],
-    },
-  ],
-};
 
 const SUBTASKS = [
   { vertexId: "src", subtaskIndex: 1 },
