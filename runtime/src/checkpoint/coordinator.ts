@@ -555,6 +555,7 @@ function buildMetadata(state: CoordinatorState, pending: PendingCheckpoint): Che
     formatVersion: 0,
     checkpointId: pending.id,
     kind: "checkpoint",
+    base: "job",
     lineage: state.lineage,
     epoch: state.epoch,
     attempt: state.attempt,

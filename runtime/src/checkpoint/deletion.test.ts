@@ -142,6 +142,7 @@ async function threeCheckpoints(store: MemoryStore): Promise<CommitLog> {
       formatVersion: 0,
       checkpointId,
       kind: "checkpoint",
+      base: "job",
       lineage: "l",
       epoch: 1 as Epoch,
       attempt: 0 as AttemptNumber,

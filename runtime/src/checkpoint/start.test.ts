@@ -183,6 +183,7 @@ function metadata(parallelism: number, kind: "keyed" | "operator" = "keyed"): Ch
     formatVersion: 0,
     checkpointId: 1 as CheckpointId,
     kind: "checkpoint",
+    base: "job",
     lineage: "l",
     epoch: 1 as Epoch,
     attempt: 0 as CheckpointMetadata["attempt"],

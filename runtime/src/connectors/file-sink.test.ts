@@ -16,7 +16,7 @@ import type {
   OperatorState,
   RestoredOperatorState,
 } from "../model/index.ts";
-import { OperatorHarness, testSubtask } from "../operators/index.ts";
+import { OperatorHarness, restoredStates, testSubtask } from "../operators/index.ts";
 import { Encoders, FileSink, parsePublishedName } from "./index.ts";
 import { localFiles, type LocalFiles } from "./local-files.ts";
 import { publishedName } from "./pending-files.ts";
@@ -51,7 +51,8 @@ function openSink(opening: Opening = {}): Promise<Harness> {
 }
 
 function restoredFrom(id: number, states: OperatorState, retractThrough?: number): RestoredOperatorState {
-  return { checkpointId: id as CheckpointId, retractThrough: retractThrough as CheckpointId | undefined, states };
+  const retract = retractThrough as CheckpointId | undefined;
+  return { checkpointId: id as CheckpointId, retractThrough: retract, states: restoredStates(states) };
 }
 
 const complete = (harness: Harness, id: number): Promise<void> =>

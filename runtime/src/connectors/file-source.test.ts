@@ -16,7 +16,7 @@ import {
   type TypeInformation,
   Types,
 } from "../model/index.ts";
-import { OperatorHarness, testSubtask, type Source } from "../operators/index.ts";
+import { OperatorHarness, restoredStates, testSubtask, type Source } from "../operators/index.ts";
 import { FileSource, type FileSourceOptions, GeneratorSource } from "./index.ts";
 import { LineReader } from "./line-reader.ts";
 import { localFiles } from "./local-files.ts";
@@ -51,7 +51,7 @@ async function openSource(source: Source<unknown>, place: Place = {}): Promise<H
     subtask,
     ...(state === undefined
       ? {}
-      : { restored: { checkpointId: 1 as CheckpointId, retractThrough: undefined, states: state } }),
+      : { restored: { checkpointId: 1 as CheckpointId, retractThrough: undefined, states: restoredStates(state) } }),
   }).open();
 }
 

@@ -27,7 +27,7 @@ import type {
 import { optionInvalid, shareOf, subtaskRateLimit, type RateLimit, type Source } from "../operators/index.ts";
 import { checkCsvType, csvParser } from "./csv.ts";
 import { planFiles, type FileFormat, type FileSplit } from "./file-splits.ts";
-import { decodeJsonState, encodeJsonState, SINK_PENDING, SOURCE_SPLITS } from "./json-state.ts";
+import { jsonState, jsonValues, SINK_PENDING, SOURCE_SPLITS } from "./json-state.ts";
 import { LineReader } from "./line-reader.ts";
 import { localFiles, type LocalFiles } from "./local-files.ts";
 import { checkParquetType, ParquetReader } from "./parquet-reader.ts";
@@ -197,8 +197,8 @@ class FileSourceOperator implements SourceOperator {
       parallelism: this.#subtask.parallelism,
       nowMs: context.clock.nowMs(),
     });
-    const bytes = restored?.states.get(SOURCE_SPLITS);
-    if (bytes !== undefined) this.#progress = decodeJsonState<Progress[]>(bytes);
+    const items = restored?.states.get(SOURCE_SPLITS);
+    if (items !== undefined) this.#progress = [...jsonValues<Progress>(items)];
     if (options.deadLetterDirectory === undefined) return;
     this.#letters = new PendingFiles({
       files,
@@ -251,7 +251,7 @@ class FileSourceOperator implements SourceOperator {
   snapshotState(barrier: Barrier): OperatorState | Promise<OperatorState> {
     const current = this.#progress[0];
     if (current !== undefined && this.#reader !== undefined) current.position = this.#reader.position;
-    const splits = encodeJsonState(this.#progress);
+    const splits = jsonState(this.#progress);
     if (this.#letters === undefined) return new Map([[SOURCE_SPLITS, splits]]);
     return this.#letters.snapshot(barrier).then(
       (pending) =>

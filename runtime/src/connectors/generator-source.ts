@@ -16,7 +16,7 @@ import type {
   TypeInformation,
 } from "../model/index.ts";
 import { optionInvalid, shareOf, subtaskRateLimit, type RateLimit, type Source } from "../operators/index.ts";
-import { decodeJsonState, encodeJsonState, SOURCE_SPLITS } from "./json-state.ts";
+import { jsonState, jsonValues, SOURCE_SPLITS } from "./json-state.ts";
 
 export interface GeneratorOptions<T> {
   /** How many records in total; Infinity: never ends. */
@@ -89,8 +89,8 @@ class GeneratorOperator<T> implements SourceOperator {
       parallelism: context.subtask.parallelism,
       nowMs: context.clock.nowMs(),
     });
-    const bytes = restored?.states.get(SOURCE_SPLITS);
-    if (bytes !== undefined) this.#progress = decodeJsonState<Progress[]>(bytes);
+    const items = restored?.states.get(SOURCE_SPLITS);
+    if (items !== undefined) this.#progress = [...jsonValues<Progress>(items)];
   }
 
   poll(recordsMax: number): SourceStatus {
@@ -129,7 +129,7 @@ class GeneratorOperator<T> implements SourceOperator {
   }
 
   snapshotState(): OperatorState {
-    return new Map([[SOURCE_SPLITS, encodeJsonState(this.#progress)]]);
+    return new Map([[SOURCE_SPLITS, jsonState(this.#progress)]]);
   }
 
   close(): void {}

@@ -1,27 +1,28 @@
-// Operator state of sources and sinks as JSON: small, readable in a snapshot, independent of the code that wrote it.
+// Operator state of sources and sinks as JSON items: small, readable in a snapshot, independent of the code that wrote it.
 
-import { isFailure, Failure } from "@sluice/kit";
+import { assert, Failure } from "@sluice/kit";
+import type { OperatorStateContent, OperatorStateItem, OperatorStateMode } from "../model/index.ts";
 
-/** Name of the operator state in which every source keeps its splits and positions. */
+/** Name of the operator state in which every source keeps its splits and positions, one item per split. */
 export const SOURCE_SPLITS = "source-splits";
 /** Name of the operator state in which a file sink keeps what is written and not yet published. */
 export const SINK_PENDING = "sink-pending";
 
-export function encodeJsonState(value: unknown): Uint8Array {
-  return new TextEncoder().encode(JSON.stringify(value));
+/** The values as items of one state; split: each of them goes to one subtask at a restore. */
+export function jsonState(values: readonly unknown[], mode: OperatorStateMode = "split"): OperatorStateContent {
+  // A copy as of now: the operator goes on changing its own objects.
+  return { mode, items: values.map((value) => ({ json: structuredClone(value) })) };
 }
 
-/** Inverse of {@link encodeJsonState}. Failure SNAPSHOT_DAMAGED when it is no JSON. */
-export function decodeJsonState<T>(bytes: Uint8Array): T {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as T;
-  } catch (thrown) {
-    if (isFailure(thrown)) throw thrown;
+/** Inverse of {@link jsonState}. Failure SNAPSHOT_DAMAGED when an item is no JSON. */
+export function jsonValues<T>(items: readonly OperatorStateItem[]): readonly T[] {
+  assert(Array.isArray(items), "operator state is a list of items");
+  return items.map((item) => {
+    if ("json" in item) return item.json as T;
     throw new Failure("SNAPSHOT_DAMAGED", {
       retry: "never",
       message: "operator state is not the JSON that was written",
       remedy: "restore an older snapshot",
-      cause: thrown,
     });
-  }
+  });
 }

@@ -22,8 +22,14 @@
 // n counts the files of one checkpoint and subtask; there is one today.
 
 import { assert, Failure, toFailure } from "@sluice/kit";
-import type { Barrier, CheckpointId, RestoredOperatorState, SubtaskInfo } from "../model/index.ts";
-import { decodeJsonState, encodeJsonState, SINK_PENDING } from "./json-state.ts";
+import type {
+  Barrier,
+  CheckpointId,
+  OperatorStateContent,
+  RestoredOperatorState,
+  SubtaskInfo,
+} from "../model/index.ts";
+import { jsonState, jsonValues, SINK_PENDING } from "./json-state.ts";
 import type { LocalFiles } from "./local-files.ts";
 
 const PENDING = ".pending-";
@@ -146,14 +152,14 @@ export class PendingFiles {
    * Seals the open file for this checkpoint. In the synchronous part the bytes reach the system and the file gets its
    * name (OP2; throws when that fails); the returned promise resolves when both are durable.
    */
-  snapshot(barrier: Barrier): Promise<Uint8Array> {
+  snapshot(barrier: Barrier): Promise<OperatorStateContent> {
     const sealed = this.#seal(barrier.checkpointId);
     const state: PendingState = {
       lineage: this.#options.subtask.lineage,
       parallelism: this.#options.subtask.parallelism,
       files: sealed.map(({ name }) => name),
     };
-    return Promise.all(sealed.map(({ durable }) => durable)).then(() => encodeJsonState(state));
+    return Promise.all(sealed.map(({ durable }) => durable)).then(() => jsonState([state]));
   }
 
   /** Checkpoint `id` and all below are durable: publishes their files (PF1). */
@@ -289,10 +295,8 @@ export class PendingFiles {
   }
 
   #restoredState(restored: RestoredOperatorState | undefined): PendingState | undefined {
-    const bytes = restored?.states.get(SINK_PENDING);
-    if (bytes === undefined) return undefined;
-    const state = decodeJsonState<PendingState>(bytes);
-    return state.lineage === this.#options.subtask.lineage ? state : undefined; // PF5
+    const [state] = jsonValues<PendingState>(restored?.states.get(SINK_PENDING) ?? []);
+    return state?.lineage === this.#options.subtask.lineage ? state : undefined; // PF5
   }
 
   /** PF4. */

@@ -41,6 +41,7 @@ async function commit(store: MemoryStore, log: CommitLog, id: number): Promise<v
     formatVersion: 0,
     checkpointId,
     kind: "checkpoint",
+    base: "job",
     lineage: "l",
     epoch: 1 as Epoch,
     attempt: 0 as AttemptNumber,

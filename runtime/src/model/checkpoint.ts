@@ -26,6 +26,13 @@ export interface Barrier {
   readonly isFinal: boolean;
 }
 
+/**
+ * How the items of a named operator state are handed out again (Flink: OperatorStateHandle.Mode).
+ * split: every item goes to exactly one subtask. union: every subtask gets the items of all. broadcast: all subtasks hold the same
+ * items, each gets one copy.
+ */
+export type OperatorStateMode = "split" | "union" | "broadcast";
+
 /** What a part holds. */
 export type PartKind = "keyed" | "operator";
 
@@ -37,16 +44,21 @@ export interface SnapshotPart {
   readonly kind: PartKind;
   /** Inclusive range for keyed parts. */
   readonly keyGroups?: readonly [first: number, last: number];
+  /** Operator parts: how their items are dealt at a restore, and how many there are. */
+  readonly mode?: OperatorStateMode;
+  readonly itemCount?: number;
   /** Contents, in order. */
   readonly chunks: readonly Uint8Array[];
 }
 
-/** Where a part lies (CK2). `object` is a path relative to the job's checkpoint directory. */
+/** Where a part lies (CK2). `object` is a path relative to the directory that the metadata's `base` names. */
 export interface PartHandle {
   readonly uid: string;
   readonly stateName: string;
   readonly kind: PartKind;
   readonly keyGroups?: readonly [first: number, last: number];
+  readonly mode?: OperatorStateMode;
+  readonly itemCount?: number;
   readonly object: string;
   readonly offset: number;
   readonly lengthBytes: number;
@@ -90,6 +102,11 @@ export interface CheckpointMetadata {
   readonly formatVersion: 0;
   readonly checkpointId: CheckpointId;
   readonly kind: "checkpoint" | "savepoint";
+  /**
+   * What the objects of all parts are relative to: the job's directory (two levels above `_metadata`; checkpoints), or the directory
+   * of `_metadata` itself (savepoints: self-contained, so they can be moved).
+   */
+  readonly base: "job" | "self";
   readonly lineage: string;
   readonly epoch: Epoch;
   readonly attempt: AttemptNumber;

@@ -4,8 +4,28 @@ export { canBeKey, keyHasher } from "./key-hash.ts";
 export type { KeyHasher } from "./key-hash.ts";
 export { containsGeneric, describeType, sameType, TypeInformation, Types } from "./types.ts";
 export type { TypeDescriptor, TypeKind } from "./types.ts";
-export { ValueStateDescriptor } from "./state.ts";
-export type { ValueState } from "./state.ts";
+export {
+  AggregatingStateDescriptor,
+  ListStateDescriptor,
+  MapStateDescriptor,
+  ReducingStateDescriptor,
+  ValueStateDescriptor,
+} from "./state.ts";
+export type {
+  AggregateFunction,
+  AggregatingState,
+  ListState,
+  MapState,
+  ReduceFunction,
+  ReducingState,
+  StateDescriptor,
+  StateDescriptorOptions,
+  StateKind,
+  StateTtlConfig,
+  TtlStateVisibility,
+  TtlUpdateType,
+  ValueState,
+} from "./state.ts";
 export { KeyedCoProcessFunction, KeyedProcessFunction, ProcessFunction, RichFunction } from "./functions.ts";
 export type {
   Collector,
@@ -26,6 +46,7 @@ export type {
   CheckpointingMode,
   CheckpointMetadata,
   Epoch,
+  OperatorStateMode,
   PartHandle,
   PartKind,
   SnapshotPart,
@@ -40,6 +61,8 @@ export type {
   OperatorContext,
   OperatorFactory,
   OperatorState,
+  OperatorStateContent,
+  OperatorStateItem,
   RestoredOperatorState,
   SourceOperator,
   SourceStatus,
@@ -48,6 +71,7 @@ export type {
 } from "./operator.ts";
 export type {
   ChannelSpec,
+  RestorePart,
   SlotCommand,
   SlotEvent,
   SlotPort,

@@ -10,7 +10,7 @@
 // Not here: the loop that calls this (task/), keyed state (state/).
 
 import type { Clock, Log } from "@sluice/kit/env";
-import type { AttemptNumber, Barrier, CheckpointId, Epoch } from "./checkpoint.ts";
+import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
 import type { Collector, MetricGroup } from "./functions.ts";
 import type { ValueState, ValueStateDescriptor } from "./state.ts";
 
@@ -28,7 +28,16 @@ export interface SubtaskInfo {
   readonly maxParallelism: number;
 }
 
-/** Operator state as it was at the restored checkpoint: contents by state name. */
+/** One item of operator state: anything JSON can hold, or bytes. */
+export type OperatorStateItem = { readonly json: unknown } | { readonly bytes: Uint8Array };
+
+/** One named operator state of one subtask. */
+export interface OperatorStateContent {
+  readonly mode: OperatorStateMode;
+  readonly items: readonly OperatorStateItem[];
+}
+
+/** Operator state as it was at the restored checkpoint. */
 export interface RestoredOperatorState {
   readonly checkpointId: CheckpointId;
   /**
@@ -36,11 +45,15 @@ export interface RestoredOperatorState {
    * already published must be hidden before the first record. Output of checkpoints above it is another epoch's: untouchable.
    */
   readonly retractThrough: CheckpointId | undefined;
-  readonly states: ReadonlyMap<string, Uint8Array>;
+  /**
+   * The items of this subtask by state name, in the order of the old subtasks. A name is there, if need be with an empty list, iff
+   * the operator had that state at the checkpoint: absence means a new state, not a subtask that was dealt nothing.
+   */
+  readonly states: ReadonlyMap<string, readonly OperatorStateItem[]>;
 }
 
-/** Operator state to store: contents by state name. */
-export type OperatorState = ReadonlyMap<string, Uint8Array>;
+/** Operator state to store, by state name. A state that the operator has is always there, also without items. */
+export type OperatorState = ReadonlyMap<string, OperatorStateContent>;
 
 export interface OperatorContext {
   readonly subtask: SubtaskInfo;

@@ -30,6 +30,11 @@ export interface ChannelSpec {
   readonly peerDoorbell: SharedArrayBuffer;
 }
 
+/** A part to restore, whole, or (operator parts) only the items [from, to) of it. */
+export interface RestorePart extends PartHandle {
+  readonly items?: readonly [from: number, to: number];
+}
+
 /** What a task restores. */
 export interface TaskRestore {
   readonly checkpointId: CheckpointId;
@@ -38,7 +43,7 @@ export interface TaskRestore {
    * from the log's record; without it a zombie that restores an old head could hide output of checkpoints it knows nothing of.
    */
   readonly retractThrough: CheckpointId | undefined;
-  readonly parts: readonly PartHandle[];
+  readonly parts: readonly RestorePart[];
 }
 
 export interface TaskSpec {

@@ -6,5 +6,5 @@ export { RateLimit, subtaskRateLimit } from "./rate-limit.ts";
 export { filterFactory, mapFactory, processFactory } from "./stateless.ts";
 export { keyedCoProcessFactory, keyedProcessFactory } from "./keyed.ts";
 export type { FunctionOrSupplier } from "./user-function.ts";
-export { OperatorHarness, testSubtask } from "./test-harness.ts";
+export { OperatorHarness, restoredStates, testSubtask } from "./test-harness.ts";
 export type { HarnessOptions } from "./test-harness.ts";

@@ -41,6 +41,11 @@ export function testSubtask(overrides: Partial<SubtaskInfo> = {}): SubtaskInfo {
   };
 }
 
+/** What an operator that is restored with unchanged parallelism is given of its own snapshot. */
+export function restoredStates(state: OperatorState): RestoredOperatorState["states"] {
+  return new Map([...state].map(([name, { items }]) => [name, items]));
+}
+
 export interface HarnessOptions {
   readonly subtask?: SubtaskInfo;
   /** Per input; set for keyed operators. */
@@ -133,7 +138,7 @@ export class OperatorHarness<O extends Operator> {
 
   async snapshot(checkpointId: number, isFinal = false): Promise<OperatorState> {
     const barrier = { checkpointId: checkpointId as CheckpointId, timestampMs: this.nowMs, isFinal };
-    return (await this.operator.snapshotState?.(barrier)) ?? new Map<string, Uint8Array>();
+    return (await this.operator.snapshotState?.(barrier)) ?? new Map<string, never>();
   }
 
   /** Polls a source until it has emitted `recordsMax` more, is finished, or (idle by rate) waits for time. */

@@ -37,6 +37,8 @@ export const part: Shape<PartHandle> = record<PartHandle>({
   stateName: text,
   kind: oneOf("keyed", "operator"),
   keyGroups: optional(pair(count())),
+  mode: optional(oneOf("split", "union", "broadcast")),
+  itemCount: optional(count()),
   object: text,
   offset: count(),
   lengthBytes: count(),

@@ -8,4 +8,3 @@ export { PartReader } from "./format.ts";
 export type { BlockRow, PartDescription } from "./format.ts";
 export type { KeyedSnapshot } from "./snapshot.ts";
 export { decodeOperatorState, encodeOperatorState } from "./operator-state.ts";
-export type { OperatorStateItem } from "./operator-state.ts";

@@ -10,6 +10,7 @@
 // Not here: which items an operator stores.
 
 import { ByteReader, ByteWriter, crc32c, Failure, toFailure } from "@sluice/kit";
+import type { OperatorStateItem } from "../model/index.ts";
 
 const MAGIC = 0x4f4b4c53; // "SLKO" read as a little-endian u32
 const VERSION = 0;
@@ -17,9 +18,6 @@ const CRC_AT = 8;
 const BODY_AT = 12;
 const JSON_ITEM = 0;
 const BYTES_ITEM = 1;
-
-/** One item of operator state: anything JSON can hold, or bytes. */
-export type OperatorStateItem = { readonly json: unknown } | { readonly bytes: Uint8Array };
 
 /** The items as one block of bytes. */
 export function encodeOperatorState(items: readonly OperatorStateItem[]): Uint8Array {

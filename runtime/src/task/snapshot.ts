@@ -10,7 +10,7 @@
 
 import { assert, type Failure, toFailure } from "@sluice/kit";
 import type { Barrier, OperatorState, SnapshotPart } from "../model/index.ts";
-import type { KeyedSnapshot } from "../state/index.ts";
+import { encodeOperatorState, type KeyedSnapshot } from "../state/index.ts";
 
 /** Operator state of one chained operator, captured, perhaps not yet durable. */
 export interface CapturedOperatorState {
@@ -52,7 +52,10 @@ export class PendingSnapshot {
     this.#keyedDone = options.keyed === undefined;
     const settle = (states: readonly { readonly uid: string; readonly state: OperatorState }[]): void => {
       this.#operatorParts = states.flatMap(({ uid, state }) =>
-        [...state].map(([stateName, bytes]): SnapshotPart => ({ uid, stateName, kind: "operator", chunks: [bytes] })),
+        [...state].map(([stateName, { mode, items }]): SnapshotPart => {
+          const chunks = [encodeOperatorState(items)];
+          return { uid, stateName, kind: "operator", mode, itemCount: items.length, chunks };
+        }),
       );
     };
     const pending = options.operators.some(({ state }) => state instanceof Promise);

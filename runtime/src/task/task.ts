@@ -21,6 +21,7 @@ import type {
   CheckpointingMode,
   Epoch,
   Operator,
+  OperatorStateItem,
   RestoredOperatorState,
   SlotPort,
   SourceOperator,
@@ -30,7 +31,7 @@ import type {
   TaskState,
 } from "../model/index.ts";
 import type { InputGate, RecordWriter } from "../network/index.ts";
-import type { HeapKeyedStateBackend } from "../state/index.ts";
+import { decodeOperatorState, type HeapKeyedStateBackend } from "../state/index.ts";
 import type { CountingCollector, HeadLoop } from "./chain.ts";
 import type { TaskCounters } from "./counters.ts";
 import type { TaskMetrics } from "./operator-context.ts";
@@ -135,7 +136,7 @@ export class Task {
     this.#setState("INITIALIZING");
     const startedMs = clock.nowMs();
     try {
-      const operatorStates = new Map<string, Map<string, Uint8Array>>();
+      const operatorStates = new Map<string, Map<string, OperatorStateItem[]>>();
       if (restore !== undefined) {
         const contents = await port.fetchParts(restore.parts);
         const keyedParts: { stateName: string; keyGroups: readonly [number, number]; bytes: Uint8Array }[] = [];
@@ -147,8 +148,11 @@ export class Task {
             keyedParts.push({ stateName: part.stateName, keyGroups: part.keyGroups, bytes });
             return;
           }
-          const states = operatorStates.get(part.uid) ?? new Map<string, Uint8Array>();
-          states.set(part.stateName, bytes);
+          const where = `operator state "${part.stateName}" of operator uid ${part.uid} in ${part.object}`;
+          const items = decodeOperatorState(bytes, where);
+          const states = operatorStates.get(part.uid) ?? new Map<string, OperatorStateItem[]>();
+          const before = states.get(part.stateName) ?? [];
+          states.set(part.stateName, [...before, ...items.slice(...(part.items ?? []))]);
           operatorStates.set(part.uid, states);
         });
         assert(keyedParts.length === 0 || keyedState !== undefined, "keyed parts go to a keyed task");
@@ -162,7 +166,7 @@ export class Task {
             : {
                 checkpointId: restore.checkpointId,
                 retractThrough: restore.retractThrough,
-                states: operatorStates.get(link.uid) ?? new Map<string, Uint8Array>(),
+                states: operatorStates.get(link.uid) ?? new Map<string, OperatorStateItem[]>(),
               },
         );
       }

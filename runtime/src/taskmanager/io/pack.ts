@@ -70,9 +70,13 @@ export class OpenPack<Owner> {
         at += chunk.byteLength;
       }
       assert(at - offset === lengthBytes, "PK3: a part has the length that was counted");
-      const { uid, stateName, kind, keyGroups } = part;
+      const { uid, stateName, kind, keyGroups, mode, itemCount } = part;
       const checksum = crc32c(bytes.subarray(offset, at)); // PK3
-      const range = keyGroups === undefined ? {} : { keyGroups };
+      const range = {
+        ...(keyGroups === undefined ? {} : { keyGroups }),
+        ...(mode === undefined ? {} : { mode }),
+        ...(itemCount === undefined ? {} : { itemCount }),
+      };
       placed.push({ owner, handle: { uid, stateName, kind, ...range, object, offset, lengthBytes, crc32c: checksum } });
       offset = at;
     }
