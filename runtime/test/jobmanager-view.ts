@@ -1,7 +1,7 @@
 // A JobManagerView made of plain data, for tests of REST and metrics.
 
 import type { CheckpointId, JobPlan } from "../src/model/index.ts";
-import type { CheckpointStats, CheckpointStatsSnapshot } from "../src/checkpoint/index.ts";
+import type { CheckpointStats, CheckpointStatsSnapshot, OperationRequest } from "../src/checkpoint/index.ts";
 import { DEFAULT_CHECKPOINT_CONFIG } from "../src/checkpoint/index.ts";
 import { perJobState } from "../src/jobmanager/rest/source.ts";
 import type { ExecutionState, JobManagerView, JobView, SubtaskView } from "../src/jobmanager/rest/source.ts";
@@ -155,8 +155,14 @@ export function runningJob(change: Partial<JobView> = {}): JobView {
   };
 }
 
-/** A view of `job` with one TaskManager; cancelled job ids are pushed to `canceled`. */
-export function viewOf(job: JobView, canceled: string[] = []): JobManagerView {
+/** An operation that was asked for. */
+export interface Started {
+  readonly id: string;
+  readonly request: OperationRequest;
+}
+
+/** A view of `job` with one TaskManager; what is asked for is pushed to `started`, and none of it ever ends. */
+export function viewOf(job: JobView, started: Started[] = []): JobManagerView {
   return {
     host: "localhost",
     wallMs: () => NOW_MS,
@@ -178,9 +184,14 @@ export function viewOf(job: JobView, canceled: string[] = []): JobManagerView {
       },
     ],
     slotsRequired: () => 2,
-    cancel: (jid) => {
-      canceled.push(jid);
+    startOperation: (id, request) => {
+      started.push({ id, request });
       return Promise.resolve();
+    },
+    newOperationId: () => "f".repeat(32),
+    operation: (id) => {
+      const known = started.find((one) => one.id === id);
+      return known === undefined ? undefined : { ...known, outcome: null };
     },
   };
 }

@@ -32,6 +32,7 @@ const CODES = {
   JOB_FOREIGN: "user",
   JOB_CLOSED: "user",
   SNAPSHOT_DAMAGED: "user",
+  OPERATION_CONFLICT: "user",
   // storage, network, memory: the platform acts (or time does)
   STORAGE_UNAVAILABLE: "platform",
   STORAGE_FULL: "platform",

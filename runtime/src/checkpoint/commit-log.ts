@@ -11,6 +11,7 @@ import { assert, Failure, planted } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { CheckpointId, Epoch } from "../model/index.ts";
 import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
+import { allSettled } from "./operations.ts";
 import { decideStart } from "./start.ts";
 import { retryStorage, StorageBackoff, storageFailure } from "./storage-retry.ts";
 import type { CommitRecord, StartDecision, StartRequest } from "./types.ts";
@@ -345,7 +346,12 @@ function claimContent(
 ): Pick<CommitRecord, "lineage" | "head" | "origin" | "retained" | "condemned" | "pins" | "ops" | "override"> {
   if (decision.type === "continue") {
     assert(previous !== undefined, "only an existing log is continued");
-    const { lineage, head, origin, retained, condemned, pins, ops } = previous;
+    const { lineage, head, origin, retained, condemned, pins } = previous;
+    // OP4: whoever starts the job again does not want it cancelled by what somebody asked of the run before.
+    const ops =
+      previous.submission === request.lineage
+        ? previous.ops
+        : allSettled(previous.ops, "the run that it was asked of has ended");
     const override = standingOverride(previous, head);
     return { lineage, head, origin, retained, condemned, pins, ops, override };
   }

@@ -68,6 +68,8 @@ function shapeError(json: unknown): string | undefined {
   if (fields["head"] !== null && !isRef(fields["head"])) return "field head is not a checkpoint reference";
   if (!(fields["retained"] as readonly unknown[]).every(isRef))
     return "field retained holds something else than references";
+  if (!(fields["ops"] as readonly unknown[]).every(isOperation))
+    return "field ops holds something else than operations";
   if (fields["origin"] !== null && typeof fields["origin"] !== "string") return "field origin is not a path";
   return undefined;
 }
@@ -76,4 +78,16 @@ function isRef(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   const ref = value as Readonly<Record<string, unknown>>;
   return Number.isSafeInteger(ref["id"]) && typeof ref["path"] === "string" && typeof ref["sha256"] === "string";
+}
+
+function isOperation(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const op = value as Readonly<Record<string, unknown>>;
+  const isObject = (field: unknown): boolean => typeof field === "object" && field !== null;
+  return (
+    typeof op["id"] === "string" &&
+    isObject(op["request"]) &&
+    typeof (op["request"] as { readonly kind?: unknown }).kind === "string" &&
+    (op["outcome"] === null || isObject(op["outcome"]))
+  );
 }

@@ -22,6 +22,7 @@ import {
 import { cancellationChange, deletionChange } from "./deletion.ts";
 import { CheckpointGarbage } from "./garbage.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
+import { settledAtEnd } from "./operations.ts";
 import { CheckpointStatsTracker } from "./stats.ts";
 import { StorageBackoff, storageFailure } from "./storage-retry.ts";
 import type {
@@ -76,6 +77,9 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   #cleanTask: Promise<void> = Promise.resolve();
   #sweepTask: Promise<void> = Promise.resolve();
   #commitsSinceTrim = 0;
+  /** Those who asked for a checkpoint: of the next one, and of those that began. */
+  #waiting: PromiseWithResolvers<CheckpointId>[] = [];
+  readonly #asked = new Map<CheckpointId, readonly PromiseWithResolvers<CheckpointId>[]>();
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -131,12 +135,19 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     this.#dispatch({ type: "declined", decline });
   }
 
-  triggerNow(): void {
-    this.#dispatch({ type: "triggerRequested" });
+  triggerCheckpoint(): Promise<CheckpointId> {
+    const asked = Promise.withResolvers<CheckpointId>();
+    if (this.#isStopped) asked.reject(interrupted());
+    else {
+      this.#waiting.push(asked);
+      this.#dispatch({ type: "triggerRequested" });
+    }
+    return asked.promise;
   }
 
   async suspend(): Promise<CommitRecord> {
     this.#dispatch({ type: "suspended" });
+    this.#refuseWaiting(interrupted());
     for (const [id, io] of this.#io) if (this.#isCommitting(id)) io.abort();
     await this.#commitTask;
     return this.#options.commitLog.settled();
@@ -156,10 +167,12 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     const { abandoned, deleted } = this.#state;
     const wallMs = env.clock.wallMs();
     const outcome = await commitLog.append(
-      (previous) =>
-        deletesCheckpoints
+      (previous) => ({
+        ...(deletesCheckpoints
           ? cancellationChange(previous, { abandoned, deleted, wallMs })
-          : { closed: jobState === "finished", jobState },
+          : { closed: jobState === "finished", jobState }),
+        ops: settledAtEnd(previous.ops, jobState),
+      }),
       never,
     );
     try {
@@ -174,6 +187,8 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     if (this.#isStopped) return;
     this.#dispatch({ type: "stopped" });
     this.#isStopped = true;
+    this.#refuseWaiting(interrupted());
+    for (const id of [...this.#asked.keys()]) this.#answer(id, (asked) => asked.reject(interrupted()));
     this.#cancelTick?.();
     for (const cancel of this.#timeouts.values()) cancel();
     this.#timeouts.clear();
@@ -221,6 +236,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
           subtaskCount: effect.expectedCount,
         });
         env.log.debug("checkpoint triggered", { checkpoint: id, final: isFinal });
+        if (this.#waiting.length > 0) this.#asked.set(id, this.#waiting.splice(0));
         for (const subtask of effect.targets) gateway.triggerCheckpoint(subtask, effect.trigger);
         return;
       }
@@ -264,6 +280,9 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         this.#forget(effect.id);
         this.#stats.failed(effect.id, { reason: effect.reason, wallMs: env.clock.wallMs() });
         env.log.info("checkpoint aborted", { checkpoint: effect.id, reason: effect.reason });
+        this.#answer(effect.id, (asked) =>
+          asked.reject(new Failure("CHECKPOINT_DECLINED", { retry: "backoff", message: effect.reason })),
+        );
         if (effect.notifies) gateway.notifyAborted(this.#state.epoch, effect.id, effect.latestCompletedId);
         return;
       case "delete":
@@ -287,7 +306,17 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     this.#forget(id);
     env.log.info("checkpoint completed", { checkpoint: id, final: isFinal });
     listener.completed(metadata);
+    this.#answer(id, (asked) => asked.resolve(id));
     if (isFinal) listener.finalCompleted(id);
+  }
+
+  #answer(id: CheckpointId, how: (asked: PromiseWithResolvers<CheckpointId>) => void): void {
+    for (const asked of this.#asked.get(id) ?? []) how(asked);
+    this.#asked.delete(id);
+  }
+
+  #refuseWaiting(failure: Failure): void {
+    for (const asked of this.#waiting.splice(0)) asked.reject(failure);
   }
 
   #forget(id: CheckpointId): void {
@@ -303,6 +332,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     const cancel = env.timers.after(config.timeoutMs, "reserve-ids-timeout", () => giveUp.abort());
     try {
       const outcome = await commitLog.reserveIds(giveUp.signal);
+      if (outcome.type === "failed") this.#refuseWaiting(outcome.failure);
       this.#dispatch({ type: outcome.type === "appended" ? "idsReserved" : "idsNotReserved" });
     } finally {
       cancel();
@@ -446,4 +476,12 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       this.#options.listener.fenced(failure);
     });
   }
+}
+
+function interrupted(): Failure {
+  return new Failure("CANCELED", {
+    retry: "backoff",
+    message: "the job is being stopped or restarted",
+    remedy: "ask for a checkpoint again once it runs",
+  });
 }

@@ -18,6 +18,23 @@ export {
   writeCheckpointMetadata,
 } from "./metadata.ts";
 export {
+  allSettled,
+  findOperation,
+  OPERATIONS_RUNNING_MAX,
+  OPERATIONS_SETTLED_MAX,
+  settledAtEnd,
+  withOutcome,
+  withStarted,
+} from "./operations.ts";
+export type {
+  OperationKind,
+  OperationOutcome,
+  OperationRequest,
+  RecordedOperation,
+  RecordedOperations,
+  SavepointFormat,
+} from "./operations.ts";
+export {
   ALLOW_REPLAY_KEY,
   decideDamaged,
   loadCheckpoint,
@@ -45,7 +62,6 @@ export type {
   CommitRecord,
   CoordinatorListener,
   RecordedJobState,
-  RecordedOperation,
   RecordedOverride,
   RestoredCheckpointStats,
   StartDecision,

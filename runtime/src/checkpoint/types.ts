@@ -27,6 +27,7 @@ import type {
   SubtaskCheckpointStats,
   SubtaskId,
 } from "../model/index.ts";
+import type { RecordedOperations } from "./operations.ts";
 
 /** Where a committed checkpoint lies. `path` is relative to the store's root and names the `_metadata` object. */
 export interface CheckpointRef {
@@ -68,13 +69,6 @@ export type RecordedOverride =
       readonly reason: "delete-on-cancellation";
     };
 
-/** An operation asked for by somebody outside (a stop with savepoint): recorded before it starts, its result with its commit. */
-export interface RecordedOperation {
-  readonly id: string;
-  readonly kind: string;
-  readonly result: string | null;
-}
-
 /** One record of the commit log. The highest one is the truth about the job's checkpoints. */
 export interface CommitRecord {
   readonly formatVersion: 0;
@@ -101,7 +95,8 @@ export interface CommitRecord {
   /** Ids whose `chk-{id}/` may be deleted, one commit later (P6). */
   readonly condemned: readonly CheckpointId[];
   readonly pins: readonly CheckpointPin[];
-  readonly ops: readonly RecordedOperation[];
+  /** Oldest first (operations.ts). */
+  readonly ops: RecordedOperations;
   readonly override: RecordedOverride | null;
   /** Wall clock of the writer; for people and for trimming. */
   readonly writtenMs: number;
@@ -218,8 +213,11 @@ export interface CheckpointCoordination {
   sourceEnded(subtask: SubtaskId): void;
   ack(ack: CheckpointAck): void;
   decline(decline: CheckpointDecline): void;
-  /** Asks for a checkpoint at once, beside the periodic ones (still one of `concurrentMax`). */
-  triggerNow(): void;
+  /**
+   * Asks for a checkpoint at once, beside the periodic ones (still one of `concurrentMax`). Resolves when it has completed; rejects
+   * with why it failed, or because the job is restarted or ends meanwhile.
+   */
+  triggerCheckpoint(): Promise<CheckpointId>;
   /**
    * Before a restart or a cancellation: aborts what is pending, waits until no append is in doubt, and returns the head record,
    * which is what a restart restores. Rejects with FENCED.

@@ -11,7 +11,7 @@
 import { assert, AssertionError, describeFailure, Failure, failureFromJson, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, Net, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { CheckpointCoordinator, checkpointVertices } from "../checkpoint/index.ts";
-import type { CommitLog, TaskGateway } from "../checkpoint/index.ts";
+import type { CommitLog, OperationRequest, RecordedOperation, TaskGateway } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { AttemptNumber, CheckpointId, Epoch, JobPlan, TaskSpec } from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
@@ -25,6 +25,8 @@ import type {
 } from "../rpc/index.ts";
 import { JobHistory } from "./job-history.ts";
 import { jobView, taskManagerView } from "./job-view.ts";
+import { Operations } from "./operations.ts";
+import type { OperationRunners } from "./operations.ts";
 import { slotsRequired, subtasksOfSlot } from "./placement.ts";
 import type { JobManagerView, JobView, TaskManagerView } from "./rest/source.ts";
 import { prepareRestore } from "./restore.ts";
@@ -76,6 +78,8 @@ export class JobMaster implements JobManagerView {
   readonly #taskManagers: TaskManagers;
   readonly #history: JobHistory;
   readonly #restartStrategy: RestartStrategy;
+  readonly #operations: Operations;
+  readonly #operationIds: Rng;
   readonly #life = new AbortController();
   readonly #queue: SchedulerEvent[] = [];
   readonly #prepared = new Map<AttemptNumber, PreparedRestore>();
@@ -94,6 +98,12 @@ export class JobMaster implements JobManagerView {
     this.#options = options;
     this.#history = new JobHistory(env.clock);
     this.#restartStrategy = new RestartStrategy(settings.restart, env.rng.fork("restart-strategy"));
+    this.#operationIds = env.rng.fork("operation-ids");
+    this.#operations = new Operations({
+      env,
+      runners: this.#runners(),
+      onFenced: (failure) => this.#fatal(failure),
+    });
     this.#state = initialSchedulerState(plan);
     this.#taskManagers = new TaskManagers({
       rpc: { env, ...options.rpc },
@@ -131,6 +141,7 @@ export class JobMaster implements JobManagerView {
       });
     }
     this.#dispatch({ type: "started" });
+    this.#operations.start(storage?.log);
   }
 
   /** Goes without ending the job: the next JobManager continues it. */
@@ -180,9 +191,30 @@ export class JobMaster implements JobManagerView {
     return slotsRequired(this.#options.plan);
   }
 
-  cancel(jid: string): Promise<void> {
-    if (jid === this.#options.jobId) this.#dispatch({ type: "cancelRequested" });
-    return Promise.resolve();
+  startOperation(id: string, request: OperationRequest): Promise<void> {
+    return this.#operations.request(id, request);
+  }
+
+  operation(id: string): RecordedOperation | undefined {
+    return this.#operations.find(id);
+  }
+
+  newOperationId(): string {
+    return Array.from({ length: 4 }, () => this.#operationIds.u32().toString(16).padStart(8, "0")).join("");
+  }
+
+  /** How operations are done. */
+  #runners(): OperationRunners {
+    return {
+      cancel: () => {
+        this.#dispatch({ type: "cancelRequested" });
+        return Promise.resolve(undefined); // OP4: the record of the job's end settles it
+      },
+      checkpoint: async () => {
+        if (this.#coordinator === undefined) throw noCheckpoints();
+        return { type: "done", checkpointId: await this.#coordinator.triggerCheckpoint() };
+      },
+    };
   }
 
   // ---- TaskManagers
@@ -548,6 +580,7 @@ export class JobMaster implements JobManagerView {
     }
     const message = failure === undefined ? `job ${this.#options.plan.jobName} is ${as}` : describeWithStack(failure);
     this.#end(message);
+    this.#operations.end(as === "FINISHED" ? "finished" : as === "CANCELED" ? "cancelled" : "failed");
     this.#options.onEnded(as, message);
   }
 
@@ -561,6 +594,7 @@ export class JobMaster implements JobManagerView {
 
   #end(reason: string): void {
     this.#isOver = true;
+    this.#operations.end(undefined);
     this.#life.abort();
     this.#cancelDelay?.();
     this.#coordinator?.dispose();
@@ -584,4 +618,12 @@ function isUserCode(failure: Failure): boolean {
 function describeWithStack(failure: Failure): string {
   const text = describeFailure(failure);
   return isUserCode(failure) && failure.stack !== undefined ? `${text}\n${failure.stack}` : text;
+}
+
+function noCheckpoints(): Failure {
+  return new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: "the job takes no checkpoints",
+    remedy: "set execution.checkpointing.interval and execution.checkpointing.dir",
+  });
 }

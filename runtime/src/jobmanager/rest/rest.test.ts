@@ -18,6 +18,7 @@ import {
   SUM_ID,
   viewOf,
 } from "../../../test/jobmanager-view.ts";
+import type { Started } from "../../../test/jobmanager-view.ts";
 import { recording, shapeDifferences } from "../../../test/shape.ts";
 import { answer } from "./routes.ts";
 import type { RestResponse } from "./routes.ts";
@@ -27,10 +28,10 @@ function ask(
   target: string,
   job: JobView = runningJob(),
   method = "GET",
-  canceled: string[] = [],
+  started: Started[] = [],
 ): Promise<RestResponse> {
   const url = new URL(target, "http://localhost");
-  return answer({ method, path: url.pathname, query: Object.fromEntries(url.searchParams) }, viewOf(job, canceled));
+  return answer({ method, path: url.pathname, query: Object.fromEntries(url.searchParams) }, viewOf(job, started));
 }
 
 const RUNNING = runningJob();
@@ -261,10 +262,10 @@ describe("RR2: errors say what was asked and what is wrong", () => {
 
 describe("cancel", () => {
   test("is handed on once, with Flink's answer", async () => {
-    const canceled: string[] = [];
-    const response = await ask(`/jobs/${JID}?mode=cancel`, runningJob(), "PATCH", canceled);
+    const started: Started[] = [];
+    const response = await ask(`/jobs/${JID}?mode=cancel`, runningJob(), "PATCH", started);
     expect(response).toEqual({ status: 202, body: recording("job-cancel") });
-    expect(canceled).toEqual([JID]);
+    expect(started.map(({ request }) => request)).toEqual([{ kind: "cancel" }]);
   });
 
   test.each<[state: JobView["state"], status: number, commands: number]>([
@@ -273,9 +274,9 @@ describe("cancel", () => {
     ["CANCELED", 202, 1],
     ["RESTARTING", 202, 1],
   ])("a %s job answers %i", async (state, status, commands) => {
-    const canceled: string[] = [];
-    expect((await ask(`/jobs/${JID}`, runningJob({ state }), "PATCH", canceled)).status).toBe(status);
-    expect(canceled).toHaveLength(commands);
+    const started: Started[] = [];
+    expect((await ask(`/jobs/${JID}`, runningJob({ state }), "PATCH", started)).status).toBe(status);
+    expect(started).toHaveLength(commands);
   });
 
   test("a command that fails is an answer with code and remedy", async () => {
@@ -287,7 +288,7 @@ describe("cancel", () => {
     });
     const response = await answer(
       { method: "PATCH", path: `/jobs/${JID}`, query: {} },
-      { ...view, cancel: () => Promise.reject(failure) },
+      { ...view, startOperation: () => Promise.reject(failure) },
     );
     expect(response).toEqual({ status: 500, body: { errors: ["FENCED: a newer JobManager runs. Ask that one."] } });
   });

@@ -179,7 +179,7 @@ async function terminate(request: RestRequest, view: JobManagerView, job: JobVie
       `Job cancellation failed because the job has already reached another terminal state (${job.state}).`,
     );
   }
-  await view.cancel(job.jid);
+  await view.startOperation(view.newOperationId(), { kind: "cancel" });
   return { status: 202, body: {} };
 }
 

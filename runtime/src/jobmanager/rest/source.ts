@@ -7,7 +7,12 @@
 //
 // Not here: the JSON of REST (handlers), Prometheus names (../metrics).
 
-import type { CheckpointConfig, CheckpointStatsSnapshot } from "../../checkpoint/index.ts";
+import type {
+  CheckpointConfig,
+  CheckpointStatsSnapshot,
+  OperationRequest,
+  RecordedOperation,
+} from "../../checkpoint/index.ts";
 import type { JobPlan } from "../../model/index.ts";
 
 /** Flink: JobStatus. */
@@ -153,8 +158,16 @@ export interface JobManagerView {
   taskManagers(): readonly TaskManagerView[];
   /** Slots that the job needs to run. */
   slotsRequired(): number;
-  /** Cancels the job; resolves once the request is taken, not when the job has ended. Harmless when the job has ended. */
-  cancel(jid: string): Promise<void>;
+  /**
+   * Has something done, once per id (checkpoint/operations.ts). Resolves when it is recorded and begun, or was before; `operation`
+   * tells what came of it. Rejects with OPERATION_CONFLICT (the id stands for something else, or too many run),
+   * CONFIG_NOT_IMPLEMENTED, or a failure of the store: then ask again under the same id.
+   */
+  startOperation(id: string, request: OperationRequest): Promise<void>;
+  /** An id for an operation whose asker gave none: 32 hex digits, never drawn before. */
+  newOperationId(): string;
+  /** Undefined: nobody asked for it, or it was forgotten. */
+  operation(id: string): RecordedOperation | undefined;
 }
 
 /** A record with one value per state: for building JobView.timestamps and stateTotalsMs. */

@@ -1,0 +1,194 @@
+// Operations on a running job (savepoint, stop, cancel ...): recorded before they begin, done once, their outcome remembered.
+//
+// Invariants: OP1-OP4 of checkpoint/operations.ts, and
+//   OJ1. A runner is called only for an operation that the log holds, or that is harmless to repeat (cancel).
+//   OJ2. An outcome is told only once it is recorded. A runner that is called again, by the next JobManager, must bear it.
+//   OJ3. Without a store operations live as long as this process.
+//
+// Not here: what operations do (runners, given by job-master.ts), their messages (rest/).
+
+import { assert, AssertionError, Failure, failureToJson, sleep, toFailure, withTimeout } from "@sluice/kit";
+import type { Host, Log, Timers } from "@sluice/kit/env";
+import { findOperation, settledAtEnd, withOutcome, withStarted } from "../checkpoint/index.ts";
+import type {
+  CommitLog,
+  OperationKind,
+  OperationOutcome,
+  OperationRequest,
+  RecordedOperation,
+  RecordedOperations,
+} from "../checkpoint/index.ts";
+
+/** Who asks waits so long for the record; the store may be away. */
+const RECORD_TIMEOUT_MS = 10_000;
+/** Cancelling is begun without a record after this long: repeating it is harmless, and its end is recorded with that of the job. */
+const CANCEL_RECORD_TIMEOUT_MS = 1_000;
+const SETTLE_AGAIN_MS = 1_000;
+
+export interface OperationContext {
+  readonly id: string;
+  /** An earlier JobManager began it; how far it came is not known. */
+  readonly isResumed: boolean;
+}
+
+/**
+ * Does what was asked for. Resolves with the outcome, or with undefined when a record of the log settles the operation by itself;
+ * a rejection is the outcome "failed".
+ */
+export type OperationRunner<K extends OperationKind = OperationKind> = (
+  request: Extract<OperationRequest, { readonly kind: K }>,
+  context: OperationContext,
+) => Promise<OperationOutcome | undefined>;
+
+/** By kind; what is missing is refused. */
+export type OperationRunners = { readonly [K in OperationKind]?: OperationRunner<K> };
+
+export interface OperationsOptions {
+  readonly env: { readonly timers: Timers; readonly log: Log; readonly host: Host };
+  readonly runners: OperationRunners;
+  /** A newer JobManager owns the log. */
+  readonly onFenced: (failure: Failure) => void;
+}
+
+export class Operations {
+  readonly #options: OperationsOptions;
+  readonly #started = Promise.withResolvers<void>();
+  readonly #beginning = new Map<string, { readonly request: OperationRequest; readonly begun: Promise<void> }>();
+  #log: CommitLog | undefined;
+  #local: RecordedOperations = [];
+  #isOver = false;
+
+  constructor(options: OperationsOptions) {
+    this.#options = options;
+  }
+
+  /** The log is claimed (or there is none): operations begin, those that an earlier JobManager left go on. */
+  start(log: CommitLog | undefined): void {
+    this.#log = log;
+    this.#started.resolve();
+    for (const op of this.#list) {
+      if (op.outcome === null) this.#guard(this.#run(op.id, op.request, true));
+    }
+  }
+
+  /** Nothing is begun or recorded any more; what runs is settled as the end of the job says. */
+  end(jobState: "finished" | "failed" | "cancelled" | undefined): void {
+    this.#isOver = true;
+    if (jobState !== undefined) this.#local = settledAtEnd(this.#local, jobState);
+  }
+
+  find(id: string): RecordedOperation | undefined {
+    return findOperation(this.#list, id);
+  }
+
+  /**
+   * Resolves once the operation is recorded and begun, or has been before (OP1). Rejects with OPERATION_CONFLICT, with
+   * CONFIG_NOT_IMPLEMENTED, or with a failure of the store: ask again under the same id.
+   */
+  async request(id: string, request: OperationRequest): Promise<void> {
+    await withTimeout(this.#started.promise, this.#options.env.timers, RECORD_TIMEOUT_MS, () => {
+      throw unavailable("the JobManager has not claimed the job's log yet");
+    });
+    const underWay = this.#beginning.get(id);
+    if (underWay !== undefined) {
+      withStarted([{ id, request: underWay.request, outcome: null }], id, request); // OP1
+      await underWay.begun;
+      return;
+    }
+    if (withStarted(this.#list, id, request) === this.#list) return;
+    if (this.#options.runners[request.kind] === undefined) {
+      throw new Failure("CONFIG_NOT_IMPLEMENTED", {
+        retry: "never",
+        message: `this JobManager does not offer the operation "${request.kind}"`,
+      });
+    }
+    const begun = this.#begin(id, request);
+    this.#beginning.set(id, { request, begun });
+    try {
+      await begun;
+    } finally {
+      this.#beginning.delete(id);
+    }
+  }
+
+  get #list(): RecordedOperations {
+    return this.#log?.head.ops ?? this.#local;
+  }
+
+  async #begin(id: string, request: OperationRequest): Promise<void> {
+    const isCancel = request.kind === "cancel";
+    const recorded = this.#change((ops) => withStarted(ops, id, request));
+    try {
+      if (!isCancel) await recorded;
+      else {
+        await withTimeout(recorded, this.#options.env.timers, CANCEL_RECORD_TIMEOUT_MS, () => {
+          throw unavailable("the store takes no record");
+        });
+      }
+    } catch (thrown) {
+      const failure = toFailure(thrown);
+      if (thrown instanceof AssertionError || !isCancel || failure.code === "FENCED") throw thrown;
+      this.#options.env.log.warn("cancelling without a record of who asked", { failure: failure.message }); // OJ1
+    }
+    this.#guard(this.#run(id, request, false));
+  }
+
+  async #run(id: string, request: OperationRequest, isResumed: boolean): Promise<void> {
+    const { env, runners } = this.#options;
+    const runner = runners[request.kind] as OperationRunner | undefined;
+    env.log.info("operation", { operation: id, kind: request.kind, resumed: isResumed });
+    let outcome: OperationOutcome | undefined;
+    try {
+      assert(runner !== undefined, "OJ1: an operation without a runner is never begun");
+      outcome = await runner(request, { id, isResumed });
+    } catch (thrown) {
+      if (thrown instanceof AssertionError) throw thrown;
+      outcome = { type: "failed", failure: { ...failureToJson(toFailure(thrown)), stack: "" } };
+    }
+    if (outcome === undefined) return;
+    env.log.info("operation ended", { operation: id, kind: request.kind, outcome: outcome.type });
+    await this.#settle(id, outcome);
+  }
+
+  /** OJ2. */
+  async #settle(id: string, outcome: OperationOutcome): Promise<void> {
+    while (!this.#isOver && this.find(id)?.outcome === null) {
+      try {
+        await this.#change((ops) => withOutcome(ops, id, outcome));
+      } catch (thrown) {
+        const failure = toFailure(thrown);
+        if (thrown instanceof AssertionError || failure.code === "FENCED" || failure.code === "CANCELED") throw thrown;
+        await sleep(this.#options.env.timers, SETTLE_AGAIN_MS);
+      }
+    }
+  }
+
+  async #change(change: (ops: RecordedOperations) => RecordedOperations): Promise<void> {
+    const log = this.#log;
+    if (log === undefined) {
+      this.#local = change(this.#local);
+      return;
+    }
+    const giveUp = new AbortController();
+    const cancel = this.#options.env.timers.after(RECORD_TIMEOUT_MS, "record-operation", () => giveUp.abort());
+    try {
+      const outcome = await log.append((previous) => ({ ops: change(previous.ops) }), giveUp.signal);
+      if (outcome.type === "failed") throw outcome.failure;
+    } finally {
+      cancel();
+    }
+  }
+
+  /** What runs ends in a record, or this JobManager ends. */
+  #guard(task: Promise<void>): void {
+    task.catch((thrown: unknown) => {
+      if (thrown instanceof AssertionError) this.#options.env.host.crash(thrown.message);
+      const failure = toFailure(thrown);
+      if (failure.code === "FENCED" && !this.#isOver) this.#options.onFenced(failure);
+    });
+  }
+}
+
+function unavailable(message: string): Failure {
+  return new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message, remedy: "ask again under the same id" });
+}
