@@ -38,6 +38,7 @@ const TASKS = {
     about: "some tests, for example: npm run jest -- packages/kit",
   },
   peers: { program: "tools/peers/main.ts", about: "build or get what tests run against, for example MinIO" },
+  pack: { program: "tools/pack/main.ts", about: "packages for other projects, as tarballs in dist/packages" },
   generate: { program: "tools/check/generated.ts", about: "write generated files anew" },
   format: {
     program: "node_modules/prettier/bin/prettier.cjs",

@@ -1,29 +1,14 @@
 #!/usr/bin/env node
-// Entry of `sluice`.
+// Entry of `sluice`: an older Node is told so before it stumbles over something else.
+//
+// Not here: everything that a command does; it is loaded afterwards.
 
-import { AssertionError, describeFailure, toFailure } from "@sluice/kit";
-import { CommanderError } from "commander";
-
-import { EXIT, exitCodeOf } from "./exit-codes.ts";
-import { makeProgram } from "./program.ts";
-
-let exitCode: number = EXIT.ok;
-try {
-  await makeProgram((code) => {
-    exitCode = code;
-  }).parseAsync(process.argv);
-} catch (thrown) {
-  if (thrown instanceof CommanderError) {
-    exitCode = thrown.exitCode === 0 ? EXIT.ok : EXIT.usage; // commander has said it
-  } else {
-    const failure = toFailure(thrown);
-    process.stderr.write(`sluice: ${describeFailure(failure)}\n`);
-    const { stack } = (failure.cause ?? failure) as { readonly stack?: string };
-    // where it happened: in the user's code, or in ours when it is a bug
-    const isInteresting =
-      failure.code === "JOB_MAIN_FAILED" || failure.code === "INTERNAL" || thrown instanceof AssertionError;
-    if (isInteresting && stack !== undefined) process.stderr.write(`${stack.split("\n").slice(1, 9).join("\n")}\n`);
-    exitCode = exitCodeOf(failure);
-  }
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+if (major > 24 || (major === 24 && minor >= 12)) {
+  const { runCommandLine } = await import("./command-line.ts");
+  process.exit(await runCommandLine(process.argv));
 }
-process.exit(exitCode);
+process.stderr.write(
+  `sluice: Node 24.12 or later is needed, and this is ${process.versions.node}. Jobs are TypeScript that Node runs itself.\n`,
+);
+process.exit(2);

@@ -36,11 +36,11 @@ export interface RunOptions {
   readonly json: boolean;
 }
 
-/** Where our own frames are; the others are the user's. */
+/** Where our own frames are; the others are the user's. With --enable-source-maps the frames of a package are those of its src. */
 const OUR_SOURCES = [
-  new URL("..", PROCESS_ENTRIES.taskManager).href,
-  new URL(".", import.meta.resolve("@sluice/kit")).href,
-];
+  new URL("..", PROCESS_ENTRIES.taskManager),
+  new URL(".", import.meta.resolve("@sluice/kit")),
+].flatMap((folder) => [new URL("../src/", folder).href, new URL("../dist/", folder).href]);
 const FRAMES_MAX = 8;
 const POLL_INTERVAL_MS = 500;
 /** Rates are taken over this many polls: counters arrive with heartbeats, not with polls. */
