@@ -3,6 +3,7 @@
 import { besides } from "./process-shell.ts";
 
 export { runPlanProcess } from "./plan-process.ts";
+export { openStore } from "./process-shell.ts";
 export type { PlanProcessOptions, PlanProcessResult } from "./plan-process.ts";
 export type { PlanRequest } from "./plan.ts";
 

@@ -1,0 +1,46 @@
+// The store that a URI on the command line means, with its settings from -D and credentials from the environment.
+//
+// Not here: what is done with it (store.ts, snapshot commands).
+
+import { existsSync, statSync } from "node:fs";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { resolve } from "node:path";
+
+import { Failure } from "@sluice/kit";
+import type { ObjectStore } from "@sluice/kit/env";
+import { openStore } from "@sluice/runtime/internal/bin";
+import { parseConfiguration, S3Options } from "@sluice/runtime/internal/model";
+
+/** A plain path as its file URI; anything with a scheme as it is. */
+export function uriOf(text: string): string {
+  return /^[A-Za-z][A-Za-z0-9+.-]*:/.test(text) ? text.replace(/\/+$/, "") : pathToFileURL(resolve(text)).href;
+}
+
+/**
+ * Opens the store at `uri` (a plain path means file://). `definitions` are those of -D: s3.endpoint and its like.
+ * Failure CONFIG_INVALID when settings are missing, INPUT_NOT_FOUND when a local directory does not exist: a question about a
+ * place that is not there must not be answered with "nothing".
+ */
+export async function openStoreAt(text: string, definitions: Readonly<Record<string, string>>): Promise<ObjectStore> {
+  const uri = uriOf(text);
+  const configuration = parseConfiguration(
+    Object.entries(definitions).map(([key, value]) => ({ key, value, origin: "command line" as const })),
+  );
+  if (uri.startsWith("file:")) {
+    const path = fileURLToPath(uri);
+    if (!existsSync(path) || !statSync(path).isDirectory()) {
+      throw new Failure("INPUT_NOT_FOUND", {
+        retry: "never",
+        message: `there is no directory ${path}`,
+        remedy: "Name the directory that sluice run printed as the place of its checkpoints, or one below it.",
+      });
+    }
+  }
+  const endpoint = configuration.get(S3Options.ENDPOINT);
+  const region = configuration.get(S3Options.REGION);
+  return await openStore({
+    uri,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(region === undefined ? {} : { region }),
+  });
+}
