@@ -37,6 +37,7 @@ export type {
   KeyedContext,
   KeySelector,
   MapFunction,
+  Partitioner,
   RuntimeContext,
   TypeDescriptor,
   ValueState,

@@ -8,7 +8,7 @@
 
 import { Failure } from "@sluice/kit";
 import { PrintSink } from "../connectors/index.ts";
-import type { KeyBy, Transformation, TransformationInput } from "../graph/index.ts";
+import type { Exchange, KeyBy, Transformation, TransformationInput } from "../graph/index.ts";
 import {
   containsGeneric,
   describeType,
@@ -20,6 +20,7 @@ import {
   type KeySelector,
   type MapFunction,
   type OperatorFactory,
+  type Partitioner,
   type ProcessFunction,
   type RichFunction,
   type TypeInformation,
@@ -73,14 +74,20 @@ function nameOf(fn: FunctionOrSupplier<RichFunction>, fallback: string): string 
   return name === "" ? fallback : name;
 }
 
+/** An output that a stream is made of. */
+interface StreamOutput {
+  readonly transformationId: number;
+  readonly exchange?: Exchange;
+}
+
 /** A stream of records of type T; several outputs after `union`. */
 export class DataStream<T> {
   protected readonly builder: GraphBuilder;
-  /** Ids of the transformations whose output this is. */
-  protected readonly sources: readonly number[];
+  /** The outputs that this is made of, each with the way to spread its records. */
+  protected readonly sources: readonly StreamOutput[];
   readonly type: TypeInformation<T>;
 
-  constructor(builder: GraphBuilder, sources: readonly number[], type: TypeInformation<T>) {
+  constructor(builder: GraphBuilder, sources: readonly StreamOutput[], type: TypeInformation<T>) {
     this.builder = builder;
     this.sources = sources;
     this.type = type;
@@ -145,6 +152,45 @@ export class DataStream<T> {
     return new KeyedStream(this, selector, keyType);
   }
 
+  /** The next operator's subtasks take records in turns. */
+  rebalance(): DataStream<T> {
+    return this.#spread({ partitioning: "REBALANCE" });
+  }
+
+  /** As {@link rebalance}, but each subtask serves only some of the next operator's: fewer channels, and less network. */
+  rescale(): DataStream<T> {
+    return this.#spread({ partitioning: "RESCALE" });
+  }
+
+  /** Every record goes to a subtask of the next operator chosen by chance. */
+  shuffle(): DataStream<T> {
+    return this.#spread({ partitioning: "SHUFFLE" });
+  }
+
+  /** All records go to the first subtask of the next operator. */
+  global(): DataStream<T> {
+    return this.#spread({ partitioning: "GLOBAL" });
+  }
+
+  /** Every subtask of the next operator gets every record. */
+  broadcast(): DataStream<T> {
+    return this.#spread({ partitioning: "BROADCAST" });
+  }
+
+  /** Subtask i feeds subtask i of the next operator. Another parallelism there is refused when the job is planned. */
+  forward(): DataStream<T> {
+    return this.#spread({ partitioning: "FORWARD" });
+  }
+
+  /** `partitioner` names the subtask of the next operator for a record's key; state needs {@link keyBy} instead. */
+  partitionCustom<K>(partitioner: Partitioner<K>, selector: KeySelector<T, K>): DataStream<T> {
+    return this.#spread({
+      partitioning: "CUSTOM",
+      selector: selector as KeySelector<unknown, unknown>,
+      partitioner: partitioner as Partitioner<unknown>,
+    });
+  }
+
   sinkTo(sink: Sink<T>): DataStreamSink {
     return new DataStreamSink(
       addTransformation(this.builder, this.inputs(0), {
@@ -164,10 +210,10 @@ export class DataStream<T> {
 
   /** @internal */
   inputs(inputIndex: 0 | 1, keyBy?: KeyBy): readonly TransformationInput[] {
-    return this.sources.map((transformationId) => ({
+    return this.sources.map(({ transformationId, exchange }) => ({
       transformationId,
       inputIndex,
-      ...(keyBy === undefined ? {} : { keyBy }),
+      ...(keyBy === undefined ? (exchange === undefined ? {} : { exchange }) : { keyBy }),
     }));
   }
 
@@ -183,6 +229,15 @@ export class DataStream<T> {
   /** @internal */
   claimFunction(fn: FunctionOrSupplier<RichFunction>, operatorName: string): void {
     this.builder.claimFunction(fn, operatorName);
+  }
+
+  /** The last word counts: `rebalance().broadcast()` broadcasts, and keyBy overrules both. */
+  #spread(exchange: Exchange): DataStream<T> {
+    return new DataStream(
+      this.builder,
+      this.sources.map((output) => ({ ...output, exchange })),
+      this.type,
+    );
   }
 
   #transform<O>(added: Added & { readonly type: TypeInformation<O> }): SingleOutputStreamOperator<O> {
@@ -221,7 +276,7 @@ export class SingleOutputStreamOperator<T> extends DataStream<T> {
   readonly #transformation: Transformation;
 
   constructor(builder: GraphBuilder, transformation: Transformation, type: TypeInformation<T>) {
-    super(builder, [transformation.id], type);
+    super(builder, [{ transformationId: transformation.id }], type);
     this.#transformation = transformation;
   }
 

@@ -9,7 +9,13 @@
 
 import { Failure } from "@sluice/kit";
 import type { Partitioning, TypeDescriptor } from "../model/index.ts";
-import { transformationOf, type KeyBy, type StreamGraph, type Transformation } from "./transformation.ts";
+import {
+  transformationOf,
+  type Exchange,
+  type KeyBy,
+  type StreamGraph,
+  type Transformation,
+} from "./transformation.ts";
 
 export interface ChainEdge {
   readonly id: number;
@@ -20,6 +26,7 @@ export interface ChainEdge {
   readonly partitioning: Partitioning;
   readonly type: TypeDescriptor;
   readonly keyBy?: KeyBy;
+  readonly exchange?: Exchange;
 }
 
 export interface Chain {
@@ -78,6 +85,7 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
       transformation.chainable &&
       transformation.inputs.length === 1 &&
       input?.keyBy === undefined &&
+      (input?.exchange === undefined || input.exchange.partitioning === "FORWARD") &&
       consumers.get(predecessor.id) === 1 &&
       parallelismOf(graph, predecessor) === parallelismOf(graph, transformation) &&
       (transformation.maxParallelism ?? predecessor.maxParallelism) === predecessor.maxParallelism;
@@ -102,9 +110,11 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
         source: groupOf.get(source.id) as number,
         target,
         inputIndex: input.inputIndex,
-        partitioning: input.keyBy !== undefined ? "HASH" : samePace ? "FORWARD" : "REBALANCE",
+        partitioning:
+          input.keyBy === undefined ? (input.exchange?.partitioning ?? (samePace ? "FORWARD" : "REBALANCE")) : "HASH",
         type: source.outputType,
         ...(input.keyBy === undefined ? {} : { keyBy: input.keyBy }),
+        ...(input.exchange === undefined ? {} : { exchange: input.exchange }),
       };
     });
     return {

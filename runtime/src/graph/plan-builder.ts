@@ -12,6 +12,7 @@ import type {
   JobPlan,
   KeySelector,
   OperatorFactory,
+  Partitioner,
   Partitioning,
   PlanEdge,
   PlanOperator,
@@ -42,6 +43,7 @@ export function buildPlan(graph: StreamGraph, options: PlanOptions): JobPlan {
   const chains = buildChains(graph);
   const vertices = chains.map((chain): PlanVertex => {
     checkParallelism(chain);
+    checkForward(chain, chains);
     const head = chain.operators[0] as Transformation;
     const keyType = checkKeyTypes(chain);
     return {
@@ -94,8 +96,13 @@ export interface TaskOutput {
   readonly targetVertexId: string;
   readonly partitioning: Partitioning;
   readonly type: TypeDescriptor;
+  /** Of HASH and CUSTOM edges. */
   readonly keySelector: KeySelector<unknown, unknown> | undefined;
+  /** Of a HASH edge. */
   readonly keyType: TypeDescriptor | undefined;
+  /** Of a CUSTOM edge. */
+  readonly partitioner: Partitioner<unknown> | undefined;
+  readonly sourceParallelism: number;
   readonly targetParallelism: number;
   /** Key groups of the consumer: HASH edges spread by them. */
   readonly targetMaxParallelism: number;
@@ -163,8 +170,10 @@ export function taskOperators(graph: StreamGraph, plan: JobPlan, vertexId: strin
           targetVertexId: vertexAt(edge.target).id,
           partitioning: edge.partitioning,
           type: edge.type,
-          keySelector: edge.keyBy?.selector,
+          keySelector: edge.exchange?.partitioning === "CUSTOM" ? edge.exchange.selector : edge.keyBy?.selector,
           keyType: edge.keyBy?.type,
+          partitioner: edge.exchange?.partitioning === "CUSTOM" ? edge.exchange.partitioner : undefined,
+          sourceParallelism: vertex.parallelism,
           targetParallelism: vertexAt(edge.target).parallelism,
           targetMaxParallelism: vertexAt(edge.target).maxParallelism,
         })),
@@ -249,6 +258,19 @@ function checkParallelism(chain: Chain): void {
     throw invalid(
       `operator "${name}" has parallelism ${parallelism}, above its maxParallelism ${maxParallelism}`,
       "lower the parallelism or raise pipeline.max-parallelism (only for a job without state)",
+    );
+  }
+}
+
+/** `forward()` is a promise that subtask i feeds subtask i; without it, another parallelism means REBALANCE. */
+function checkForward(chain: Chain, chains: readonly Chain[]): void {
+  for (const edge of chain.inputs) {
+    const source = chains[edge.source];
+    if (edge.partitioning !== "FORWARD" || source === undefined || source.parallelism === chain.parallelism) continue;
+    throw invalid(
+      `forward() from operator "${source.operators.at(-1)?.name ?? ""}" with parallelism ${source.parallelism} to ` +
+        `"${chain.operators[0]?.name ?? ""}" with parallelism ${chain.parallelism}`,
+      "give both the same parallelism, or use rescale(), rebalance(), shuffle(), global() or broadcast()",
     );
   }
 }

@@ -5,7 +5,7 @@ import fc from "fast-check";
 
 import { isFailure } from "@sluice/kit";
 import { DiscardSink, GeneratorSource } from "../connectors/index.ts";
-import { buildGraph, type StreamExecutionEnvironment } from "../datastream/index.ts";
+import { buildGraph, type DataStream, type StreamExecutionEnvironment } from "../datastream/index.ts";
 import {
   type Collector,
   type JobPlan,
@@ -135,6 +135,32 @@ const SHAPES: readonly (readonly [about: string, main: Main, expected: readonly 
     },
     ["a p1/128", "b p1/128", "join -> discard p1/128 | 0:HASH(LONG)@0 from a: LONG | 1:HASH(LONG)@1 from b: STRING"],
   ],
+  [
+    "an explicit way to spread records ends a chain, forward() alone does not; the last word counts, and keyBy overrules",
+    (env) => {
+      const source = env.fromSource(numbers(), "n").uid("n");
+      const sink = (stream: DataStream<number>): unknown => stream.sinkTo(new DiscardSink());
+      const chained = source.forward().filter((n) => n > 0);
+      sink(chained.rebalance());
+      sink(chained.rescale());
+      sink(chained.shuffle());
+      sink(chained.global());
+      sink(chained.rebalance().broadcast());
+      sink(chained.partitionCustom((key) => key % 2, self));
+      const sums = chained.broadcast().keyBy(self, Types.LONG());
+      sink(sums.process(() => new Sum(), Types.LONG()).uid("sum"));
+      sink(chained.broadcast().union(source.shuffle()));
+    },
+    [
+      "n p1/128",
+      "filter p1/128 | 0:FORWARD@0 from n: LONG",
+      ...["REBALANCE", "RESCALE", "SHUFFLE", "GLOBAL", "BROADCAST", "CUSTOM"].map(
+        (partitioning, i) => `discard p1/128 | ${i + 1}:${partitioning}@0 from filter: LONG`,
+      ),
+      "keyed process -> discard p1/128 | 7:HASH(LONG)@0 from filter: LONG",
+      "discard p1/128 | 8:BROADCAST@0 from filter: LONG | 9:SHUFFLE@0 from n: LONG",
+    ],
+  ],
 ];
 
 describe("chaining", () => {
@@ -248,6 +274,17 @@ const REFUSALS: readonly (readonly [main: Main, expected: string, configuration?
       "CONFIG_NOT_IMPLEMENTED: state.backend.type: rocksdb is not implemented yet",
       { "state.backend.type": "rocksdb" },
     ],
+    [
+      (env) =>
+        void env
+          .fromSource(numbers(), "n")
+          .uid("n")
+          .forward()
+          .map((n) => n)
+          .setParallelism(2)
+          .print(),
+      'JOB_GRAPH_INVALID: forward() from operator "n" with parallelism 1 to "map" with parallelism 2',
+    ],
     [keyedSum, 'CONFIG_INVALID: state.backend.type is "floppy"', { "state.backend.type": "floppy" }],
     [keyedSum, 'CONFIG_INVALID: parallelism.default is "two"', { "parallelism.default": "two" }],
     [
@@ -327,15 +364,29 @@ describe("ids and digest", () => {
     };
   };
 
+  const spread = (how: (stream: DataStream<number>) => DataStream<number>): Main => {
+    return (env) => {
+      const source = env.fromSource(numbers(), "numbers").uid("numbers");
+      const filtered = how(source.map((n) => n + 1, Types.LONG())).filter((n) => n > 0);
+      filtered
+        .keyBy(self, Types.LONG())
+        .process(() => new Sum(), Types.LONG())
+        .uid("sum")
+        .sinkTo(new DiscardSink());
+    };
+  };
+
   test.each<readonly [same: boolean, about: string, main: Main, variant: Variant]>([
     [true, "the same again", keyedSum, {}],
     [true, "job name and configuration", rename, {}],
     [true, "operator names", renamedOperator, {}],
     [true, "written otherwise", variation({}), {}],
+    [true, "written with other words", spread((stream) => stream), {}],
     [false, "a uid", variation({ uid: "total" }), {}],
     [false, "a type", variation({ type: true }), {}],
     [false, "a parallelism", variation({ parallelism: 2 }), {}],
     [false, "an operator less", variation({ filter: false }), {}],
+    [false, "a way to spread records", spread((s) => s.rebalance()), {}],
     [false, "an argument", keyedSum, { args: ["x"] }],
     [false, "the code", keyedSum, { bundleHash: "abc" }],
     [false, "maxParallelism", keyedSum, { configuration: { "pipeline.max-parallelism": "64" } }],

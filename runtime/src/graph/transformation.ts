@@ -8,7 +8,7 @@
 // Not here: chaining and the plan (plan-builder.ts), the API that users call (datastream/).
 
 import { assert } from "@sluice/kit";
-import type { KeySelector, OperatorFactory, TypeDescriptor } from "../model/index.ts";
+import type { KeySelector, OperatorFactory, Partitioner, Partitioning, TypeDescriptor } from "../model/index.ts";
 
 /** Key of a hash-partitioned input. */
 export interface KeyBy {
@@ -16,11 +16,24 @@ export interface KeyBy {
   readonly type: TypeDescriptor;
 }
 
-/** One input: the output of another transformation. `keyBy` set: HASH, otherwise FORWARD or REBALANCE by parallelism. */
+/** A way of spreading records that the user asked for. */
+export type Exchange =
+  | { readonly partitioning: Exclude<Partitioning, "HASH" | "CUSTOM"> }
+  | {
+      readonly partitioning: "CUSTOM";
+      readonly selector: KeySelector<unknown, unknown>;
+      readonly partitioner: Partitioner<unknown>;
+    };
+
+/**
+ * One input: the output of another transformation. `keyBy` set: HASH; `exchange` set: as it says; otherwise FORWARD or REBALANCE by
+ * parallelism. Never both.
+ */
 export interface TransformationInput {
   readonly transformationId: number;
   readonly inputIndex: 0 | 1;
   readonly keyBy?: KeyBy;
+  readonly exchange?: Exchange;
 }
 
 export interface Transformation {

@@ -65,3 +65,5 @@ export abstract class ProcessFunction<I, O> extends RichFunction {
 export type MapFunction<I, O> = (value: I) => O;
 export type FilterFunction<T> = (value: T) => boolean;
 export type KeySelector<T, K> = (value: T) => K;
+/** The subtask, from 0 below `numPartitions`, that records of this key go to (Flink: Partitioner). */
+export type Partitioner<K> = (key: K, numPartitions: number) => number;

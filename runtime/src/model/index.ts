@@ -35,6 +35,7 @@ export type {
   KeySelector,
   MapFunction,
   MetricGroup,
+  Partitioner,
   RuntimeContext,
 } from "./functions.ts";
 export { subtaskKey } from "./checkpoint.ts";
@@ -53,6 +54,7 @@ export type {
   SubtaskCheckpointStats,
   SubtaskId,
 } from "./checkpoint.ts";
+export { connects } from "./plan.ts";
 export type { JobPlan, Partitioning, PlanEdge, PlanOperator, PlanVertex } from "./plan.ts";
 export type {
   KeyedStateAccess,

@@ -7,8 +7,28 @@
 
 import type { TypeDescriptor } from "./types.ts";
 
-/** How records of an edge are spread over the consumer's subtasks. */
-export type Partitioning = "FORWARD" | "HASH" | "REBALANCE";
+/**
+ * How records of an edge are spread over the consumer's subtasks (Flink's names): FORWARD to the same subtask, HASH by key, REBALANCE
+ * in turns, RESCALE in turns within a group of subtasks, SHUFFLE by chance, GLOBAL to subtask 0, BROADCAST to all, CUSTOM by a function.
+ */
+export type Partitioning = "FORWARD" | "HASH" | "REBALANCE" | "RESCALE" | "SHUFFLE" | "GLOBAL" | "BROADCAST" | "CUSTOM";
+
+/**
+ * Whether an edge has a channel between these two subtasks. Barriers and the end travel on every channel, so edges that choose a
+ * subtask per record connect all; RESCALE groups as Flink does: contiguous groups of the larger side, one per subtask of the smaller.
+ */
+export function connects(
+  edge: { readonly partitioning: Partitioning; readonly sources: number; readonly targets: number },
+  source: number,
+  target: number,
+): boolean {
+  const { partitioning, sources, targets } = edge;
+  if (partitioning === "FORWARD") return source === target;
+  if (partitioning !== "RESCALE") return true;
+  return sources >= targets
+    ? source >= Math.floor((target * sources) / targets) && source < Math.floor(((target + 1) * sources) / targets)
+    : target >= Math.ceil((source * targets) / sources) && target < Math.ceil(((source + 1) * targets) / sources);
+}
 
 export interface PlanOperator {
   /** Index of the transformation in the rebuilt graph: how a worker finds the user's function. */

@@ -6,7 +6,7 @@
 //
 // Not here: any behaviour.
 
-import type { Barrier, Partitioning, TypeDescriptor } from "../model/index.ts";
+import type { Barrier, Partitioner, Partitioning, TypeDescriptor } from "../model/index.ts";
 import type { Bell } from "./bell.ts";
 import type { RingConsumer, RingProducer } from "./ring.ts";
 
@@ -49,16 +49,18 @@ export interface GateChannel {
 }
 
 export interface RecordWriterOptions {
-  /** By target subtask. FORWARD: exactly one. */
+  /** By target subtask. FORWARD: exactly one; RESCALE: those of the group. */
   readonly channels: readonly RingProducer[];
   readonly partitioning: Partitioning;
   readonly type: TypeDescriptor;
-  /** HASH only. */
+  /** HASH and CUSTOM only. */
   readonly keySelector?: (record: unknown) => unknown;
   /** HASH only: type of the selected key. */
   readonly keyType?: TypeDescriptor;
+  /** CUSTOM only. */
+  readonly partitioner?: Partitioner<unknown>;
   readonly maxParallelism: number;
-  /** The sending subtask: REBALANCE starts at a different target for each. */
+  /** The sending subtask: REBALANCE, RESCALE and SHUFFLE start differently for each. */
   readonly subtaskIndex: number;
   /** For messages: `"map" -> "sum"`. */
   readonly edge: string;

@@ -29,7 +29,9 @@ function makeEdge(options: {
   readonly type: TypeDescriptor;
   readonly keySelector?: (record: unknown) => unknown;
   readonly keyType?: TypeDescriptor;
+  readonly partitioner?: (key: unknown, count: number) => number;
   readonly slotCount?: number;
+  readonly subtaskIndex?: number;
   readonly codecMode?: CodecMode;
 }): Edge {
   const rings = Array.from({ length: options.targets }, () =>
@@ -93,33 +95,45 @@ const script = fc.array(
 );
 
 describe("record writer and input gate", () => {
-  test.each(["FORWARD", "HASH", "REBALANCE"] as const)(
-    "RW1, OC1, OC2, IG1: %s keeps order per channel, loses and doubles nothing, cuts exactly at barriers, also through staging",
-    (partitioning) => {
+  /** Which of `targets` channels row n goes to; undefined: chance decides. */
+  const targetOf: Readonly<Record<Partitioning, (n: number, targets: number) => readonly number[] | undefined>> = {
+    FORWARD: () => [0],
+    HASH: (n, targets) => [subtaskOfKeyGroup(keyGroupOf(hashLong(n), 128), 128, targets)],
+    REBALANCE: (n, targets) => [n % targets],
+    RESCALE: (n, targets) => [n % targets],
+    SHUFFLE: () => undefined,
+    GLOBAL: () => [0],
+    BROADCAST: (_, targets) => Array.from({ length: targets }, (_, i) => i),
+    CUSTOM: (n, targets) => [(n * 7) % targets],
+  };
+
+  test.each(Object.entries(targetOf) as [Partitioning, (typeof targetOf)[Partitioning]][])(
+    "RW1, RW3, OC1, OC2, IG1, EM2, EM3: %s keeps order per channel, loses and doubles nothing, cuts exactly at barriers, also through staging",
+    (partitioning, goesTo) => {
       fc.assert(
         fc.property(
           script,
           fc.constantFrom<CodecMode>("generated", "interpreted"),
           fc.constantFrom(1, 4),
-          (steps, codecMode, slotCount) => {
+          fc.boolean(),
+          (steps, codecMode, slotCount, isGeneric) => {
             const targets = partitioning === "FORWARD" ? 1 : 3;
             const edge = makeEdge({
               partitioning,
               targets,
-              type: PAIR,
+              type: isGeneric ? { kind: "GENERIC" } : PAIR,
               keySelector: (record) => (record as [number, string])[0],
               keyType: LONG,
+              partitioner: (key, count) => ((key as number) * 7) % count,
               slotCount,
               codecMode,
             });
-            const sent: unknown[][] = Array.from({ length: targets }, () => []);
+            const log: unknown[] = [];
             const received: unknown[][] = Array.from({ length: targets }, () => []);
             let n = 0;
             let id = 0;
             const emit = (text: string): void => {
-              const target =
-                partitioning === "HASH" ? subtaskOfKeyGroup(keyGroupOf(hashLong(n), 128), 128, targets) : n % targets;
-              (sent[target] as unknown[]).push([n, text]);
+              log.push([n, text]);
               edge.writer.emit([n, text]);
               n += 1;
             };
@@ -134,29 +148,89 @@ describe("record writer and input gate", () => {
               else {
                 id += 1;
                 edge.writer.broadcastBarrier(barrier(id));
-                for (const of of sent) of.push(`barrier ${id}`);
+                log.push(`barrier ${id}`);
               }
               // RW2: staged frames are never hidden behind `available`.
               expect(edge.writer.stagedFrames > 0 && edge.writer.available).toBe(false);
             }
             edge.writer.broadcastEndOfData();
-            for (const of of sent) of.push("end");
+            log.push("end");
             for (
               let turns = 0;
               turns < 10_000 && !(edge.writer.drain() && received.every((of) => of.at(-1) === "end"));
               turns += 1
             )
               takeAll(1);
-            expect(received).toEqual(sent);
-            expect([edge.writer.rowsWritten, edge.writer.stagedFrames, edge.writer.hasPending]).toEqual([n, 0, false]);
-            expect(edge.gates.reduce((sum, gate) => sum + gate.rowsRead, 0)).toBe(n);
+            const places = new Map<number, number[]>();
+            received.forEach((of, target) => {
+              for (const row of of)
+                if (Array.isArray(row)) places.set(row[0] as number, [...(places.get(row[0] as number) ?? []), target]);
+            });
+            for (const [row, found] of places) {
+              if (goesTo(row, targets) === undefined) expect(found).toHaveLength(1);
+              else expect(found).toEqual(goesTo(row, targets));
+            }
+            expect(places.size).toBe(n);
+            expect(received).toEqual(
+              received.map((_, target) =>
+                log.filter((entry) => !Array.isArray(entry) || places.get(entry[0] as number)?.includes(target)),
+              ),
+            );
+            const rows = partitioning === "BROADCAST" ? n * targets : n;
+            expect([edge.writer.rowsWritten, edge.writer.stagedFrames, edge.writer.hasPending]).toEqual([
+              rows,
+              0,
+              false,
+            ]);
+            expect(edge.gates.reduce((sum, gate) => sum + gate.rowsRead, 0)).toBe(rows);
             expect(edge.gates.every((gate) => gate.isEnded(0))).toBe(true);
           },
         ),
-        { numRuns: 60 },
+        { numRuns: 40 },
       );
     },
   );
+
+  test("SHUFFLE spreads evenly, and subtasks differ", () => {
+    const counts = [0, 1].map((subtaskIndex) => {
+      const edge = makeEdge({ partitioning: "SHUFFLE", targets: 3, type: LONG, slotCount: 64, subtaskIndex });
+      for (let i = 0; i < 600; i += 1) edge.writer.emit(i);
+      edge.writer.flush();
+      return edge.gates
+        .map((gate) => gate.head(gate.nextReady(OPEN)).reader.read(0) as number)
+        .concat(edge.gates.map((gate) => take(gate).length));
+    });
+    for (const count of counts.flatMap((of) => of.slice(3))) expect(Math.abs(count - 200)).toBeLessThan(50);
+    expect(counts[0]).not.toEqual(counts[1]);
+  });
+
+  test.each([-1, 3, 0.5, NaN, "1"])("EM4: a partitioner that returns %p fails with the edge's name", (answer) => {
+    const edge = makeEdge({
+      partitioning: "CUSTOM",
+      targets: 3,
+      type: LONG,
+      keySelector: (record) => record,
+      partitioner: () => answer as number,
+    });
+    expect(() => edge.writer.emit(1)).toThrow(`the partitioner of "a" -> "b" returned ${answer} for 3 partitions`);
+    expect(edge.writer.rowsWritten).toBe(0);
+  });
+
+  test("RW2: a broadcast stops for its slowest channel", () => {
+    const edge = makeEdge({ partitioning: "BROADCAST", targets: 2, type: LONG, slotCount: 2 });
+    const [fast, slow] = edge.gates as [InputGate, InputGate];
+    const seen: unknown[] = [];
+    let n = 0;
+    while (edge.writer.available) {
+      edge.writer.emit((n += 1));
+      edge.writer.flush();
+      seen.push(...take(fast));
+    }
+    expect(seen).toHaveLength(2);
+    expect(edge.writer.drain()).toBe(false);
+    expect(take(slow, 1)).toEqual([1]);
+    expect(edge.writer.drain()).toBe(true);
+  });
 
   test("RW2: without credit rows are staged, the writer says so, and a release rings the task's bell", () => {
     const edge = makeEdge({ partitioning: "FORWARD", targets: 1, type: LONG, slotCount: 2 });
@@ -180,7 +254,7 @@ describe("record writer and input gate", () => {
     expect(seen).toEqual(Array.from({ length: n }, (_, i) => i + 1));
   });
 
-  test("RW3: keyed rows arrive at the owner of their key group, with their hash", () => {
+  test("EM1: keyed rows arrive at the owner of their key group, with their hash", () => {
     const targets = 5;
     const edge = makeEdge({
       partitioning: "HASH",

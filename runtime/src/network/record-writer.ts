@@ -4,27 +4,25 @@
 //   RW1. Per channel, rows, barriers and the end arrive in the order they were given, also through staging (output-channel.ts OC1).
 //   RW2. `emit` never blocks and never drops. `available` false: the caller stops until `drain` returned true; until then at most what
 //        one call of user code emits is staged.
-//   RW3. HASH: a record goes to the subtask that owns the key group of its key (kit/hash.ts H3); its hash travels with it.
+//   RW3. Barriers and the end go to every channel, whatever channel records go to; without credit on one of them the caller stops.
 //   RW4. A GENERIC edge takes its columns from the first record; a channel that meets another shape goes over to tagged values for good
 //        and is counted in `taggedChannels`.
-//   RW5. Per record: no allocation, no lookup by name; the code of `emit` belongs to this edge alone.
 //
-// Not here: when to flush (task/ calls `flush` after the buffer timeout), the frames (output-channel.ts).
+// Not here: which channel a record goes to (emit.ts), when to flush (task/ calls `flush` after the buffer timeout), the frames
+// (output-channel.ts).
 
-import { assert, keyGroupOf, subtaskOfKeyGroup } from "@sluice/kit";
-import type { Barrier, KeyHasher, TypeDescriptor } from "../model/index.ts";
+import { assert } from "@sluice/kit";
+import type { Barrier, TypeDescriptor } from "../model/index.ts";
 import { inferType, writerFactory } from "./codec/codec.ts";
 import type { CodecMode } from "./codec/codec.ts";
 import { canGenerateCode } from "./codec/generate.ts";
-import { edgeKeyHasher } from "./codec/key-hash.ts";
 import type { RowWriter } from "./codec/row-codec.ts";
 import type { RecordWriterOptions } from "./contracts.ts";
+import { makeEmit } from "./emit.ts";
+import type { Emit, Overflow } from "./emit.ts";
 import { FLAG_INFERRED, FLAG_TAGGED } from "./frame.ts";
 import { OutputChannel, StagingPool } from "./output-channel.ts";
 import type { RingProducer } from "./ring.ts";
-
-type Emit = (record: unknown) => void;
-type Overflow = (target: number, record: unknown, hash: number) => void;
 
 export class RecordWriter {
   /** Sends one record. Throws Failure TYPE_MISMATCH (field, value, or key with its edge); the record is then not sent. */
@@ -65,7 +63,7 @@ export class RecordWriter {
     this.#channels = channels.map((ring) => new OutputChannel(ring, make(), pool));
     this.#writers = this.#channels.map((channel) => channel.writer);
     if (!isGeneric) this.#inferred = { type };
-    this.emit = this.#makeEmit(options);
+    this.emit = makeEmit(options, { writers: this.#writers, overflow: this.#overflow, mode: this.#mode });
   }
 
   /** False: some channel has no credit; do not schedule the task before `drain` returned true (RW2). */
@@ -177,89 +175,4 @@ export class RecordWriter {
     (this.#channels[target] as OutputChannel).replaceWriter(writer);
     this.#writers[target] = writer;
   }
-
-  #makeEmit(options: RecordWriterOptions): Emit {
-    const writers = this.#writers;
-    const overflow = this.#overflow;
-    const count = writers.length;
-    if (options.partitioning !== "HASH") {
-      const first = options.subtaskIndex % count;
-      return this.#mode === "generated" ? generateSpread(writers, first, overflow) : spread(writers, first, overflow);
-    }
-    const { keySelector, keyType, maxParallelism } = options;
-    assert(keySelector !== undefined && keyType !== undefined, "a HASH edge has a key selector and a key type");
-    const targets = Int32Array.from({ length: maxParallelism }, (_, keyGroup) =>
-      subtaskOfKeyGroup(keyGroup, maxParallelism, count),
-    );
-    const hashOf = edgeKeyHasher(keyType, options.edge);
-    const parts: HashParts = { writers, keySelector, hashOf, targets, maxParallelism, overflow };
-    return this.#mode === "generated" ? generateHash(parts) : hashed(parts);
-  }
-}
-
-interface HashParts {
-  readonly writers: readonly RowWriter[];
-  readonly keySelector: (record: unknown) => unknown;
-  readonly hashOf: KeyHasher;
-  readonly targets: Int32Array;
-  readonly maxParallelism: number;
-  readonly overflow: Overflow;
-}
-
-/** RW5: equal sources would share type feedback, so each instance has a number. */
-let instances = 0;
-
-function generateHash(parts: HashParts): Emit {
-  instances += 1;
-  const m = parts.maxParallelism;
-  const keyGroup = (m & (m - 1)) === 0 ? `hash & ${m - 1}` : `(hash >>> 0) % ${m}`;
-  // oxlint-disable-next-line typescript/no-implied-eval -- one function per edge (RW5)
-  const make = new Function(
-    "writers",
-    "keySelector",
-    "hashOf",
-    "targets",
-    "overflow",
-    `"use strict"; // HASH emit ${instances}
-return function emit(record) {
-  const hash = hashOf(keySelector(record));
-  const target = targets[${keyGroup}];
-  if (!writers[target].tryWrite(record, hash)) overflow(target, record, hash);
-};`,
-  ) as (...bindings: readonly unknown[]) => Emit;
-  return make(parts.writers, parts.keySelector, parts.hashOf, parts.targets, parts.overflow);
-}
-
-function hashed({ writers, keySelector, hashOf, targets, maxParallelism, overflow }: HashParts): Emit {
-  return (record) => {
-    const hash = hashOf(keySelector(record));
-    const target = targets[keyGroupOf(hash, maxParallelism)] as number;
-    if (!(writers[target] as RowWriter).tryWrite(record, hash)) overflow(target, record, hash);
-  };
-}
-
-function generateSpread(writers: readonly RowWriter[], first: number, overflow: Overflow): Emit {
-  instances += 1;
-  const isOne = writers.length === 1;
-  // oxlint-disable-next-line typescript/no-implied-eval -- one function per edge (RW5)
-  const make = new Function(
-    "writers",
-    "overflow",
-    `"use strict"; // REBALANCE emit ${instances}
-let next = ${first};
-return function emit(record) {
-  ${isOne ? "const target = 0;" : `const target = next; next = target === ${writers.length - 1} ? 0 : target + 1;`}
-  if (!writers[target].tryWrite(record, 0)) overflow(target, record, 0);
-};`,
-  ) as (...bindings: readonly unknown[]) => Emit;
-  return make(writers, overflow);
-}
-
-function spread(writers: readonly RowWriter[], first: number, overflow: Overflow): Emit {
-  let next = first;
-  return (record) => {
-    const target = next;
-    next = target === writers.length - 1 ? 0 : target + 1;
-    if (!(writers[target] as RowWriter).tryWrite(record, 0)) overflow(target, record, 0);
-  };
 }

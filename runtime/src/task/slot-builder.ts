@@ -20,7 +20,7 @@ import type {
   SubtaskInfo,
   TaskSpec,
 } from "../model/index.ts";
-import { subtaskKey } from "../model/index.ts";
+import { connects, subtaskKey } from "../model/index.ts";
 import { Doorbell, InputGate, RecordWriter, RingConsumer, RingProducer, type GateChannel } from "../network/index.ts";
 import { HeapKeyedStateBackend } from "../state/index.ts";
 import { attributeTo, headLoop, linkTo, tailOf, type CountingCollector, type HeadLoop } from "./chain.ts";
@@ -179,7 +179,10 @@ function buildWriters(context: TaskContext, operators: TaskOperators): RecordWri
     const channels = spec.channels
       .filter((channel) => channel.edgeId === output.edgeId && subtaskKey(channel.source) === own)
       .toSorted((a, b) => a.target.subtaskIndex - b.target.subtaskIndex); // SB2
-    const expected = output.partitioning === "FORWARD" ? 1 : output.targetParallelism;
+    const ends = { ...output, sources: output.sourceParallelism, targets: output.targetParallelism };
+    let expected = 0;
+    for (let target = 0; target < ends.targets; target += 1)
+      if (connects(ends, task.subtask.subtaskIndex, target)) expected += 1;
     assert(channels.length === expected, "SB1: an output edge has one channel per subtask it reaches");
     return new RecordWriter({
       channels: channels.map((channel) => new RingProducer(channel.ring, new Doorbell(channel.peerDoorbell))),
@@ -187,6 +190,7 @@ function buildWriters(context: TaskContext, operators: TaskOperators): RecordWri
       type: output.type,
       ...(output.keySelector === undefined ? {} : { keySelector: output.keySelector }),
       ...(output.keyType === undefined ? {} : { keyType: output.keyType }),
+      ...(output.partitioner === undefined ? {} : { partitioner: output.partitioner }),
       maxParallelism: output.targetMaxParallelism,
       subtaskIndex: task.subtask.subtaskIndex,
       edge: `"${operators.vertex.name}" -> ${output.targetVertexId}`,

@@ -5,6 +5,7 @@
 //   CH2. Both TaskManagers of a channel derive the same key for it.
 
 import { assert } from "@sluice/kit";
+import { connects } from "../model/index.ts";
 import type { JobPlan, SubtaskId } from "../model/index.ts";
 
 export interface ChannelRoute {
@@ -28,7 +29,8 @@ export function channelRoutes(plan: JobPlan): readonly ChannelRoute[] {
       assert(sources !== undefined, "an edge starts at a vertex of the plan");
       for (let source = 0; source < sources; source += 1) {
         for (let target = 0; target < vertex.parallelism; target += 1) {
-          if (edge.partitioning === "FORWARD" && source !== target) continue;
+          if (!connects({ partitioning: edge.partitioning, sources, targets: vertex.parallelism }, source, target))
+            continue;
           routes.push({
             edgeId: edge.id,
             source: { vertexId: edge.sourceVertexId, subtaskIndex: source },

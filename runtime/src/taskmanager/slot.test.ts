@@ -4,7 +4,15 @@ import { describe, expect, test } from "@jest/globals";
 import { HEALTHY, World } from "@sluice/sim";
 import type { SimEnv } from "@sluice/sim";
 
-import type { AttemptNumber, CheckpointId, Epoch, JobPlan, SlotCommand, SlotSpec } from "../model/index.ts";
+import type {
+  AttemptNumber,
+  CheckpointId,
+  Epoch,
+  Partitioning,
+  PlanVertex,
+  SlotCommand,
+  SlotSpec,
+} from "../model/index.ts";
 import { allocateMailbox, Doorbell, MailboxReader } from "../network/index.ts";
 import { slotCountersBytes } from "../task/index.ts";
 import { channelRoutes } from "./channels.ts";
@@ -273,13 +281,42 @@ describe("stuck functions", () => {
   });
 });
 
-test("CH1: a HASH edge has a channel per pair of subtasks, a FORWARD edge one per subtask", () => {
-  const keys = (plan: JobPlan): readonly string[] =>
-    channelRoutes(plan).map(({ edgeId, source, target }) => `${edgeId}:${source.subtaskIndex}>${target.subtaskIndex}`);
-  expect(keys(PLAN)).toEqual(["4:0>0", "4:0>1", "4:1>0", "4:1>1"]);
-  const forward = PLAN.vertices.map((vertex) => ({
-    ...vertex,
-    inputs: vertex.inputs.map((edge) => ({ ...edge, partitioning: "FORWARD" as const })),
-  }));
-  expect(keys({ ...PLAN, vertices: forward })).toEqual(["4:0>0", "4:1>1"]);
+/** `4:0>1` for every channel of the plan's only edge. */
+function channelsOf(partitioning: Partitioning, sources = 2, targets = 2): readonly string[] {
+  const [source, sum] = PLAN.vertices as [PlanVertex, PlanVertex];
+  const inputs = sum.inputs.map((edge) => ({ ...edge, partitioning }));
+  const vertices = [
+    { ...source, parallelism: sources },
+    { ...sum, parallelism: targets, inputs },
+  ];
+  return channelRoutes({ ...PLAN, vertices }).map(
+    (route) => `${route.edgeId}:${route.source.subtaskIndex}>${route.target.subtaskIndex}`,
+  );
+}
+
+test.each<readonly [Partitioning, number, number, string]>([
+  ["HASH", 2, 2, "4:0>0 4:0>1 4:1>0 4:1>1"],
+  ["FORWARD", 2, 2, "4:0>0 4:1>1"],
+  // Barriers and the end reach subtasks that no record goes to.
+  ["GLOBAL", 1, 2, "4:0>0 4:0>1"],
+  ["BROADCAST", 1, 3, "4:0>0 4:0>1 4:0>2"],
+  // Flink's POINTWISE.
+  ["RESCALE", 2, 2, "4:0>0 4:1>1"],
+  ["RESCALE", 2, 4, "4:0>0 4:0>1 4:1>2 4:1>3"],
+  ["RESCALE", 4, 2, "4:0>0 4:1>0 4:2>1 4:3>1"],
+  ["RESCALE", 3, 5, "4:0>0 4:0>1 4:1>2 4:1>3 4:2>4"],
+  ["RESCALE", 5, 3, "4:0>0 4:1>1 4:2>1 4:3>2 4:4>2"],
+])("CH1: the channels of a %s edge from %i to %i subtasks", (partitioning, sources, targets, expected) => {
+  expect(channelsOf(partitioning, sources, targets).join(" ")).toBe(expected);
+});
+
+test("every subtask has a channel on both sides of a RESCALE edge: one without input would be taken for a source", () => {
+  for (let sources = 1; sources <= 12; sources += 1) {
+    for (let targets = 1; targets <= 12; targets += 1) {
+      const ends = channelsOf("RESCALE", sources, targets).map((key) => key.slice(2).split(">"));
+      expect(new Set(ends.map(([source]) => source)).size).toBe(sources);
+      expect(new Set(ends.map(([, target]) => target)).size).toBe(targets);
+      expect(ends).toHaveLength(Math.max(sources, targets));
+    }
+  }
 });
