@@ -11,6 +11,7 @@ import { makeProgram } from "./program.ts";
 /** `argv` as the process has it. Never rejects. */
 export async function runCommandLine(argv: readonly string[]): Promise<number> {
   let exitCode: number = EXIT.ok;
+  const alive = setInterval(() => {}, 2 ** 30); // timers of the seams hold no process, and an answer may be waited for
   try {
     await makeProgram((code) => {
       exitCode = code;
@@ -26,5 +27,7 @@ export async function runCommandLine(argv: readonly string[]): Promise<number> {
       failure.code === "JOB_MAIN_FAILED" || failure.code === "INTERNAL" || thrown instanceof AssertionError;
     if (isInteresting && stack !== undefined) process.stderr.write(`${stack.split("\n").slice(1, 9).join("\n")}\n`);
     return exitCodeOf(failure);
+  } finally {
+    clearInterval(alive);
   }
 }

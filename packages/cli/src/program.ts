@@ -7,9 +7,11 @@
 
 import { SLUICE_VERSION } from "@sluice/api";
 import { Failure } from "@sluice/kit";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 
 import { EXIT } from "./exit-codes.ts";
+import { count, define, notEmpty, port } from "./option-values.ts";
+import { addStoreCommands } from "./store-commands.ts";
 
 interface RunFlags {
   readonly name?: string;
@@ -119,7 +121,9 @@ export function makeProgram(done: (exitCode: number) => void): Command {
       done(EXIT.ok);
     });
 
-  for (const command of program.commands)
+  addStoreCommands(program, done);
+
+  for (const command of program.commands.flatMap((group) => [group, ...group.commands]))
     command.exitOverride().showHelpAfterError(`(sluice ${command.name()} --help shows what there is)`);
   return program;
 }
@@ -148,25 +152,4 @@ function configurationOfFlags(flags: RunFlags): Readonly<Record<string, string>>
     configuration[key] = value;
   }
   return configuration;
-}
-
-function count(text: string): number {
-  if (/^[1-9]\d{0,4}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("Give a whole number of at least 1.");
-}
-
-function port(text: string): number {
-  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
-  throw new InvalidArgumentError("Give a port from 0 to 65535.");
-}
-
-function notEmpty(text: string): string {
-  if (text.trim() !== "") return text;
-  throw new InvalidArgumentError("It is empty.");
-}
-
-function define(text: string, before: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  const at = text.indexOf("=");
-  if (at > 0) return { ...before, [text.slice(0, at).trim()]: text.slice(at + 1) };
-  throw new InvalidArgumentError("Write key=value.");
 }

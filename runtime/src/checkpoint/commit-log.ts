@@ -35,7 +35,17 @@ export interface CommitLogEnv {
 export type CommitChange = Partial<
   Pick<
     CommitRecord,
-    "closed" | "jobState" | "head" | "origin" | "retained" | "condemned" | "pins" | "ops" | "override" | "planDigest"
+    | "closed"
+    | "jobState"
+    | "head"
+    | "origin"
+    | "retained"
+    | "condemned"
+    | "condemnedObjects"
+    | "pins"
+    | "ops"
+    | "override"
+    | "planDigest"
   >
 >;
 
@@ -55,6 +65,16 @@ type Slot =
   | { readonly type: "mine" }
   | { readonly type: "other"; readonly record: CommitRecord }
   | { readonly type: "failed"; readonly failure: Failure };
+
+/** Record `seq`; undefined when it was trimmed, or never written. */
+export async function readCommit(
+  store: ObjectStore,
+  jobDir: string,
+  seq: number,
+  signal?: AbortSignal,
+): Promise<CommitRecord | undefined> {
+  return seq < 1 ? undefined : await readSlot(store, jobDir, seq, signal);
+}
 
 /** The highest record, or undefined when the store says there is none. Failure SNAPSHOT_DAMAGED names a record that cannot be read. */
 export async function readCommitHead(
@@ -111,6 +131,8 @@ export class CommitLog {
   #head: CommitRecord;
   #idNext: number;
   #idEnd: number;
+  /** False for who only looks after the log: ids belong to the JobManager of the epoch. */
+  readonly #givesIds: boolean;
   #fenced: Failure | undefined;
   #tail: Promise<unknown> = Promise.resolve();
   readonly #life = new AbortController();
@@ -121,6 +143,7 @@ export class CommitLog {
     readonly env: CommitLogEnv;
     readonly head: CommitRecord;
     readonly idNext: number;
+    readonly givesIds: boolean;
   }) {
     this.#store = options.store;
     this.jobDir = options.jobDir;
@@ -129,6 +152,7 @@ export class CommitLog {
     this.epoch = options.head.epoch;
     this.#idNext = options.idNext;
     this.#idEnd = options.head.idHigh;
+    this.#givesIds = options.givesIds;
   }
 
   /**
@@ -172,7 +196,8 @@ export class CommitLog {
       const slot = await placeRecord(store, jobDir, env, record, signal, undefined);
       if (slot.type === "failed") throw slot.failure;
       if (slot.type === "mine") {
-        return { log: new CommitLog({ store, jobDir, env, head: record, idNext: idLow + 1 }), decision, previous };
+        const log = new CommitLog({ store, jobDir, env, head: record, idNext: idLow + 1, givesIds: true });
+        return { log, decision, previous };
       }
       // Somebody else appended first: look again from the beginning, the decision may be another one now.
     }
@@ -181,6 +206,22 @@ export class CommitLog {
       message: `${store.uri}/${jobDir}/commits: another JobManager won every one of ${SLOT_HOPS_MAX} attempts to claim the log`,
       remedy: "two processes run this job; stop one of them",
     });
+  }
+
+  /**
+   * Joins a log beside whoever runs the job, to pin and to condemn: appends carry the epoch of the head, so they fence nobody, and the
+   * JobManager of that epoch follows them. Undefined when there is no log.
+   */
+  static async attach(options: {
+    readonly store: ObjectStore;
+    readonly jobDir: string;
+    readonly env: CommitLogEnv;
+    readonly signal: AbortSignal;
+  }): Promise<CommitLog | undefined> {
+    const { store, jobDir, env, signal } = options;
+    const head = await retryStorage(env, signal, "commit-log-read", () => readCommitHead(store, jobDir, signal));
+    if (head === undefined) return undefined;
+    return new CommitLog({ store, jobDir, env, head, idNext: head.idHigh + 1, givesIds: false });
   }
 
   /** The newest record known to this writer. */
@@ -263,7 +304,7 @@ export class CommitLog {
         seq: previous.seq + 1,
         epoch: this.epoch,
         nonce,
-        idHigh: left < ID_LOW_WATER_COUNT ? previous.idHigh + ID_BLOCK_COUNT : previous.idHigh,
+        idHigh: this.#givesIds && left < ID_LOW_WATER_COUNT ? previous.idHigh + ID_BLOCK_COUNT : previous.idHigh,
         writtenMs: this.#env.clock.wallMs(),
       };
       this.#checkStep(previous, record);
@@ -335,6 +376,37 @@ export class CommitLog {
       count += 1;
     }
     return count;
+  }
+}
+
+/**
+ * Closes the log for good and fences whoever runs the job (CL12): the record of a deleted job. The record that stands then; undefined
+ * when there is no log.
+ */
+export async function closeCommitLog(options: {
+  readonly store: ObjectStore;
+  readonly jobDir: string;
+  readonly env: CommitLogEnv;
+  readonly signal: AbortSignal;
+}): Promise<CommitRecord | undefined> {
+  const { store, jobDir, env, signal } = options;
+  const nonce = drawNonce(env.rng);
+  for (;;) {
+    const previous = await retryStorage(env, signal, "commit-log-read", () => readCommitHead(store, jobDir, signal));
+    if (previous === undefined || previous.closed) return previous;
+    const record: CommitRecord = {
+      ...previous,
+      seq: previous.seq + 1,
+      epoch: (previous.epoch + 1) as Epoch,
+      nonce,
+      closed: true,
+      jobState: previous.jobState === "active" ? "cancelled" : previous.jobState,
+      ops: allSettled(previous.ops, "the job was closed"),
+      writtenMs: env.clock.wallMs(),
+    };
+    const slot = await placeRecord(store, jobDir, env, record, signal, undefined);
+    if (slot.type === "failed") throw slot.failure;
+    if (slot.type === "mine") return record;
   }
 }
 

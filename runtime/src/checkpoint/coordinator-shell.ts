@@ -19,7 +19,7 @@ import {
   initialCoordinatorState,
   step,
 } from "./coordinator.ts";
-import { cancellationChange, deletionChange } from "./deletion.ts";
+import { cancellationChange, deletionChange, lastCondemned } from "./deletion.ts";
 import { CheckpointGarbage } from "./garbage.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
 import { settledAtEnd } from "./operations.ts";
@@ -170,14 +170,19 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       (previous) => ({
         ...(deletesCheckpoints
           ? cancellationChange(previous, { abandoned, deleted, wallMs })
-          : { closed: jobState === "finished", jobState }),
+          : {
+              closed: jobState === "finished",
+              jobState,
+              condemned: lastCondemned(previous, { abandoned, deleted }),
+            }),
         ops: settledAtEnd(previous.ops, jobState),
       }),
       never,
     );
     try {
       if (outcome.type === "failed") throw outcome.failure;
-      return deletesCheckpoints ? await this.#deleteCondemned(outcome.record) : outcome.record;
+      // No commit comes after this one: what the log has condemned goes now, else it would stay for ever.
+      return await this.#deleteCondemned(outcome.record, deletesCheckpoints ? LAST_DELETE_ROUNDS_MAX : 1);
     } finally {
       this.dispose();
     }
@@ -423,15 +428,16 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   }
 
   /**
-   * P6 for the last record of a cancelled job: the log is asked once more who owns it, then what it condemns is deleted, then a record
+   * P6 for the last record of a job that has ended: the log is asked once more who owns it, then what it condemns is deleted, then a record
    * says what is left. Rejects with FENCED; any other failure leaves the rest to the next JobManager.
    */
-  async #deleteCondemned(closed: CommitRecord): Promise<CommitRecord> {
+  async #deleteCondemned(closed: CommitRecord, roundsMax: number): Promise<CommitRecord> {
     const { commitLog, env } = this.#options;
+    if (closed.condemned.length === 0) return closed;
     const never = new AbortController().signal;
     const deleted = new Set<CheckpointId>();
     const backoff = new StorageBackoff(env);
-    for (let round = 0; round < LAST_DELETE_ROUNDS_MAX && deleted.size < closed.condemned.length; round += 1) {
+    for (let round = 0; round < roundsMax && deleted.size < closed.condemned.length; round += 1) {
       if (round > 0) await backoff.sleep("last-delete", [never]);
       try {
         await commitLog.verifyOwnership(never);
@@ -442,7 +448,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       }
       for (const id of closed.condemned) if (!deleted.has(id) && (await this.#isRemoved(id))) deleted.add(id);
     }
-    env.log.info("checkpoints of the cancelled job are deleted", {
+    env.log.info("condemned checkpoints of the ended job are deleted", {
       deleted: deleted.size,
       left: closed.condemned.length - deleted.size,
     });

@@ -1,4 +1,4 @@
-// The end of a cancelled job's state: execution.checkpointing.externalized-checkpoint-retention = DELETE_ON_CANCELLATION.
+// What a job that ends deletes: what was condemned anyway and, cancelled, all its state: execution.checkpointing.externalized-checkpoint-retention = DELETE_ON_CANCELLATION.
 //
 // Invariants: CL3, CL6, CL7 of types.ts, and
 //   DE1. One record says both that the job is cancelled and that its checkpoints are condemned: there is no state between.
@@ -40,6 +40,18 @@ export function cancellationChange(
       ? {}
       : { override: { type: "state-deleted", fromId: head.id, reason: "delete-on-cancellation" } as const }),
   };
+}
+
+/** Pure: what the last record of a job that keeps its checkpoints condemns: also what never committed, nothing that is kept. */
+export function lastCondemned(
+  previous: CommitRecord,
+  options: { readonly abandoned: readonly CheckpointId[]; readonly deleted: readonly CheckpointId[] },
+): readonly CheckpointId[] {
+  const condemned = new Set<CheckpointId>([...previous.condemned, ...options.abandoned]);
+  for (const id of options.deleted) condemned.delete(id);
+  for (const ref of [...previous.retained, ...previous.pins.map((pin) => pin.ref)]) condemned.delete(ref.id);
+  if (previous.head !== null) condemned.delete(previous.head.id);
+  return [...condemned].sort((a, b) => a - b);
 }
 
 /** The record after the deletion: what is left of the list is for the next JobManager. */

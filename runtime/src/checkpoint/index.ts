@@ -44,8 +44,20 @@ export {
   retractionOf,
 } from "./recovery.ts";
 export type { Damage, DamagedObject, DamageDecision, DamageOptions, LoadedCheckpoint, Recovery } from "./recovery.ts";
+export {
+  closeJob,
+  collectGarbage,
+  inspectJob,
+  jobDirectories,
+  pinCheckpoint,
+  purgeJob,
+  QUARANTINE_MS,
+  unpin,
+} from "./store-admin.ts";
+export type { AdminPlace, GarbageOutcome, JobInspection } from "./store-admin.ts";
 export { decideStart, endedBySubmission } from "./start.ts";
 export { retryStorage } from "./storage-retry.ts";
+export type { KeptCheckpoint, ObjectClass, Survey, SurveyedObject } from "./survey.ts";
 export { checkpointVertices } from "./vertices.ts";
 export { DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
 export type {

@@ -66,7 +66,7 @@ export type RecordedOverride =
       readonly type: "state-deleted";
       /** The head until then. */
       readonly fromId: CheckpointId;
-      readonly reason: "delete-on-cancellation";
+      readonly reason: "delete-on-cancellation" | "purge";
     };
 
 /** One record of the commit log. The highest one is the truth about the job's checkpoints. */
@@ -94,6 +94,8 @@ export interface CommitRecord {
   readonly retained: readonly CheckpointRef[];
   /** Ids whose `chk-{id}/` may be deleted, one commit later (P6). */
   readonly condemned: readonly CheckpointId[];
+  /** Single objects that may be deleted, relative to the job's directory: what uploads left beside checkpoints that are kept. */
+  readonly condemnedObjects?: readonly string[];
   readonly pins: readonly CheckpointPin[];
   /** Oldest first (operations.ts). */
   readonly ops: RecordedOperations;
