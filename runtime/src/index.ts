@@ -25,6 +25,7 @@ export type { FunctionOrSupplier, Sink, Source } from "./operators/index.ts";
 export {
   KeyedCoProcessFunction,
   KeyedProcessFunction,
+  OutputTag,
   ProcessFunction,
   RichFunction,
   TypeInformation,
@@ -39,6 +40,7 @@ export type {
   MapFunction,
   Partitioner,
   RuntimeContext,
+  SideOutputContext,
   TypeDescriptor,
   ValueState,
 } from "./model/index.ts";

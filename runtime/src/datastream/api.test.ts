@@ -67,6 +67,9 @@ const SETTERS: readonly (readonly [configure: Configure, expected: Readonly<Reco
     { "parallelism.default": "4", "pipeline.max-parallelism": "256" },
   ],
   [(env) => env.setBufferTimeout(10), { "execution.buffer-timeout.interval": "10 ms" }],
+  [(env) => env.setBufferTimeout(-1), { "execution.buffer-timeout.enabled": "false" }],
+  [(env) => env.setBufferTimeout(-1).setBufferTimeout(0), { "execution.buffer-timeout.interval": "0 ms" }],
+  [(env) => env.disableOperatorChaining(), { "pipeline.operator-chaining.enabled": "false" }],
   [(env) => env.setRestartStrategy(RestartStrategies.noRestart()), { "restart-strategy.type": "none" }],
   [
     (env) => env.setRestartStrategy(RestartStrategies.fixedDelayRestart(3, 500)),

@@ -6,7 +6,6 @@
 //
 // Not here: what becomes of the graph (graph/), how records are processed (operators/).
 
-import { Failure } from "@sluice/kit";
 import { PrintSink } from "../connectors/index.ts";
 import type { Exchange, KeyBy, Transformation, TransformationInput } from "../graph/index.ts";
 import {
@@ -19,7 +18,7 @@ import {
   type KeyedProcessFunction,
   type KeySelector,
   type MapFunction,
-  type OperatorFactory,
+  type OutputTag,
   type Partitioner,
   type ProcessFunction,
   type RichFunction,
@@ -34,49 +33,24 @@ import {
   type FunctionOrSupplier,
   type Sink,
 } from "../operators/index.ts";
-import { checkInt } from "./checkpoint-config.ts";
+import { DataStreamSink } from "./data-stream-sink.ts";
 import type { GraphBuilder } from "./graph-builder.ts";
-
-function invalid(message: string, remedy: string): Failure {
-  return new Failure("JOB_GRAPH_INVALID", { retry: "never", message, remedy });
-}
-
-/** What a new transformation needs besides its inputs. */
-interface Added {
-  readonly name: string;
-  readonly factory: OperatorFactory;
-  readonly stateful: boolean;
-  readonly type: TypeInformation<unknown>;
-  readonly canRetract?: boolean;
-}
-
-function addTransformation(
-  builder: GraphBuilder,
-  inputs: readonly TransformationInput[],
-  added: Added,
-): Transformation {
-  return builder.add({
-    name: added.name,
-    uid: undefined,
-    factory: added.factory,
-    stateful: added.stateful,
-    canRetract: added.canRetract,
-    parallelism: undefined,
-    maxParallelism: undefined,
-    inputs,
-    outputType: added.type.descriptor,
-    chainable: true,
-  });
-}
-
-function nameOf(fn: FunctionOrSupplier<RichFunction>, fallback: string): string {
-  const name = typeof fn === "function" ? "" : fn.constructor.name;
-  return name === "" ? fallback : name;
-}
+import {
+  addSideOutput,
+  addTransformation,
+  invalid,
+  nameOf,
+  setBufferTimeout,
+  setMaxParallelism,
+  setParallelism,
+  setUid,
+  type Added,
+} from "./operator-settings.ts";
 
 /** An output that a stream is made of. */
 interface StreamOutput {
   readonly transformationId: number;
+  readonly sideOutput?: string;
   readonly exchange?: Exchange;
 }
 
@@ -210,9 +184,10 @@ export class DataStream<T> {
 
   /** @internal */
   inputs(inputIndex: 0 | 1, keyBy?: KeyBy): readonly TransformationInput[] {
-    return this.sources.map(({ transformationId, exchange }) => ({
+    return this.sources.map(({ transformationId, sideOutput, exchange }) => ({
       transformationId,
       inputIndex,
+      ...(sideOutput === undefined ? {} : { sideOutput }),
       ...(keyBy === undefined ? (exchange === undefined ? {} : { exchange }) : { keyBy }),
     }));
   }
@@ -254,23 +229,6 @@ export class DataStream<T> {
   }
 }
 
-/** What every operator lets its user set. */
-function setUid(transformation: Transformation, uid: string): void {
-  if (uid === "")
-    throw invalid(`operator "${transformation.name}" was given an empty uid`, "give it a name of its own");
-  transformation.uid = uid;
-}
-
-function setParallelism(transformation: Transformation, parallelism: number): void {
-  checkInt(`parallelism of operator "${transformation.name}"`, parallelism, 1);
-  transformation.parallelism = parallelism;
-}
-
-function setMaxParallelism(transformation: Transformation, maxParallelism: number): void {
-  checkInt(`maxParallelism of operator "${transformation.name}"`, maxParallelism, 1);
-  transformation.maxParallelism = maxParallelism;
-}
-
 /** The output of one operator, which can be named and sized. */
 export class SingleOutputStreamOperator<T> extends DataStream<T> {
   readonly #transformation: Transformation;
@@ -283,6 +241,12 @@ export class SingleOutputStreamOperator<T> extends DataStream<T> {
   /** Shown in REST, metrics and messages. */
   name(name: string): this {
     this.#transformation.name = name;
+    return this;
+  }
+
+  /** A longer text than the name, shown in the job's plan. */
+  setDescription(description: string): this {
+    this.#transformation.description = description;
     return this;
   }
 
@@ -302,31 +266,29 @@ export class SingleOutputStreamOperator<T> extends DataStream<T> {
     setMaxParallelism(this.#transformation, maxParallelism);
     return this;
   }
-}
 
-/** The end of a stream. */
-export class DataStreamSink {
-  readonly #transformation: Transformation;
-
-  constructor(transformation: Transformation) {
-    this.#transformation = transformation;
-  }
-
-  /** Shown in REST, metrics and messages. */
-  name(name: string): this {
-    this.#transformation.name = name;
+  /** As `env.setBufferTimeout`, for what this operator's task sends; -1: records wait until a batch is full. */
+  setBufferTimeout(timeoutMs: number): this {
+    setBufferTimeout(this.#transformation, timeoutMs);
     return this;
   }
 
-  /** Identity of the sink's state and output: unique in the job and the same for its whole life. */
-  uid(uid: string): this {
-    setUid(this.#transformation, uid);
+  /** Begins a task of its own, which operators behind it may join. */
+  startNewChain(): this {
+    this.#transformation.chaining = "HEAD";
     return this;
   }
 
-  setParallelism(parallelism: number): this {
-    setParallelism(this.#transformation, parallelism);
+  /** Shares its task with no other operator. */
+  disableChaining(): this {
+    this.#transformation.chaining = "NEVER";
     return this;
+  }
+
+  /** The records that this operator's function emits with `ctx.output(tag, value)`. */
+  getSideOutput<X>(tag: OutputTag<X>): DataStream<X> {
+    addSideOutput(this.#transformation, tag);
+    return new DataStream(this.builder, [{ transformationId: this.#transformation.id, sideOutput: tag.id }], tag.type);
   }
 }
 

@@ -11,6 +11,7 @@ import type { Source } from "../operators/index.ts";
 import {
   CheckpointConfig,
   setInt,
+  setKey,
   setMillis,
   type CheckpointingMode,
   type Configuration,
@@ -68,9 +69,21 @@ export class StreamExecutionEnvironment {
     return this;
   }
 
-  /** How long a partly filled buffer may wait, in milliseconds. Default 100. */
+  /** How long a partly filled buffer may wait, in milliseconds; -1: until it is full. Default 100. */
   setBufferTimeout(timeoutMs: number): this {
+    const enabledKey = "execution.buffer-timeout.enabled";
+    if (timeoutMs === -1) {
+      setKey(this.#configuration, enabledKey, "false");
+      return this;
+    }
+    this.#configuration.delete(enabledKey); // code wins over what came from outside
     setMillis(this.#configuration, "execution.buffer-timeout.interval", timeoutMs, 0);
+    return this;
+  }
+
+  /** Gives every operator a task of its own. Chained operators call each other; others exchange batches. */
+  disableOperatorChaining(): this {
+    setKey(this.#configuration, "pipeline.operator-chaining.enabled", "false");
     return this;
   }
 
@@ -86,7 +99,6 @@ export class StreamExecutionEnvironment {
       maxParallelism: undefined,
       inputs: [],
       outputType: source.type.descriptor,
-      chainable: true,
       enumerateSplits: (options) => source.enumerateSplits(options),
     });
     return new SingleOutputStreamOperator(this.#builder, transformation, source.type);

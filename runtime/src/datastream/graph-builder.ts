@@ -5,13 +5,26 @@ import type { StreamGraph, Transformation } from "../graph/index.ts";
 import type { RichFunction } from "../model/index.ts";
 import type { FunctionOrSupplier } from "../operators/index.ts";
 
+/** What adding a transformation takes: what users may change later begins as Flink's default. */
+export type NewTransformation = Omit<
+  Transformation,
+  "id" | "description" | "chaining" | "bufferTimeoutMs" | "sideOutputs"
+>;
+
 export class GraphBuilder {
   readonly #transformations: Transformation[] = [];
   readonly #functions = new Map<RichFunction, string>();
 
   /** Adds a transformation; its id is its place. */
-  add(transformation: Omit<Transformation, "id">): Transformation {
-    const added: Transformation = { ...transformation, id: this.#transformations.length };
+  add(transformation: NewTransformation): Transformation {
+    const added: Transformation = {
+      ...transformation,
+      id: this.#transformations.length,
+      description: undefined,
+      chaining: "ALWAYS",
+      bufferTimeoutMs: undefined,
+      sideOutputs: new Map(),
+    };
     this.#transformations.push(added);
     return added;
   }

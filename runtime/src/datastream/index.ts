@@ -8,10 +8,10 @@ export {
   ConnectedKeyedStreams,
   ConnectedStreams,
   DataStream,
-  DataStreamSink,
   KeyedStream,
   SingleOutputStreamOperator,
 } from "./data-stream.ts";
+export { DataStreamSink } from "./data-stream-sink.ts";
 export {
   CheckpointConfig,
   CheckpointingMode,

@@ -1,14 +1,14 @@
 // Which transformations run in one task, and by which edges the tasks are connected.
 //
 // Invariants:
-//   C1. A chain is linear: an operator joins its predecessor only over a FORWARD edge that is the predecessor's only
-//       output and its own only input.
+//   C1. A chain is linear: an operator joins its predecessor only over a FORWARD edge that is all of the predecessor's main
+//       output and its own only input. Side outputs always are edges; they may leave any operator of a chain.
 //   C2. Every transformation is in exactly one chain; chains are in topological order of their heads.
 //   C3. The result depends on the graph and its configuration only, so plan process and workers agree.
 //   C4. Edges are numbered in the order of (target chain, input), from 0.
 
-import { Failure } from "@sluice/kit";
-import type { Partitioning, TypeDescriptor } from "../model/index.ts";
+import { assert, Failure } from "@sluice/kit";
+import type { Partitioning, SideOutputRef, TypeDescriptor } from "../model/index.ts";
 import {
   transformationOf,
   type Exchange,
@@ -27,6 +27,7 @@ export interface ChainEdge {
   readonly type: TypeDescriptor;
   readonly keyBy?: KeyBy;
   readonly exchange?: Exchange;
+  readonly sideOutput?: SideOutputRef;
 }
 
 export interface Chain {
@@ -71,8 +72,8 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
   const chaining = configuration["pipeline.operator-chaining.enabled"] !== "false";
   const consumers = new Map<number, number>();
   for (const { inputs } of transformations) {
-    for (const { transformationId } of inputs)
-      consumers.set(transformationId, (consumers.get(transformationId) ?? 0) + 1);
+    for (const { transformationId, sideOutput } of inputs)
+      if (sideOutput === undefined) consumers.set(transformationId, (consumers.get(transformationId) ?? 0) + 1);
   }
   const groups: Transformation[][] = [];
   const groupOf = new Map<number, number>();
@@ -82,8 +83,10 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
     const joins =
       chaining &&
       predecessor !== undefined &&
-      transformation.chainable &&
+      transformation.chaining === "ALWAYS" &&
+      predecessor.chaining !== "NEVER" &&
       transformation.inputs.length === 1 &&
+      input?.sideOutput === undefined &&
       input?.keyBy === undefined &&
       (input?.exchange === undefined || input.exchange.partitioning === "FORWARD") &&
       consumers.get(predecessor.id) === 1 &&
@@ -112,9 +115,12 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
         inputIndex: input.inputIndex,
         partitioning:
           input.keyBy === undefined ? (input.exchange?.partitioning ?? (samePace ? "FORWARD" : "REBALANCE")) : "HASH",
-        type: source.outputType,
+        type: typeOf(source, input.sideOutput),
         ...(input.keyBy === undefined ? {} : { keyBy: input.keyBy }),
         ...(input.exchange === undefined ? {} : { exchange: input.exchange }),
+        ...(input.sideOutput === undefined
+          ? {}
+          : { sideOutput: { transformationId: source.id, tag: input.sideOutput } }),
       };
     });
     return {
@@ -127,4 +133,10 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
       inputs,
     };
   });
+}
+
+function typeOf(source: Transformation, sideOutput: string | undefined): TypeDescriptor {
+  const type = sideOutput === undefined ? source.outputType : source.sideOutputs.get(sideOutput);
+  assert(type !== undefined, "a side output that is read has a type");
+  return type;
 }

@@ -17,6 +17,7 @@ import type {
   PlanEdge,
   PlanOperator,
   PlanVertex,
+  SideOutputRef,
   TypeDescriptor,
 } from "../model/index.ts";
 import { containsGeneric, describeType, sameType } from "../model/index.ts";
@@ -63,10 +64,12 @@ export function buildPlan(graph: StreamGraph, options: PlanOptions): JobPlan {
           partitioning: edge.partitioning,
           type: edge.type,
           ...(edge.keyBy === undefined ? {} : { keyType: edge.keyBy.type }),
+          ...(edge.sideOutput === undefined ? {} : { sideOutput: edge.sideOutput }),
         };
       }),
       splits: options.splits?.get(head.id) ?? [],
       ...(keyType === undefined ? {} : { keyType }),
+      ...bufferTimeoutOf(chain),
     };
   });
   return {
@@ -102,6 +105,8 @@ export interface TaskOutput {
   readonly keyType: TypeDescriptor | undefined;
   /** Of a CUSTOM edge. */
   readonly partitioner: Partitioner<unknown> | undefined;
+  /** Undefined: the main output of the chain. */
+  readonly sideOutput: SideOutputRef | undefined;
   readonly sourceParallelism: number;
   readonly targetParallelism: number;
   /** Key groups of the consumer: HASH edges spread by them. */
@@ -173,6 +178,7 @@ export function taskOperators(graph: StreamGraph, plan: JobPlan, vertexId: strin
           keySelector: edge.exchange?.partitioning === "CUSTOM" ? edge.exchange.selector : edge.keyBy?.selector,
           keyType: edge.keyBy?.type,
           partitioner: edge.exchange?.partitioning === "CUSTOM" ? edge.exchange.partitioner : undefined,
+          sideOutput: edge.sideOutput,
           sourceParallelism: vertex.parallelism,
           targetParallelism: vertexAt(edge.target).parallelism,
           targetMaxParallelism: vertexAt(edge.target).maxParallelism,
@@ -186,11 +192,22 @@ function planOperator(operator: Transformation, uid: string): PlanOperator {
   return {
     transformationId: operator.id,
     name: operator.name,
+    ...(operator.description === undefined ? {} : { description: operator.description }),
     uid,
     kind: operator.factory.kind,
     stateful: operator.stateful,
     ...(operator.canRetract === undefined ? {} : { canRetract: operator.canRetract }),
   };
+}
+
+/** The shortest that an operator of the chain asks for; -1, no limit, is the longest. */
+function bufferTimeoutOf(chain: Chain): Pick<PlanVertex, "bufferTimeoutMs"> {
+  const asked = chain.operators.flatMap(({ bufferTimeoutMs }) =>
+    bufferTimeoutMs === undefined ? [] : [bufferTimeoutMs],
+  );
+  const limited = asked.filter((timeoutMs) => timeoutMs >= 0);
+  if (asked.length === 0) return {};
+  return { bufferTimeoutMs: limited.length === 0 ? -1 : Math.min(...limited) };
 }
 
 function uidOf(uids: ReadonlyMap<number, string>, transformation: Transformation): string {
@@ -233,19 +250,32 @@ function checkShape(graph: StreamGraph): void {
     throw invalid("the job has no source", "start with env.fromSource(...) in main");
   }
   const consumed = new Set(
-    transformations.flatMap(({ inputs }) => inputs.map(({ transformationId }) => transformationId)),
+    transformations.flatMap(({ inputs }) =>
+      inputs.map(({ transformationId, sideOutput }) => outputKey(transformationId, sideOutput)),
+    ),
   );
   if (!transformations.some(({ factory }) => factory.kind === "sink")) {
     throw invalid("the job has no sink", "end every stream with .sinkTo(...) or .print()");
   }
-  for (const { id, name, factory } of transformations) {
-    if (factory.kind !== "sink" && !consumed.has(id)) {
+  for (const { id, name, factory, sideOutputs } of transformations) {
+    for (const tag of sideOutputs.keys()) {
+      if (consumed.has(outputKey(id, tag))) continue;
+      throw invalid(
+        `getSideOutput("${tag}") of operator "${name}" was called, but nothing reads the stream`,
+        "end it with .sinkTo(...) (new DiscardSink() if the records do not matter), or remove the call",
+      );
+    }
+    if (factory.kind !== "sink" && !consumed.has(outputKey(id, undefined))) {
       throw invalid(
         `nothing reads what operator "${name}" emits`,
         "end every stream with .sinkTo(...) (new DiscardSink() if the results do not matter)",
       );
     }
   }
+}
+
+function outputKey(transformationId: number, sideOutput: string | undefined): string {
+  return sideOutput === undefined ? String(transformationId) : `${transformationId}/${sideOutput}`;
 }
 
 function checkParallelism(chain: Chain): void {

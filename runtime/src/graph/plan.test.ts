@@ -12,6 +12,8 @@ import {
   KeyedCoProcessFunction,
   type KeyedContext,
   KeyedProcessFunction,
+  OutputTag,
+  ProcessFunction,
   Types,
 } from "../model/index.ts";
 import {
@@ -161,7 +163,68 @@ const SHAPES: readonly (readonly [about: string, main: Main, expected: readonly 
       "discard p1/128 | 8:BROADCAST@0 from filter: LONG | 9:SHUFFLE@0 from n: LONG",
     ],
   ],
+  [
+    "startNewChain begins a task, disableChaining is alone, and so is what runs behind it",
+    (env) => {
+      const mapped = env
+        .fromSource(numbers(), "n")
+        .uid("n")
+        .map((n) => n, Types.LONG())
+        .name("a");
+      const fresh = mapped
+        .map((n) => n, Types.LONG())
+        .name("b")
+        .startNewChain();
+      const alone = fresh
+        .filter((n) => n > 0)
+        .name("c")
+        .filter((n) => n > 0)
+        .name("d")
+        .disableChaining();
+      alone
+        .map((n) => n, Types.LONG())
+        .name("e")
+        .sinkTo(new DiscardSink())
+        .disableChaining();
+    },
+    [
+      "n -> a p1/128",
+      "b -> c p1/128 | 0:FORWARD@0 from n -> a: LONG",
+      "d p1/128 | 1:FORWARD@0 from b -> c: LONG",
+      "e p1/128 | 2:FORWARD@0 from d: LONG",
+      "discard p1/128 | 3:FORWARD@0 from e: LONG",
+    ],
+  ],
+  [
+    "side outputs are edges of their own, from the operator that has them; the main output still chains",
+    (env) => {
+      const routed = env.fromSource(numbers(), "n").uid("n").process(new Route(), Types.LONG()).name("route");
+      routed.filter((n) => n > 0).sinkTo(new DiscardSink());
+      routed.getSideOutput(LATE).map(Number, Types.DOUBLE()).sinkTo(new DiscardSink());
+      routed
+        .getSideOutput(LATE)
+        .keyBy((text) => text, Types.STRING())
+        .process(() => new KeyedRoute())
+        .uid("k")
+        .sinkTo(new DiscardSink());
+    },
+    [
+      "n -> route -> filter -> discard p1/128",
+      "map -> discard p1/128 | 0:FORWARD@0 from n -> route -> filter -> discard: STRING",
+      "keyed process -> discard p1/128 | 1:HASH(STRING)@0 from n -> route -> filter -> discard: STRING",
+    ],
+  ],
 ];
+
+const LATE = new OutputTag("late", Types.STRING());
+
+class Route extends ProcessFunction<number, number> {
+  override processElement(): void {}
+}
+
+class KeyedRoute extends KeyedProcessFunction<string, string, string> {
+  override processElement(): void {}
+}
 
 describe("chaining", () => {
   test.each(SHAPES)("%s", async (_about, main, expected) => {
@@ -171,6 +234,31 @@ describe("chaining", () => {
   test("pipeline.operator-chaining.enabled: false gives every operator its vertex", async () => {
     const plan = await planOf(keyedSum, { configuration: { "pipeline.operator-chaining.enabled": "false" } });
     expect(plan.vertices.map(({ name }) => name)).toEqual(["numbers", "map", "filter", "sum", "discard"]);
+  });
+
+  test("disableOperatorChaining does the same", async () => {
+    const plan = await planOf((env) => keyedSum(env.disableOperatorChaining()));
+    expect(plan.vertices).toHaveLength(5);
+  });
+
+  test("a vertex keeps the shortest buffer timeout that its operators ask for, and descriptions; neither is in the digest", async () => {
+    const plain = await planOf(keyedSum);
+    const plan = await planOf((env) => {
+      const source = env.fromSource(numbers(), "numbers").uid("numbers").setBufferTimeout(-1);
+      const mapped = source.map((n) => n + 1, Types.LONG()).setBufferTimeout(20);
+      const sums = mapped
+        .filter((n) => n > 0)
+        .setBufferTimeout(50)
+        .keyBy(self, Types.LONG())
+        .process(() => new Sum(), Types.LONG())
+        .uid("sum")
+        .setBufferTimeout(-1);
+      sums.sinkTo(new DiscardSink()).setDescription("throws it all away");
+    });
+    expect(plan.vertices.map(({ bufferTimeoutMs }) => bufferTimeoutMs)).toEqual([20, -1]);
+    expect(plain.vertices.map(({ bufferTimeoutMs }) => bufferTimeoutMs)).toEqual([undefined, undefined]);
+    expect(plan.vertices[1]?.chain[1]?.description).toBe("throws it all away");
+    expect(plan.digest).toBe(plain.digest);
   });
 
   test("C2: vertices are in topological order, every operator in exactly one, for any tree of operators", () =>
@@ -285,6 +373,34 @@ const REFUSALS: readonly (readonly [main: Main, expected: string, configuration?
           .print(),
       'JOB_GRAPH_INVALID: forward() from operator "n" with parallelism 1 to "map" with parallelism 2',
     ],
+    [
+      (env) => {
+        const routed = env.fromSource(numbers(), "n").uid("n").process(new Route());
+        routed.sinkTo(new DiscardSink());
+        routed.getSideOutput(LATE).map((text) => text);
+        routed.getSideOutput(new OutputTag("other", Types.LONG()));
+      },
+      'JOB_GRAPH_INVALID: getSideOutput("other") of operator "Route" was called, but nothing reads the stream',
+    ],
+    [
+      (env) => {
+        const routed = env.fromSource(numbers(), "n").uid("n").process(new Route());
+        routed.getSideOutput(LATE).print();
+      },
+      'JOB_GRAPH_INVALID: nothing reads what operator "Route" emits',
+    ],
+    [
+      (env) => {
+        const routed = env.fromSource(numbers(), "n").uid("n").process(new Route());
+        routed.getSideOutput(LATE);
+        routed.getSideOutput(new OutputTag("late", Types.LONG()));
+      },
+      'JOB_GRAPH_INVALID: side output "late" of operator "Route" is read as STRING and as LONG',
+    ],
+    [
+      (env) => void env.fromSource(numbers(), "n").uid("n").setBufferTimeout(-2).print(),
+      'CONFIG_INVALID: bufferTimeout of operator "n" was set to -2',
+    ],
     [keyedSum, 'CONFIG_INVALID: state.backend.type is "floppy"', { "state.backend.type": "floppy" }],
     [keyedSum, 'CONFIG_INVALID: parallelism.default is "two"', { "parallelism.default": "two" }],
     [
@@ -376,6 +492,15 @@ describe("ids and digest", () => {
     };
   };
 
+  const sideRead = (tag: OutputTag<string>): Main => {
+    return (env) => {
+      keyedSum(env);
+      const routed = env.fromSource(numbers()).uid("more").process(new Route());
+      routed.sinkTo(new DiscardSink());
+      routed.getSideOutput(tag).sinkTo(new DiscardSink());
+    };
+  };
+
   test.each<readonly [same: boolean, about: string, main: Main, variant: Variant]>([
     [true, "the same again", keyedSum, {}],
     [true, "job name and configuration", rename, {}],
@@ -387,6 +512,7 @@ describe("ids and digest", () => {
     [false, "a parallelism", variation({ parallelism: 2 }), {}],
     [false, "an operator less", variation({ filter: false }), {}],
     [false, "a way to spread records", spread((s) => s.rebalance()), {}],
+    [false, "a side output that is read", sideRead(LATE), {}],
     [false, "an argument", keyedSum, { args: ["x"] }],
     [false, "the code", keyedSum, { bundleHash: "abc" }],
     [false, "maxParallelism", keyedSum, { configuration: { "pipeline.max-parallelism": "64" } }],

@@ -34,12 +34,19 @@ export interface TransformationInput {
   readonly inputIndex: 0 | 1;
   readonly keyBy?: KeyBy;
   readonly exchange?: Exchange;
+  /** Id of the tag whose side output this is; undefined: the main output. */
+  readonly sideOutput?: string;
 }
+
+/** Whether an operator may share a task: with what is before and behind it, only with what is behind it, with nothing (Flink's names). */
+export type ChainingStrategy = "ALWAYS" | "HEAD" | "NEVER";
 
 export interface Transformation {
   /** G1. */
   readonly id: number;
   name: string;
+  /** A longer text for people; undefined: the name. */
+  description: string | undefined;
   /** Given by the user; undefined: none. */
   uid: string | undefined;
   readonly factory: OperatorFactory;
@@ -54,8 +61,11 @@ export interface Transformation {
   readonly inputs: readonly TransformationInput[];
   /** Type of what it emits; GENERIC when undeclared; of no meaning for sinks. */
   readonly outputType: TypeDescriptor;
-  /** May run in one task with its only FORWARD input. */
-  readonly chainable: boolean;
+  chaining: ChainingStrategy;
+  /** Milliseconds; -1: until a batch is full; undefined: the job's. */
+  bufferTimeoutMs: number | undefined;
+  /** The side outputs that the job reads, by tag: types of their records. */
+  readonly sideOutputs: Map<string, TypeDescriptor>;
   /** Sources only: lists the splits, in the plan process. */
   readonly enumerateSplits?: (options: { readonly parallelism: number }) => Promise<readonly unknown[]>;
 }

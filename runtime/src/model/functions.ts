@@ -5,10 +5,31 @@
 //   UF2. An instance belongs to one subtask of one attempt; it is never shared between threads.
 
 import type { ValueState, ValueStateDescriptor } from "./state.ts";
+import type { TypeInformation } from "./types.ts";
 
 /** Receives what a function emits. */
 export interface Collector<T> {
   collect(record: T): void;
+}
+
+/** Names a second output of an operator, with the type of its records (Flink: OutputTag). Read it with `getSideOutput(tag)`. */
+export class OutputTag<T> {
+  readonly id: string;
+  readonly type: TypeInformation<T>;
+
+  constructor(id: string, type: TypeInformation<T>) {
+    this.id = id;
+    this.type = type;
+  }
+}
+
+/** What every function with a context can do: emit into the side outputs that the job reads. */
+export interface SideOutputContext {
+  /**
+   * Emits `value` into the side output `tag`. Failures: JOB_GRAPH_INVALID when the job does not read it (`getSideOutput`), TYPE_MISMATCH
+   * when it reads it as another type.
+   */
+  output<X>(tag: OutputTag<X>, value: X): void;
 }
 
 /** A figure of an operator that only grows. Operators count with it; functions of users get metrics of their own later. */
@@ -42,7 +63,7 @@ export abstract class RichFunction {
 }
 
 /** Per-record context of a keyed function. */
-export interface KeyedContext<K> {
+export interface KeyedContext<K> extends SideOutputContext {
   getCurrentKey(): K;
 }
 
@@ -59,7 +80,7 @@ export abstract class KeyedCoProcessFunction<K, I1, I2, O> extends RichFunction 
 
 /** Flink: ProcessFunction without keys. */
 export abstract class ProcessFunction<I, O> extends RichFunction {
-  abstract processElement(value: I, ctx: object, out: Collector<O>): void;
+  abstract processElement(value: I, ctx: SideOutputContext, out: Collector<O>): void;
 }
 
 export type MapFunction<I, O> = (value: I) => O;

@@ -26,7 +26,7 @@ export type {
   TtlUpdateType,
   ValueState,
 } from "./state.ts";
-export { KeyedCoProcessFunction, KeyedProcessFunction, ProcessFunction, RichFunction } from "./functions.ts";
+export { KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, ProcessFunction, RichFunction } from "./functions.ts";
 export type {
   Collector,
   Counter,
@@ -37,6 +37,7 @@ export type {
   MetricGroup,
   Partitioner,
   RuntimeContext,
+  SideOutputContext,
 } from "./functions.ts";
 export { subtaskKey } from "./checkpoint.ts";
 export type {
@@ -55,7 +56,7 @@ export type {
   SubtaskId,
 } from "./checkpoint.ts";
 export { connects } from "./plan.ts";
-export type { JobPlan, Partitioning, PlanEdge, PlanOperator, PlanVertex } from "./plan.ts";
+export type { JobPlan, Partitioning, PlanEdge, PlanOperator, PlanVertex, SideOutputRef } from "./plan.ts";
 export type {
   KeyedStateAccess,
   OneInputOperator,

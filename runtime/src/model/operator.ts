@@ -11,7 +11,7 @@
 
 import type { Clock, Log } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
-import type { Collector, MetricGroup } from "./functions.ts";
+import type { Collector, MetricGroup, OutputTag } from "./functions.ts";
 import type { ValueState, ValueStateDescriptor } from "./state.ts";
 
 /** Which subtask of which operator this is. */
@@ -59,6 +59,8 @@ export interface OperatorContext {
   readonly subtask: SubtaskInfo;
   /** Where results go: the next operator of the chain or the task's outputs. */
   readonly output: Collector<unknown>;
+  /** Where records of a side output go. Failures: see SideOutputContext. */
+  sideOutput(tag: OutputTag<unknown>): Collector<unknown>;
   readonly metrics: MetricGroup;
   readonly clock: Clock;
   readonly log: Log;

@@ -3,7 +3,8 @@
 //
 // Invariants:
 //   P1. Everything that decides meaning is in the digest: edges, types, uids, parallelism, frozen arguments, bundle hash.
-//   P2. Configuration and enumerated splits are not in the digest: they may differ between deployments of one graph.
+//   P2. Names, configuration, buffer timeouts and enumerated splits are not in the digest: they may differ between deployments of one
+//       graph.
 
 import type { TypeDescriptor } from "./types.ts";
 
@@ -34,6 +35,8 @@ export interface PlanOperator {
   /** Index of the transformation in the rebuilt graph: how a worker finds the user's function. */
   readonly transformationId: number;
   readonly name: string;
+  /** A longer text for people than the name. */
+  readonly description?: string;
   readonly uid: string;
   readonly kind: "source" | "oneInput" | "twoInput" | "sink";
   readonly stateful: boolean;
@@ -56,6 +59,8 @@ export interface PlanVertex {
   readonly splits: readonly unknown[];
   /** Key type of a keyed head. */
   readonly keyType?: TypeDescriptor;
+  /** Longest wait of a record in a batch that is not full, when it is not the job's; -1: until it is full. */
+  readonly bufferTimeoutMs?: number;
 }
 
 export interface PlanEdge {
@@ -67,6 +72,14 @@ export interface PlanEdge {
   readonly type: TypeDescriptor;
   /** Key type of a HASH edge. */
   readonly keyType?: TypeDescriptor;
+  /** Set when the edge carries a side output, of that operator of the source vertex. */
+  readonly sideOutput?: SideOutputRef;
+}
+
+/** A side output: of which operator, and the id of its tag. */
+export interface SideOutputRef {
+  readonly transformationId: number;
+  readonly tag: string;
 }
 
 export interface JobPlan {

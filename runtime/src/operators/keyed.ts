@@ -18,12 +18,14 @@ import type {
   SubtaskInfo,
   TwoInputOperator,
 } from "../model/index.ts";
+import { FunctionContext } from "./function-context.ts";
 import { instantiate, openFunction, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
 
-class CurrentKey implements KeyedContext<unknown> {
+class CurrentKey extends FunctionContext implements KeyedContext<unknown> {
   readonly #keyed: KeyedStateAccess;
 
-  constructor(keyed: KeyedStateAccess) {
+  constructor(context: OperatorContext, keyed: KeyedStateAccess) {
+    super(context);
     this.#keyed = keyed;
   }
 
@@ -34,7 +36,7 @@ class CurrentKey implements KeyedContext<unknown> {
 
 function keyContext(context: OperatorContext): CurrentKey {
   assert(context.keyed !== undefined, "KO1: a keyed operator runs in a keyed task");
-  return new CurrentKey(context.keyed);
+  return new CurrentKey(context, context.keyed);
 }
 
 class KeyedProcessOperator implements OneInputOperator {

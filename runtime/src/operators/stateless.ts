@@ -14,6 +14,7 @@ import type {
   ProcessFunction,
   SubtaskInfo,
 } from "../model/index.ts";
+import { FunctionContext } from "./function-context.ts";
 import { instantiate, isThenable, openFunction, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
 
 const NOWHERE: Collector<unknown> = {
@@ -74,12 +75,11 @@ class FilterOperator implements OneInputOperator {
   close(): void {}
 }
 
-const NO_CONTEXT = Object.freeze({});
-
 class ProcessOperator implements OneInputOperator {
   readonly #function: ProcessFunction<unknown, unknown>;
   readonly #subtask: SubtaskInfo;
   #output = NOWHERE;
+  #context!: FunctionContext;
 
   constructor(fn: ProcessFunction<unknown, unknown>, subtask: SubtaskInfo) {
     this.#function = fn;
@@ -88,11 +88,12 @@ class ProcessOperator implements OneInputOperator {
 
   open(context: OperatorContext): void {
     this.#output = context.output;
+    this.#context = new FunctionContext(context);
     openFunction(this.#function, context);
   }
 
   processElement(record: unknown): void {
-    const result = this.#function.processElement(record, NO_CONTEXT, this.#output) as unknown;
+    const result = this.#function.processElement(record, this.#context, this.#output) as unknown;
     if (result !== undefined) refusePromise(result, this.#subtask);
   }
 

@@ -93,6 +93,8 @@ export class OperatorHarness<O extends Operator> {
   readonly subtask: SubtaskInfo;
   /** What was emitted, in order. */
   readonly output: unknown[] = [];
+  /** By the tag's id. */
+  readonly sideOutputs = new Map<string, unknown[]>();
   readonly counters = new Map<string, number>();
   nowMs = 0;
   wakeCount = 0;
@@ -112,6 +114,11 @@ export class OperatorHarness<O extends Operator> {
     const context: OperatorContext = {
       subtask: this.subtask,
       output: { collect: (record) => void this.output.push(record) },
+      sideOutput: ({ id }) => {
+        const records = this.sideOutputs.get(id) ?? [];
+        this.sideOutputs.set(id, records);
+        return { collect: (record) => void records.push(record) };
+      },
       metrics: { counter: (name) => this.#counter(name) },
       clock: { nowMs: () => this.nowMs, wallMs: () => this.nowMs },
       log: SILENT,

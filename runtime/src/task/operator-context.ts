@@ -5,15 +5,20 @@
 //
 // Not here: the operators (operators/, connectors/).
 
+import { Failure } from "@sluice/kit";
 import type { Clock, Log } from "@sluice/kit/env";
+import { describeType, sameType } from "../model/index.ts";
 import type {
   Collector,
   Counter,
   KeyedStateAccess,
   MetricGroup,
   OperatorContext,
+  OutputTag,
   SubtaskInfo,
+  TypeDescriptor,
 } from "../model/index.ts";
+import type { CountingCollector } from "./chain.ts";
 
 class PlainCounter implements Counter {
   #count = 0;
@@ -51,10 +56,42 @@ export class TaskMetrics {
   }
 }
 
+/** A side output that the job reads. */
+export interface SideOutput {
+  readonly type: TypeDescriptor;
+  readonly collector: CountingCollector;
+}
+
+function sideOutputOf(
+  options: { readonly subtask: SubtaskInfo; readonly sideOutputs: ReadonlyMap<string, SideOutput> },
+  tag: OutputTag<unknown>,
+): Collector<unknown> {
+  const { operatorName, uid } = options.subtask;
+  const found = options.sideOutputs.get(tag.id);
+  if (found === undefined) {
+    throw new Failure("JOB_GRAPH_INVALID", {
+      retry: "never",
+      message: `operator "${operatorName}" (uid ${uid}) emitted into side output "${tag.id}", which the job does not read`,
+      remedy:
+        "read it with .getSideOutput(tag) on the operator's stream (new DiscardSink() if the records do not matter)",
+    });
+  }
+  if (!sameType(found.type, tag.type.descriptor)) {
+    throw new Failure("TYPE_MISMATCH", {
+      retry: "never",
+      message: `emitted into side output "${tag.id}" as ${describeType(tag.type.descriptor)}, but the job reads it as ${describeType(found.type)}`,
+      remedy: "use one OutputTag, with one type, to emit and to read",
+    });
+  }
+  return found.collector;
+}
+
 /** Assembles the context of one operator. */
 export function operatorContext(options: {
   readonly subtask: SubtaskInfo;
   readonly output: Collector<unknown>;
+  /** The side outputs that the job reads, by tag. */
+  readonly sideOutputs: ReadonlyMap<string, SideOutput>;
   readonly metrics: TaskMetrics;
   readonly clock: Clock;
   readonly log: Log;
@@ -66,6 +103,7 @@ export function operatorContext(options: {
   return {
     subtask,
     output: options.output,
+    sideOutput: (tag) => sideOutputOf(options, tag),
     metrics: options.metrics.group(subtask.uid),
     clock: options.clock,
     log: options.log.with({ operator: subtask.operatorName, subtask: subtask.subtaskIndex }),

@@ -8,13 +8,14 @@
 
 import { assert, keyGroupRange, toFailure } from "@sluice/kit";
 import type { Clock, Log } from "@sluice/kit/env";
-import { taskOperators, type StreamGraph, type TaskOperators } from "../graph/index.ts";
+import { taskOperators, type StreamGraph, type TaskOperators, type TaskOutput } from "../graph/index.ts";
 import type {
   ChannelSpec,
   KeyedStateAccess,
   OneInputOperator,
   Operator,
   PlanOperator,
+  PlanVertex,
   SlotPort,
   SlotSpec,
   SubtaskInfo,
@@ -25,7 +26,7 @@ import { Doorbell, InputGate, RecordWriter, RingConsumer, RingProducer, type Gat
 import { HeapKeyedStateBackend } from "../state/index.ts";
 import { attributeTo, headLoop, linkTo, tailOf, type CountingCollector, type HeadLoop } from "./chain.ts";
 import { SlotCounters, type TaskCounters } from "./counters.ts";
-import { operatorContext, TaskMetrics } from "./operator-context.ts";
+import { operatorContext, TaskMetrics, type SideOutput } from "./operator-context.ts";
 import { SlotRunner, type SlotWaiting } from "./slot-runner.ts";
 import { Task, type ChainedOperator } from "./task.ts";
 
@@ -116,7 +117,8 @@ function buildTask(context: TaskContext): Task {
           uid: head.uid,
           clock: env.clock,
         });
-  const writers = buildWriters(context, operators);
+  const edges = buildEdges(context, operators);
+  const main = edges.filter(({ output }) => output.sideOutput === undefined);
   const metrics = new TaskMetrics();
   // Set once the task exists: operators may wake it from promises.
   const built: { task?: Task } = {};
@@ -124,7 +126,15 @@ function buildTask(context: TaskContext): Task {
     built.task?.sourceReady();
     bell.ring();
   };
-  const chain = buildChain({ context, operators, metrics, keyedState, output: tailOf(writers), wake });
+  const chain = buildChain({
+    context,
+    operators,
+    metrics,
+    keyedState,
+    edges,
+    output: tailOf(main.map(({ writer }) => writer)),
+    wake,
+  });
   const channels = spec.channels
     .filter((channel) => subtaskKey(channel.target) === own)
     .toSorted((a, b) => a.edgeId - b.edgeId || a.source.subtaskIndex - b.source.subtaskIndex); // SB2
@@ -140,7 +150,7 @@ function buildTask(context: TaskContext): Task {
     restore: task.restore,
     mode: settings.mode,
     checkpointingEnabled: settings.checkpointingEnabled,
-    bufferTimeoutMs: settings.bufferTimeoutMs,
+    bufferTimeoutMs: bufferTimeoutOf(vertex, settings),
     chain,
     gate,
     headLoops: channels.map(({ edgeId }) => {
@@ -148,7 +158,7 @@ function buildTask(context: TaskContext): Task {
       assert(loop !== undefined, "every input edge has its loop");
       return loop;
     }),
-    writers,
+    writers: edges.map(({ writer }) => writer),
     keyedState,
     metrics,
     counters: context.counters,
@@ -158,6 +168,11 @@ function buildTask(context: TaskContext): Task {
     wake,
   });
   return built.task;
+}
+
+function bufferTimeoutOf(vertex: PlanVertex, settings: SlotSettings): number {
+  const { bufferTimeoutMs = settings.bufferTimeoutMs } = vertex;
+  return bufferTimeoutMs < 0 ? Number.POSITIVE_INFINITY : bufferTimeoutMs;
 }
 
 function gateChannel(channel: ChannelSpec, operators: TaskOperators): GateChannel {
@@ -172,7 +187,13 @@ function gateChannel(channel: ChannelSpec, operators: TaskOperators): GateChanne
   };
 }
 
-function buildWriters(context: TaskContext, operators: TaskOperators): RecordWriter[] {
+/** A writer and what it carries: a side output, or the main output. */
+interface OutputEdge {
+  readonly writer: RecordWriter;
+  readonly output: TaskOutput;
+}
+
+function buildEdges(context: TaskContext, operators: TaskOperators): OutputEdge[] {
   const { spec, task } = context;
   const own = subtaskKey(task.subtask);
   return operators.outputs.map((output) => {
@@ -184,7 +205,7 @@ function buildWriters(context: TaskContext, operators: TaskOperators): RecordWri
     for (let target = 0; target < ends.targets; target += 1)
       if (connects(ends, task.subtask.subtaskIndex, target)) expected += 1;
     assert(channels.length === expected, "SB1: an output edge has one channel per subtask it reaches");
-    return new RecordWriter({
+    const writer = new RecordWriter({
       channels: channels.map((channel) => new RingProducer(channel.ring, new Doorbell(channel.peerDoorbell))),
       partitioning: output.partitioning,
       type: output.type,
@@ -195,7 +216,21 @@ function buildWriters(context: TaskContext, operators: TaskOperators): RecordWri
       subtaskIndex: task.subtask.subtaskIndex,
       edge: `"${operators.vertex.name}" -> ${output.targetVertexId}`,
     });
+    return { writer, output };
   });
+}
+
+/** The side outputs of one operator of the chain, by tag: each may have several readers. */
+function sideOutputsOf(edges: readonly OutputEdge[], transformationId: number): ReadonlyMap<string, SideOutput> {
+  const own = edges.filter(({ output }) => output.sideOutput?.transformationId === transformationId);
+  const byTag = Map.groupBy(own, ({ output }) => output.sideOutput?.tag ?? "");
+  return new Map(
+    [...byTag].map(([tag, of]) => {
+      const [first] = of;
+      assert(first !== undefined, "a group has a member");
+      return [tag, { type: first.output.type, collector: tailOf(of.map(({ writer }) => writer)) }];
+    }),
+  );
 }
 
 /** Instances of the chain, tail first, so that each finds its output. */
@@ -204,6 +239,7 @@ function buildChain(options: {
   readonly operators: TaskOperators;
   readonly metrics: TaskMetrics;
   readonly keyedState: HeapKeyedStateBackend | undefined;
+  readonly edges: readonly OutputEdge[];
   readonly output: CountingCollector;
   readonly wake: () => void;
 }): ChainedOperator[] {
@@ -229,17 +265,20 @@ function buildChain(options: {
       factory.kind === "source" ? factory.create({ splits: vertex.splits, subtask }) : factory.create(subtask);
     const keyed: KeyedStateAccess | undefined = index === 0 ? keyedState : undefined;
     const ownOutput = output;
+    const sideOutputs = sideOutputsOf(options.edges, plan.transformationId);
     links.unshift({
       uid: plan.uid,
       name: plan.name,
       operator,
       attribute,
       output: ownOutput,
+      sideOutputs: [...sideOutputs.values()].map(({ collector }) => collector),
       open: async (restored) => {
         try {
           const own = operatorContext({
             subtask,
             output: ownOutput,
+            sideOutputs,
             metrics,
             clock: env.clock,
             log: env.log,

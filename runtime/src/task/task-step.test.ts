@@ -59,7 +59,9 @@ async function runningTask(work: Work, parts: Pick<TaskOptions, "chain" | "gate"
 
 function chainOf(operator: Partial<SourceOperator>): TaskOptions["chain"] {
   const link = { uid: "u", name: "n", operator, open() {}, attribute: (thrown: unknown) => thrown };
-  return [{ ...link, output: { numRecords: 0, collect() {} } } as unknown as TaskOptions["chain"][number]];
+  return [
+    { ...link, output: { numRecords: 0, collect() {} }, sideOutputs: [] } as unknown as TaskOptions["chain"][number],
+  ];
 }
 
 const sourceTask = (work: Work, perRowMs: number): Promise<Task> =>

@@ -46,6 +46,8 @@ const CHUNK_MS = 1;
 const ROWS_PER_STEP = 4_096;
 /** Time of one step at most (plus one chunk): slow functions hold up neither barriers and commands nor the slot's other tasks. */
 const STEP_MS = 4;
+/** Figures are not older than this, also when batches wait until they are full. */
+const PUBLISH_MS = 1_000;
 /** Slice of snapshot encoding per step (protocols 3). */
 const ENCODE_BUDGET_MS = 1;
 
@@ -60,6 +62,8 @@ export interface ChainedOperator {
   attribute(thrown: unknown): unknown;
   /** The collector this operator emits into. */
   readonly output: CountingCollector;
+  /** Those of its side outputs. */
+  readonly sideOutputs: readonly CountingCollector[];
 }
 
 export interface TaskOptions {
@@ -102,6 +106,7 @@ export class Task {
   #finalId: CheckpointId | undefined;
   #committing = 0;
   #lastFlushMs = 0;
+  #lastPublishMs = 0;
   #chunkRows = ROWS_PER_CHUNK;
   #chunkStartedMs = 0;
   readonly #closed = Promise.withResolvers<void>();
@@ -173,6 +178,8 @@ export class Task {
     } catch (thrown) {
       await this.fail(thrown);
       return;
+    } finally {
+      this.#options.wake(); // the slot may be asleep: nothing rang for it while this task was opening
     }
     if (this.ended) return;
     this.#state = "RUNNING";
@@ -203,6 +210,7 @@ export class Task {
       }
       const worked = this.#source === undefined ? this.#stepInputs() : this.#stepSource(this.#source, nowMs);
       if (nowMs - this.#lastFlushMs >= this.#options.bufferTimeoutMs) this.#flush(nowMs);
+      else if (nowMs - this.#lastPublishMs >= PUBLISH_MS) this.publishCounters();
       return worked || encoded;
     } catch (thrown) {
       void this.fail(thrown);
@@ -406,11 +414,14 @@ export class Task {
 
   /** Copies this task's figures into the shared counters. */
   publishCounters(): void {
+    this.#lastPublishMs = this.#options.clock.nowMs();
     const { counters, chain, gate, writers, metrics } = this.#options;
     const first = chain[0];
     const last = chain.at(-1);
     counters.set("numRecordsIn", gate === undefined ? (first?.output.numRecords ?? 0) : gate.rowsRead);
-    counters.set("numRecordsOut", last?.output.numRecords ?? 0);
+    let recordsOut = last?.output.numRecords ?? 0;
+    for (const { sideOutputs } of chain) for (const side of sideOutputs) recordsOut += side.numRecords;
+    counters.set("numRecordsOut", recordsOut);
     counters.set("numBytesIn", gate?.bytesRead ?? 0);
     let bytesOut = 0;
     for (const writer of writers) bytesOut += writer.bytesWritten;

@@ -184,7 +184,7 @@ function aggregateState(counts: StateCounts, parallelism: number): ExecutionStat
 }
 
 function planNode(vertex: PlanVertex): PlanNode {
-  const [head, ...chained] = vertex.chain.map((operator) => escapeHtml(operator.name));
+  const [head, ...chained] = vertex.chain.map((operator) => escapeHtml(operator.description ?? operator.name));
   return {
     id: vertex.id,
     operator: "",

@@ -199,7 +199,12 @@ const OTHERS: readonly Row[] = [
     "What restarts together: all tasks of a job are one region.",
   ],
   ["execution.runtime-mode", oneOf(["STREAMING", "BATCH", "AUTOMATIC"]), "STREAMING", "How a job runs."],
-  ["execution.buffer-timeout.enabled", boolean(), "true", "Whether a batch is sent before it is full."],
+  [
+    "pipeline.operator-chaining.chain-operators-with-different-max-parallelism",
+    boolean(),
+    "false",
+    "Operators of different max parallelism share a task (true in Flink).",
+  ],
   ["pipeline.auto-watermark-interval", duration(), undefined, "Interval of watermarks."],
   [
     "high-availability.type",

@@ -117,6 +117,12 @@ export const PipelineOptions = {
     default: "true",
     description: "Operators that need no exchange between them share a task.",
   }),
+  BUFFER_TIMEOUT_ENABLED: withDefault({
+    key: "execution.buffer-timeout.enabled",
+    type: boolean(),
+    default: "true",
+    description: "Off, records wait until a batch is full, a barrier passes or the stream ends.",
+  }),
   BUFFER_TIMEOUT: withDefault({
     key: "execution.buffer-timeout.interval",
     aliases: ["execution.buffer-timeout"],

@@ -58,6 +58,7 @@ export interface RuntimeSettings {
   readonly parallelism: number;
   /** Undefined: derived from the parallelism. */
   readonly maxParallelism: number | undefined;
+  /** Infinity: a batch leaves when it is full. */
   readonly bufferTimeoutMs: number;
   readonly slotsPerTaskManager: number;
   readonly slotHeapBytes: number | undefined;
@@ -99,7 +100,9 @@ export function runtimeSettings(configuration: EffectiveConfiguration): RuntimeS
     heartbeatTimeoutMs,
     parallelism,
     maxParallelism: maxParallelism > 0 ? maxParallelism : undefined,
-    bufferTimeoutMs: configuration.get(PipelineOptions.BUFFER_TIMEOUT),
+    bufferTimeoutMs: configuration.get(PipelineOptions.BUFFER_TIMEOUT_ENABLED)
+      ? configuration.get(PipelineOptions.BUFFER_TIMEOUT)
+      : Number.POSITIVE_INFINITY,
     slotsPerTaskManager: configuration.get(TaskManagerOptions.NUM_TASK_SLOTS),
     slotHeapBytes: configuration.get(TaskManagerOptions.HEAP_SIZE),
     stuckTimeoutMs: configuration.get(TaskManagerOptions.STUCK_TIMEOUT),
