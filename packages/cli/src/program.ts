@@ -23,6 +23,7 @@ interface RunFlags {
   readonly restPort?: number;
   readonly from?: string;
   readonly newLineage?: boolean;
+  readonly allowNonRestoredState?: boolean;
   readonly workDir?: string;
   readonly plain?: boolean;
   readonly json?: boolean;
@@ -68,6 +69,10 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     .option("--rest-port <port>", "port of REST and /metrics; 0 for any free one", port)
     .option("--from <checkpoint>", "start a new lineage from this checkpoint", notEmpty)
     .option("--new-lineage", "start anew over an existing job of this name, without its state")
+    .option(
+      "-n, --allow-non-restored-state",
+      "drop state whose operator is not in the job any more (execution.state-recovery.ignore-unclaimed-state)",
+    )
     .option("--work-dir <dir>", "directory of this run (default: .sluice/NAME)", notEmpty)
     .option("--plain", "plain lines, also on a terminal")
     .option("--json", "JSON lines")
@@ -138,6 +143,11 @@ function configurationOfFlags(flags: RunFlags): Readonly<Record<string, string>>
   const shorthands = [
     ["--parallelism", "parallelism.default", flags.parallelism?.toString()],
     ["--dir", "execution.checkpointing.dir", flags.dir],
+    [
+      "--allow-non-restored-state",
+      "execution.state-recovery.ignore-unclaimed-state",
+      flags.allowNonRestoredState?.toString(),
+    ],
   ] as const;
   for (const [flag, key, value] of shorthands) {
     if (value === undefined) continue;

@@ -11,6 +11,7 @@ import { assert, AssertionError, Failure, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import type { AttemptNumber, CheckpointAck, CheckpointId, CheckpointMetadata, SubtaskId } from "../model/index.ts";
+import { fitVertices } from "./assign.ts";
 import { type CommitLog, ID_BLOCK_COUNT } from "./commit-log.ts";
 import {
   commitChange,
@@ -111,6 +112,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     this.#dispatch({
       type: "attemptStarted",
       attempt,
+      vertices: fitVertices(restored, this.#options.vertices),
       initialDelayMs: config.minPauseMs + env.rng.below(spreadMs + 1),
     });
   }

@@ -15,8 +15,24 @@ import { type CheckpointConfig, type CheckpointRef, type CommitRecord, DEFAULT_C
 const EPOCH = 3 as Epoch;
 const TASKS = { a: { vertexId: "source", subtaskIndex: 0 }, b: { vertexId: "sink", subtaskIndex: 0 } } as const;
 const VERTICES = [
-  { vertexId: "source", parallelism: 1, maxParallelism: 128, uids: ["source"], inputVertexIds: [] },
-  { vertexId: "sink", parallelism: 1, maxParallelism: 128, uids: ["sink"], inputVertexIds: ["source"] },
+  {
+    vertexId: "source",
+    parallelism: 1,
+    maxParallelism: 128,
+    derivesMaxParallelism: false,
+    isKeyed: false,
+    uids: ["source"],
+    inputVertexIds: [],
+  },
+  {
+    vertexId: "sink",
+    parallelism: 1,
+    maxParallelism: 128,
+    derivesMaxParallelism: false,
+    isKeyed: false,
+    uids: ["sink"],
+    inputVertexIds: ["source"],
+  },
 ];
 
 const ref = (id: number): CheckpointRef => ({
@@ -77,7 +93,12 @@ class Player {
     }
     switch (verb) {
       case "start":
-        return this.#step({ type: "attemptStarted", attempt: 0 as AttemptNumber, initialDelayMs: 100 });
+        return this.#step({
+          type: "attemptStarted",
+          attempt: 0 as AttemptNumber,
+          vertices: VERTICES,
+          initialDelayMs: 100,
+        });
       case "up":
         return [
           ...this.#step({ type: "taskRunning", subtask: TASKS.a }),

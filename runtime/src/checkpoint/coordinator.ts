@@ -94,7 +94,13 @@ export interface StepContext {
 }
 
 export type CoordinatorEvent =
-  | { readonly type: "attemptStarted"; readonly attempt: AttemptNumber; readonly initialDelayMs: number }
+  | {
+      readonly type: "attemptStarted";
+      readonly attempt: AttemptNumber;
+      /** As deployed: with the key groups of the state that is restored (AG4 of assign.ts). */
+      readonly vertices: readonly CheckpointVertex[];
+      readonly initialDelayMs: number;
+    }
   | { readonly type: "taskRunning"; readonly subtask: SubtaskId }
   | { readonly type: "taskFinished"; readonly subtask: SubtaskId }
   | { readonly type: "sourceEnded"; readonly subtask: SubtaskId }
@@ -210,6 +216,7 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
         ...state,
         phase: "running",
         attempt: event.attempt,
+        vertices: event.vertices,
         running: new Set(),
         finished: new Set(),
         ended: new Set(),

@@ -3,7 +3,6 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import type { CheckpointId, CheckpointMetadata, Epoch } from "../model/index.ts";
-import { assignState, keyGroupRangeOf } from "./assign.ts";
 import { readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { readCheckpointMetadata, writeCheckpointMetadata } from "./metadata.ts";
 import { decideDamaged, type Damage, regressionChange } from "./recovery.ts";
@@ -122,7 +121,20 @@ describe("formats", () => {
 
   test("metadata and records are not taken for each other", () => {
     expect(readCheckpointMetadata(writeCommitRecord(record())).type).toBe("damaged");
-    expect(readCheckpointMetadata(writeCheckpointMetadata(metadata(2)))).toEqual({ type: "ok", metadata: metadata(2) });
+    const metadata: CheckpointMetadata = {
+      formatVersion: 0,
+      checkpointId: 1 as CheckpointId,
+      kind: "checkpoint",
+      base: "job",
+      lineage: "l",
+      epoch: 1 as Epoch,
+      attempt: 0 as CheckpointMetadata["attempt"],
+      planDigest: "p",
+      timestampMs: 0,
+      isFinal: false,
+      vertices: [],
+    };
+    expect(readCheckpointMetadata(writeCheckpointMetadata(metadata))).toEqual({ type: "ok", metadata });
   });
 });
 
@@ -165,88 +177,5 @@ describe("RC2: a damaged newest checkpoint", () => {
     expect(change.retained?.map((r) => r.id)).toEqual([7]);
     expect(change.condemned).toEqual([8, 9]);
     expect(change.override).toEqual({ type: "head-regression", fromId: 9, toId: 7, reason: "allow-replay" });
-  });
-});
-
-function metadata(parallelism: number, kind: "keyed" | "operator" = "keyed"): CheckpointMetadata {
-  const part = (i: number) => ({
-    uid: "op",
-    stateName: "s",
-    kind,
-    keyGroups: keyGroupRangeOf({ maxParallelism: 128, parallelism, subtaskIndex: i }),
-    object: `chk-1/x-${i}`,
-    offset: 0,
-    lengthBytes: 1,
-    crc32c: 0,
-  });
-  return {
-    formatVersion: 0,
-    checkpointId: 1 as CheckpointId,
-    kind: "checkpoint",
-    base: "job",
-    lineage: "l",
-    epoch: 1 as Epoch,
-    attempt: 0 as CheckpointMetadata["attempt"],
-    planDigest: "p",
-    timestampMs: 0,
-    isFinal: false,
-    vertices: [
-      {
-        vertexId: "v",
-        parallelism,
-        maxParallelism: 128,
-        uids: ["op"],
-        subtasks: Array.from({ length: parallelism }, (_, i) => ({
-          subtaskIndex: i,
-          finished: false,
-          parts: [part(i)],
-        })),
-      },
-    ],
-  };
-}
-
-describe("assignState", () => {
-  const vertex = (parallelism: number, uids = ["op"], maxParallelism = 128) => [
-    { vertexId: "v", parallelism, maxParallelism, uids, inputVertexIds: [] },
-  ];
-
-  test("key-group ranges cover every group once", () => {
-    fc.assert(
-      fc.property(fc.integer({ min: 1, max: 64 }), fc.integer({ min: 64, max: 512 }), (parallelism, maxParallelism) => {
-        let next = 0;
-        for (let subtaskIndex = 0; subtaskIndex < parallelism; subtaskIndex += 1) {
-          const [first, last] = keyGroupRangeOf({ maxParallelism, parallelism, subtaskIndex });
-          expect(first).toBe(next);
-          next = last + 1;
-        }
-        expect(next).toBe(maxParallelism);
-      }),
-    );
-  });
-
-  test("the same parallelism: every subtask its own", () => {
-    expect(assignState(metadata(2), vertex(2)).map((s) => s.parts.map((p) => p.object))).toEqual([
-      ["chk-1/x-0"],
-      ["chk-1/x-1"],
-    ]);
-  });
-
-  test("another parallelism: keyed parts by overlapping range", () => {
-    expect(assignState(metadata(2), vertex(1))[0]?.parts.length).toBe(2);
-    expect(assignState(metadata(2), vertex(4)).map((s) => s.parts[0]?.object)).toEqual([
-      "chk-1/x-0",
-      "chk-1/x-0",
-      "chk-1/x-1",
-      "chk-1/x-1",
-    ]);
-  });
-
-  test.each([
-    ["operator state over another parallelism", () => assignState(metadata(2, "operator"), vertex(3))],
-    ["another max parallelism", () => assignState(metadata(2), vertex(2, ["op"], 64))],
-    ["state without an operator", () => assignState(metadata(2), vertex(2, ["renamed"]))],
-  ])("STATE_INCOMPATIBLE: %s", (_name, assign) => {
-    expect(assign).toThrow(expect.objectContaining({ code: "STATE_INCOMPATIBLE" }));
   });
 });

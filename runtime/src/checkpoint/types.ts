@@ -158,6 +158,11 @@ export interface CheckpointVertex {
   readonly vertexId: string;
   readonly parallelism: number;
   readonly maxParallelism: number;
+  /** Nobody set maxParallelism: state that is restored decides it. */
+  readonly derivesMaxParallelism: boolean;
+  /** Its head has keyed inputs. */
+  readonly isKeyed: boolean;
+  /** Operators of the chain, head first. */
   readonly uids: readonly string[];
   /** Ids of the vertices it reads from; empty for a source. */
   readonly inputVertexIds: readonly string[];

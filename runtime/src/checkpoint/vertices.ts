@@ -9,6 +9,8 @@ export function checkpointVertices(plan: Pick<JobPlan, "vertices">): readonly Ch
     vertexId: vertex.id,
     parallelism: vertex.parallelism,
     maxParallelism: vertex.maxParallelism,
+    derivesMaxParallelism: vertex.derivesMaxParallelism ?? false,
+    isKeyed: vertex.keyType !== undefined,
     uids: vertex.chain.map((operator) => operator.uid),
     inputVertexIds: [...new Set(vertex.inputs.map((edge) => edge.sourceVertexId))],
   }));

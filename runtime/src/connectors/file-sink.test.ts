@@ -20,6 +20,7 @@ import { OperatorHarness, restoredStates, testSubtask } from "../operators/index
 import { Encoders, FileSink, parsePublishedName } from "./index.ts";
 import { localFiles, type LocalFiles } from "./local-files.ts";
 import { publishedName } from "./pending-files.ts";
+import { rescaled } from "./rescaled.fixture.ts";
 import { Types } from "../model/index.ts";
 
 let directory = "";
@@ -214,6 +215,31 @@ describe("restoring", () => {
     expect(left).toEqual([2, 1, 2, 1]);
   });
 
+  test("PF3, PF4: scaled down, whoever is dealt files publishes them; the rest goes with the first complete, and only that", async () => {
+    const states: OperatorState[] = [];
+    for (const subtaskIndex of [0, 1, 2, 3]) {
+      const sink = await openSink({ subtaskIndex, parallelism: 4 });
+      sink.process(subtaskIndex);
+      states.push(await sink.snapshot(5));
+    }
+    // What a paused attempt wrote after everybody had looked: of a checkpoint that never was.
+    for (const i of [0, 1]) writeFileSync(join(directory, `.pending-part-L1-4-out-${i}-0.ndjson~1.0`), "-1\n");
+    const [first, second] = rescaled(states, 2);
+    const from = { checkpointId: 5 as CheckpointId, retractThrough: undefined };
+    const late = { subtaskIndex: 1, parallelism: 2, attempt: 1, restored: { ...from, states: second ?? new Map() } };
+    const one = await openSink({ parallelism: 2, attempt: 1, restored: { ...from, states: first ?? new Map() } });
+    expect(published()).toEqual([0, 1]);
+    await complete(one, 5); // told again of what it restored: the other subtask has perhaps not opened yet
+    expect(names(".pending-")).toHaveLength(4);
+    const two = await openSink(late);
+    expect(published()).toEqual([0, 1, 2, 3]);
+    await one.snapshot(6);
+    await complete(one, 6);
+    expect(names(".pending-")).toEqual([".pending-part-L1-4-out-1-0.ndjson~1.0"]);
+    await complete(two, 6);
+    expect(names(".")).toEqual([]);
+  });
+
   test("PF8: an attempt that was thought dead and opens late takes nothing from the one that runs", async () => {
     const first = await openSink();
     first.process(1);
@@ -315,29 +341,57 @@ type Step =
   | { readonly type: "write"; readonly count: number }
   | { readonly type: "barrier" }
   | { readonly type: "complete" }
-  | { readonly type: "crash"; readonly told: boolean };
+  | { readonly type: "crash"; readonly committed: boolean; readonly toldCount: number; readonly parallelism: number };
 
-const steps = fc.array(
-  fc.oneof(
-    { weight: 4, arbitrary: fc.record({ type: fc.constant("write" as const), count: fc.integer({ min: 1, max: 4 }) }) },
-    { weight: 3, arbitrary: fc.record({ type: fc.constant("barrier" as const) }) },
-    { weight: 3, arbitrary: fc.record({ type: fc.constant("complete" as const) }) },
-    { weight: 1, arbitrary: fc.record({ type: fc.constant("crash" as const), told: fc.boolean() }) },
-  ),
-  { maxLength: 40 },
-);
+const stepsAt = (parallelism: fc.Arbitrary<number>): fc.Arbitrary<readonly Step[]> =>
+  fc.array(
+    fc.oneof(
+      {
+        weight: 4,
+        arbitrary: fc.record({ type: fc.constant("write" as const), count: fc.integer({ min: 1, max: 4 }) }),
+      },
+      { weight: 3, arbitrary: fc.record({ type: fc.constant("barrier" as const) }) },
+      { weight: 3, arbitrary: fc.record({ type: fc.constant("complete" as const) }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          type: fc.constant("crash" as const),
+          committed: fc.boolean(),
+          toldCount: fc.integer({ min: 0, max: 3 }),
+          parallelism,
+        }),
+      },
+    ),
+    { maxLength: 40 },
+  );
 
 interface Checkpoint {
   readonly id: number;
   /** Records before its barrier. */
   readonly position: number;
-  readonly state: OperatorState;
+  /** By subtask. */
+  readonly states: readonly OperatorState[];
+}
+
+/** Opens all subtasks of an attempt, from a checkpoint of any parallelism. */
+function openAll(parallelism: number, attempt: number, from: Checkpoint | undefined): Promise<readonly Harness[]> {
+  const states = from === undefined ? [] : rescaled(from.states, parallelism);
+  return Promise.all(
+    Array.from({ length: parallelism }, (_, subtaskIndex) => {
+      const own = states[subtaskIndex];
+      const restored =
+        from === undefined || own === undefined
+          ? {}
+          : { restored: { checkpointId: from.id as CheckpointId, retractThrough: undefined, states: own } };
+      return openSink({ subtaskIndex, parallelism, attempt, ...restored });
+    }),
+  );
 }
 
 /** Plays the steps; returns after each what is published beside what must be. `commitEarly` is the planted bug. */
 async function play(script: readonly Step[], commitEarly: boolean): Promise<boolean> {
   rmSync(directory, { recursive: true, force: true });
-  let sink = await openSink();
+  let sinks = await openAll(1, 0, undefined);
   let attempt = 0;
   let position = 0;
   let lastId = 0;
@@ -348,15 +402,22 @@ async function play(script: readonly Step[], commitEarly: boolean): Promise<bool
     const want = Array.from({ length: upTo }, (_, i) => i);
     return JSON.stringify(sorted(published())) === JSON.stringify(want);
   };
+  const snapshotAll = (id: number): Promise<OperatorState[]> => Promise.all(sinks.map((sink) => sink.snapshot(id)));
+  const tell = async (id: number, count = sinks.length): Promise<void> => {
+    await Promise.all(sinks.slice(0, count).map((sink) => complete(sink, id)));
+  };
   for (const step of script) {
     switch (step.type) {
       case "write":
-        for (let i = 0; i < step.count; i += 1) sink.process(position++);
+        for (let i = 0; i < step.count; i += 1) {
+          sinks[position % sinks.length]?.process(position);
+          position += 1;
+        }
         break;
       case "barrier": {
         lastId += 1;
-        pending.push({ id: lastId, position, state: await sink.snapshot(lastId) });
-        if (commitEarly) await complete(sink, lastId);
+        pending.push({ id: lastId, position, states: await snapshotAll(lastId) });
+        if (commitEarly) await tell(lastId);
         break;
       }
       case "complete": {
@@ -364,25 +425,25 @@ async function play(script: readonly Step[], commitEarly: boolean): Promise<bool
         const newest = pending.pop();
         if (newest === undefined) break;
         if (newest.id % 3 === 0) {
-          sink.operator.notifyCheckpointAborted?.(newest.id as CheckpointId);
+          for (const sink of sinks) sink.operator.notifyCheckpointAborted?.(newest.id as CheckpointId);
           break;
         }
         head = newest;
         pending = [];
-        await complete(sink, newest.id);
+        await tell(newest.id);
         break;
       }
       case "crash": {
-        // Killed after the commit record, before anybody was told.
+        // Killed after the commit record, before anybody, or not everybody, was told.
         const untold = pending.pop();
-        if (step.told === false && untold !== undefined && untold.id % 3 !== 0) head = untold;
+        if (step.committed && untold !== undefined && untold.id % 3 !== 0) {
+          head = untold;
+          await tell(untold.id, step.toldCount);
+        }
         pending = [];
-        if (attempt % 2 === 1) await sink.operator.close(false); // a failure closes operators, a kill does not
+        if (attempt % 2 === 1) for (const sink of sinks) await sink.operator.close(false); // a kill does not
         attempt += 1;
-        sink = await openSink({
-          attempt,
-          ...(head === undefined ? {} : { restored: restoredFrom(head.id, head.state) }),
-        });
+        sinks = await openAll(step.parallelism, attempt, head);
         position = head?.position ?? 0;
         break;
       }
@@ -390,23 +451,31 @@ async function play(script: readonly Step[], commitEarly: boolean): Promise<bool
     if (!exact(head?.position ?? 0)) return false;
   }
   lastId += 1;
-  const last = await sink.snapshot(lastId, true);
-  expect(last.size).toBe(1);
-  await complete(sink, lastId);
-  await sink.operator.close(true);
+  for (const state of await snapshotAll(lastId)) expect(state.size).toBe(1);
+  await tell(lastId);
+  for (const sink of sinks) await sink.operator.close(true);
   return exact(position) && names(".").length === 0;
 }
 
 test("published output is exactly the records before the last durable checkpoint, through any crashes", () =>
   fc.assert(
-    fc.asyncProperty(steps, async (script) => {
+    fc.asyncProperty(stepsAt(fc.constant(1)), async (script) => {
+      expect(await play(script, false)).toBe(true);
+    }),
+    { numRuns: 100 },
+  ));
+
+test("the same at any parallelism after every crash; nothing is left of subtasks that are no more (PF3, PF4)", () =>
+  fc.assert(
+    fc.asyncProperty(stepsAt(fc.integer({ min: 1, max: 4 })), async (script) => {
       expect(await play(script, false)).toBe(true);
     }),
     { numRuns: 150 },
   ));
 
 test("the law notices a sink that commits before the commit record", async () => {
-  const script: Step[] = [{ type: "write", count: 2 }, { type: "barrier" }, { type: "crash", told: true }];
+  const crash = { type: "crash", committed: false, toldCount: 0, parallelism: 1 } as const;
+  const script: Step[] = [{ type: "write", count: 2 }, { type: "barrier" }, crash];
   expect(await play(script, false)).toBe(true);
   expect(await play(script, true)).toBe(false);
 });

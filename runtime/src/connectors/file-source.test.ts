@@ -12,6 +12,7 @@ import { isFailure } from "@sluice/kit";
 import {
   type CheckpointId,
   type OperatorState,
+  type RestoredOperatorState,
   type SourceOperator,
   type TypeInformation,
   Types,
@@ -20,6 +21,7 @@ import { OperatorHarness, restoredStates, testSubtask, type Source } from "../op
 import { FileSource, type FileSourceOptions, GeneratorSource } from "./index.ts";
 import { LineReader } from "./line-reader.ts";
 import { localFiles } from "./local-files.ts";
+import { rescaled } from "./rescaled.fixture.ts";
 import { instantOf, Malformed } from "./record-shape.ts";
 
 const FLIGHTS = join(import.meta.dirname, "../../../node_modules/vega-datasets/data/flights-3m.parquet");
@@ -38,6 +40,8 @@ interface Place {
   readonly subtaskIndex?: number;
   readonly parallelism?: number;
   readonly state?: OperatorState;
+  /** What another parallelism left to this subtask. */
+  readonly dealt?: RestoredOperatorState["states"];
   readonly splits?: readonly unknown[];
 }
 
@@ -45,13 +49,14 @@ type Harness = OperatorHarness<SourceOperator>;
 
 async function openSource(source: Source<unknown>, place: Place = {}): Promise<Harness> {
   const { subtaskIndex = 0, parallelism = 1, state } = place;
+  const states = place.dealt ?? (state === undefined ? undefined : restoredStates(state));
   const subtask = testSubtask({ subtaskIndex, parallelism });
   const splits = place.splits ?? (await source.enumerateSplits({ parallelism }));
   return new OperatorHarness(source.createOperator({ splits, subtask }), {
     subtask,
-    ...(state === undefined
+    ...(states === undefined
       ? {}
-      : { restored: { checkpointId: 1 as CheckpointId, retractThrough: undefined, states: restoredStates(state) } }),
+      : { restored: { checkpointId: 1 as CheckpointId, retractThrough: undefined, states } }),
   }).open();
 }
 
@@ -232,6 +237,84 @@ describe("every record once", () => {
       ),
       { numRuns: 25 },
     );
+  });
+
+  test.each(FORMATS)(
+    "FS2: %s at another parallelism after every failure: no record twice, none missing",
+    async (_name, make) => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.integer({ min: 0, max: 40 }),
+          fc.integer({ min: 1, max: 300 }),
+          fc.array(
+            fc.tuple(fc.integer({ min: 1, max: 5 }), fc.array(fc.integer({ min: 0, max: 9 }), { maxLength: 5 })),
+            {
+              minLength: 2,
+              maxLength: 5,
+            },
+          ),
+          async (count, splitBytes, attempts) => {
+            const records = rows(count);
+            const source = make(records, splitBytes);
+            const splits = await source.enumerateSplits({ parallelism: attempts[0]?.[0] ?? 1 });
+            const seen: unknown[] = [];
+            let states: readonly OperatorState[] | undefined;
+            for (const [at, [parallelism, counts]] of attempts.entries()) {
+              const dealt = states === undefined ? [] : rescaled(states, parallelism);
+              const isLast = at === attempts.length - 1;
+              states = await Promise.all(
+                Array.from({ length: parallelism }, async (_, subtaskIndex) => {
+                  const own = dealt[subtaskIndex];
+                  const place = { subtaskIndex, parallelism, splits, ...(own === undefined ? {} : { dealt: own }) };
+                  const harness = await openSource(source, place);
+                  const wanted = isLast ? Number.MAX_SAFE_INTEGER : (counts[subtaskIndex] ?? 0);
+                  if (wanted > 0) await harness.poll(wanted);
+                  const state = await harness.snapshot(1);
+                  await harness.operator.close(false);
+                  seen.push(...harness.output);
+                  return state;
+                }),
+              );
+            }
+            expect(seen.toSorted(byId)).toEqual(records);
+          },
+        ),
+        { numRuns: 25 },
+      );
+    },
+  );
+
+  test("GS3: an endless generator with several splits reads all of them, at the rate of them all", async () => {
+    const endless = new GeneratorSource({
+      count: Infinity,
+      ratePerSecond: 1_000,
+      generate: (i) => i,
+      type: Types.LONG(),
+    });
+    const states = await Promise.all(
+      [0, 1, 2].map(async (subtaskIndex) => (await openSource(endless, { subtaskIndex, parallelism: 3 })).snapshot(1)),
+    );
+    const dealt = rescaled(states, 2).map((own, subtaskIndex) =>
+      openSource(endless, { subtaskIndex, parallelism: 2, dealt: own }),
+    );
+    const counts = await Promise.all(
+      dealt.map(async (opening) => {
+        const source = await opening;
+        for (let ms = 0; ms <= 3_000; ms += 10) {
+          source.nowMs = ms;
+          while (source.operator.poll(10) === "more");
+        }
+        return [...Map.groupBy(source.output, (i) => Number(i) % 3)].map(([split, all]) => [split, all.length]);
+      }),
+    );
+    const about1000 = expect.closeTo(1_000, -2) as unknown as number;
+    expect(counts).toEqual([
+      [
+        [0, about1000],
+        [1, about1000],
+      ],
+      [[2, about1000]],
+    ]);
   });
 
   test("a byte order mark, a header alone, an empty file", async () => {

@@ -199,7 +199,10 @@ class FileSourceOperator implements SourceOperator {
     });
     const items = restored?.states.get(SOURCE_SPLITS);
     if (items !== undefined) this.#progress = [...jsonValues<Progress>(items)];
-    if (options.deadLetterDirectory === undefined) return;
+    if (options.deadLetterDirectory === undefined) {
+      refusePendingLetters(restored, this.#subtask);
+      return;
+    }
     this.#letters = new PendingFiles({
       files,
       directory: directoryOf(options.deadLetterDirectory),
@@ -335,6 +338,19 @@ class FileSourceOperator implements SourceOperator {
     const convert = jsonConverter(type);
     return (text) => convert(parseJson(text));
   }
+}
+
+/** Dead letters that wait for publication were skipped for good: without their directory they would be lost silently. */
+function refusePendingLetters(restored: RestoredOperatorState | undefined, subtask: SubtaskInfo): void {
+  const pending = jsonValues<{ readonly files: readonly string[] }>(restored?.states.get(SINK_PENDING) ?? []);
+  const [file] = pending.flatMap(({ files }) => files);
+  if (file === undefined) return;
+  throw new Failure("STATE_INCOMPATIBLE", {
+    retry: "never",
+    message: `operator "${subtask.operatorName}" (uid ${subtask.uid}) has dead letters to publish (${file}), but no directory for them`,
+    remedy:
+      'keep onError: "skip" and the deadLetterDirectory until a checkpoint was taken after the last malformed record',
+  });
 }
 
 /** Binary input must not reach a terminal: control characters as \\u00xx. */

@@ -3,6 +3,8 @@
 // Invariants:
 //   GS1. Record i is `generate(i)`, whatever the parallelism: split s of n holds the indexes s, s + n, s + 2n, ...
 //   GS2. The state is the number of records already emitted of each split; a restore goes on exactly there.
+//   GS3. The number of splits is the parallelism at the first start, for good. With fewer subtasks one has several, which take turns
+//        (an endless one must not starve the others); with more some have none. The rate of a subtask is that of its splits.
 
 import { assert } from "@sluice/kit";
 import type {
@@ -74,6 +76,8 @@ class GeneratorOperator<T> implements SourceOperator {
   #output!: Collector<unknown>;
   #context!: OperatorContext;
   #rate: RateLimit | undefined;
+  /** Index of the split that is polled next. */
+  #turn = 0;
   wakeAtMs = Number.POSITIVE_INFINITY;
 
   constructor(options: GeneratorOptions<T>, splits: readonly GeneratorSplit[]) {
@@ -84,13 +88,14 @@ class GeneratorOperator<T> implements SourceOperator {
   open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
     this.#context = context;
     this.#output = context.output;
-    this.#rate = subtaskRateLimit({
-      ratePerSecond: this.#options.ratePerSecond,
-      parallelism: context.subtask.parallelism,
-      nowMs: context.clock.nowMs(),
-    });
     const items = restored?.states.get(SOURCE_SPLITS);
     if (items !== undefined) this.#progress = [...jsonValues<Progress>(items)];
+    const splits = this.#progress;
+    this.#rate = subtaskRateLimit({
+      ratePerSecond: this.#options.ratePerSecond,
+      parallelism: (splits[0]?.stride ?? 1) / Math.max(1, splits.length), // GS3
+      nowMs: context.clock.nowMs(),
+    });
   }
 
   poll(recordsMax: number): SourceStatus {
@@ -105,9 +110,12 @@ class GeneratorOperator<T> implements SourceOperator {
       }
     }
     const granted = budget;
-    for (const split of this.#progress) {
+    const splits = this.#progress;
+    for (let turns = splits.length; turns > 0 && budget > 0; turns -= 1) {
+      const split = splits[this.#turn];
+      assert(split !== undefined, "GS3: a turn is one of the splits");
       budget = this.#emit(split, budget);
-      if (budget === 0) break;
+      this.#turn = (this.#turn + 1) % splits.length;
     }
     this.#rate?.take(granted - budget);
     return budget === 0 ? "more" : "finished";

@@ -9,7 +9,9 @@
 // Invariants (tests cite them):
 //   PF1. A file is published only by `complete(m)` with m >= c, or by restoring a checkpoint whose state records it.
 //   PF2. A published file never changes; publishing twice is publishing once.
-//   PF3. After `open`, files of this lineage, uid and the own subtasks that no restorable state records are gone.
+//   PF3. After `open`, files of this lineage, uid and the own subtasks that no restorable state records are gone. After a change of
+//        parallelism other subtasks hold some of the records: what lies at or below the restored checkpoint then goes with the first
+//        `complete`, when every subtask has published what it holds.
 //   PF4. A subtask owns what subtasks j with j % parallelism === its index have written (FLINK-23854), and touches
 //        nothing else: no other lineage (protocols 1, invariant 11), no other uid.
 //   PF5. State recorded under another lineage is a fork's: it is neither published nor deleted.
@@ -37,7 +39,7 @@ const RETRACTED = ".retracted-";
 /** Text is handed to the system in pieces of about this many characters. */
 const BUFFER_CHARS = 64 * 1_024;
 
-/** Content of the operator state "sink-pending". */
+/** The item of one subtask in the operator state "sink-pending"; whoever is dealt it publishes its files. */
 interface PendingState {
   readonly lineage: string;
   readonly parallelism: number;
@@ -85,6 +87,13 @@ function parseSealedName(
   return { name, epoch: Number(epoch), attempt: Number(attempt) };
 }
 
+/** What this subtask was dealt, of this lineage. */
+interface Restored {
+  readonly files: ReadonlySet<string>;
+  /** The parallelism is what it was: this subtask was dealt exactly its own item. */
+  readonly isOwn: boolean;
+}
+
 interface Sealed {
   readonly checkpointId: number;
   readonly name: string;
@@ -112,6 +121,8 @@ export class PendingFiles {
   #sealed: Sealed[] = [];
   #publishing: Promise<void> = Promise.resolve();
   #failure: Failure | undefined;
+  /** PF3: set while files up to this checkpoint may be leftovers, or another subtask's. */
+  #sweepThrough: CheckpointId | undefined;
 
   constructor(options: PendingFilesOptions) {
     this.#options = options;
@@ -123,8 +134,8 @@ export class PendingFiles {
   open(restored: RestoredOperatorState | undefined): void {
     const { files, directory, subtask } = this.#options;
     files.makeDirectory(directory);
-    const state = this.#restoredState(restored);
-    const recorded = new Set(state?.files);
+    const held = this.#restoredState(restored);
+    const recorded = held.files;
     const fileNames = files.list(directory);
     for (const fileName of fileNames) {
       const sealed = parseSealedName(fileName);
@@ -133,12 +144,13 @@ export class PendingFiles {
     for (const name of recorded) this.#checkPublished(name);
     for (const fileName of fileNames) {
       if (fileName.startsWith(PENDING)) {
-        if (this.#isLeftover(fileName, recorded, state, restored)) files.remove(this.#path(fileName));
+        if (this.#isLeftover(fileName, held, restored)) files.remove(this.#path(fileName));
       } else if (this.#mustHide(fileName, restored)) {
         this.#hide(fileName);
       }
     }
     files.syncDirectory(directory);
+    if (restored !== undefined && !held.isOwn) this.#sweepThrough = restored.checkpointId;
     assert(subtask.subtaskIndex < subtask.parallelism, "a subtask is one of its operator's");
   }
 
@@ -171,6 +183,7 @@ export class PendingFiles {
         await durable;
         this.#publish(name, this.#sealedName(name));
       }
+      this.#sweep(id);
       if (due.length > 0) this.#options.files.syncDirectory(this.#options.directory);
     });
     return this.#publishing;
@@ -294,9 +307,27 @@ export class PendingFiles {
     });
   }
 
-  #restoredState(restored: RestoredOperatorState | undefined): PendingState | undefined {
-    const [state] = jsonValues<PendingState>(restored?.states.get(SINK_PENDING) ?? []);
-    return state?.lineage === this.#options.subtask.lineage ? state : undefined; // PF5
+  #restoredState(restored: RestoredOperatorState | undefined): Restored {
+    const { lineage, parallelism } = this.#options.subtask;
+    const states = jsonValues<PendingState>(restored?.states.get(SINK_PENDING) ?? []);
+    const own = states.filter((state) => state.lineage === lineage); // PF5
+    return {
+      files: new Set(own.flatMap(({ files }) => files)),
+      isOwn: own.length === 1 && own[0]?.parallelism === parallelism,
+    };
+  }
+
+  /** PF3, after a change of parallelism. */
+  #sweep(completedId: CheckpointId): void {
+    const through = this.#sweepThrough;
+    if (through === undefined || completedId <= through) return; // one of this attempt's: every subtask has opened
+
+    this.#sweepThrough = undefined;
+    const { files, directory } = this.#options;
+    for (const fileName of files.list(directory)) {
+      const pending = this.#ownPending(fileName);
+      if (pending !== undefined && pending.checkpointId <= through) files.remove(this.#path(fileName));
+    }
   }
 
   /** PF4. */
@@ -311,26 +342,24 @@ export class PendingFiles {
     return checkpointingEnabled && (epoch > subtask.epoch || (epoch === subtask.epoch && attempt > subtask.attempt));
   }
 
-  #isLeftover(
-    fileName: string,
-    recorded: ReadonlySet<string>,
-    state: PendingState | undefined,
-    restored: RestoredOperatorState | undefined,
-  ): boolean {
+  /** PF4, PF8: a file that waits for its checkpoint and may be removed by this subtask, if nobody holds it. */
+  #ownPending(fileName: string): PublishedName | undefined {
+    const sealed = parseSealedName(fileName);
+    if (sealed === undefined || this.#isNewer(sealed.epoch, sealed.attempt)) return undefined;
+    const parsed = parsePublishedName(sealed.name);
+    if (parsed === undefined || parsed.lineage !== this.#lineage || parsed.uid !== this.#uid) return undefined;
+    return this.#owns(parsed.subtaskIndex) ? parsed : undefined;
+  }
+
+  #isLeftover(fileName: string, held: Restored, restored: RestoredOperatorState | undefined): boolean {
     const openPrefix = `${PENDING}open-${this.#lineage}-${this.#uid}-`;
     if (fileName.startsWith(openPrefix)) {
       const match = /^(\d+)-(\d+)\.(\d+)/.exec(fileName.slice(openPrefix.length));
       return match !== null && this.#owns(Number(match[1])) && !this.#isNewer(Number(match[2]), Number(match[3]));
     }
-    const sealed = parseSealedName(fileName);
-    if (sealed === undefined || this.#isNewer(sealed.epoch, sealed.attempt)) return false;
-    const { name } = sealed;
-    const parsed = parsePublishedName(name);
-    if (parsed === undefined || parsed.lineage !== this.#lineage || parsed.uid !== this.#uid) return false;
-    if (!this.#owns(parsed.subtaskIndex) || recorded.has(name)) return false;
-    if (restored === undefined || parsed.checkpointId > restored.checkpointId) return true;
-    // At or below the restored checkpoint and not in our state: after a change of parallelism another subtask may hold it.
-    return state !== undefined && state.parallelism === this.#options.subtask.parallelism;
+    const pending = this.#ownPending(fileName);
+    if (pending === undefined || held.files.has(parseSealedName(fileName)?.name ?? "")) return false;
+    return restored === undefined || pending.checkpointId > restored.checkpointId || held.isOwn; // PF3
   }
 
   /** Published files that the restored point does not contain. Without checkpoints a new attempt writes everything again. */

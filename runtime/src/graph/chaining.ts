@@ -34,6 +34,8 @@ export interface Chain {
   readonly operators: readonly Transformation[];
   readonly parallelism: number;
   readonly maxParallelism: number;
+  /** Nobody set maxParallelism: it follows from the parallelism. */
+  readonly derivesMaxParallelism: boolean;
   readonly inputs: readonly ChainEdge[];
 }
 
@@ -123,13 +125,12 @@ export function buildChains(graph: StreamGraph): readonly Chain[] {
           : { sideOutput: { transformationId: source.id, tag: input.sideOutput } }),
       };
     });
+    const maxParallelism = head.maxParallelism ?? positiveInt(configuration, "pipeline.max-parallelism");
     return {
       operators,
       parallelism,
-      maxParallelism:
-        head.maxParallelism ??
-        positiveInt(configuration, "pipeline.max-parallelism") ??
-        defaultMaxParallelism(parallelism),
+      maxParallelism: maxParallelism ?? defaultMaxParallelism(parallelism),
+      derivesMaxParallelism: maxParallelism === undefined,
       inputs,
     };
   });

@@ -52,6 +52,7 @@ export function buildPlan(graph: StreamGraph, options: PlanOptions): JobPlan {
       name: chain.operators.map(({ name }) => name).join(" -> "),
       parallelism: chain.parallelism,
       maxParallelism: chain.maxParallelism,
+      ...(chain.derivesMaxParallelism ? { derivesMaxParallelism: true } : {}),
       chain: chain.operators.map((operator) => planOperator(operator, uidOf(uids, operator))),
       inputs: chain.inputs.map((edge): PlanEdge => {
         const source = chains[edge.source]?.operators[0];

@@ -10,7 +10,7 @@
 
 import { assert, AssertionError, describeFailure, Failure, failureFromJson, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, Net, ObjectStore, Rng, Timers } from "@sluice/kit/env";
-import { CheckpointCoordinator, checkpointVertices } from "../checkpoint/index.ts";
+import { CheckpointCoordinator, checkpointVertices, fitPlan } from "../checkpoint/index.ts";
 import type { CommitLog, OperationRequest, RecordedOperation, TaskGateway } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { AttemptNumber, CheckpointId, Epoch, JobPlan, TaskSpec } from "../model/index.ts";
@@ -84,6 +84,8 @@ export class JobMaster implements JobManagerView {
   readonly #queue: SchedulerEvent[] = [];
   readonly #prepared = new Map<AttemptNumber, PreparedRestore>();
   readonly #damaged = new Map<string, string>();
+  /** With the number of key groups of the state that was restored last. */
+  #plan: JobPlan;
   #state: SchedulerState;
   #isStepping = false;
   #isOver = false;
@@ -96,6 +98,7 @@ export class JobMaster implements JobManagerView {
   constructor(options: JobMasterOptions) {
     const { env, plan, settings } = options;
     this.#options = options;
+    this.#plan = plan;
     this.#history = new JobHistory(env.clock);
     this.#restartStrategy = new RestartStrategy(settings.restart, env.rng.fork("restart-strategy"));
     this.#operationIds = env.rng.fork("operation-ids");
@@ -168,10 +171,10 @@ export class JobMaster implements JobManagerView {
   }
 
   job(): JobView {
-    const { jobId, plan, settings, configuration } = this.#options;
+    const { jobId, settings, configuration } = this.#options;
     return jobView({
       jobId,
-      plan,
+      plan: this.#plan,
       state: this.#state,
       history: this.#history,
       restartCount: this.#restartCount,
@@ -414,7 +417,7 @@ export class JobMaster implements JobManagerView {
 
   /** JM4. */
   async #prepare(attempt: AttemptNumber): Promise<void> {
-    const { env, plan, allowReplay } = this.#options;
+    const { env, plan, allowReplay, settings } = this.#options;
     const storage = this.#storage;
     const { signal } = this.#life;
     if (storage === undefined) {
@@ -433,6 +436,7 @@ export class JobMaster implements JobManagerView {
         copies: this.#copies(),
         damaged: this.#damaged,
         allowReplay,
+        unclaimedState: settings.ignoreUnclaimedState ? "drop" : "fail",
         signal,
       });
     } catch (thrown) {
@@ -447,9 +451,11 @@ export class JobMaster implements JobManagerView {
   }
 
   #deploy(attempt: AttemptNumber, owners: readonly string[]): void {
-    const { env, plan, jobId, moduleUrl, configuration, lineage } = this.#options;
+    const { env, jobId, moduleUrl, configuration, lineage } = this.#options;
     const prepared = this.#prepared.get(attempt);
     assert(prepared !== undefined, "SC2: what an attempt restores is known before it is deployed");
+    const plan = fitPlan(prepared.metadata, this.#options.plan);
+    this.#plan = plan;
     this.#prepared.clear();
     const restoredId = prepared.metadata?.checkpointId ?? null;
     env.log.info("deploying", { attempt, slots: owners.length, checkpoint: restoredId });

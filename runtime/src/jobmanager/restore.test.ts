@@ -75,6 +75,7 @@ function prepare(store: MemoryStore, log: CommitLog): Promise<PreparedRestore> {
     copies: { find: () => Promise.resolve(new Set()), repair: () => Promise.resolve([]) },
     damaged: new Map(),
     allowReplay: undefined,
+    unclaimedState: "fail",
     signal: NEVER,
   });
 }

@@ -52,6 +52,8 @@ export interface RestoreOptions {
   /** JR1: objects relative to the job's directory, with what was wrong; repaired ones are taken out. */
   readonly damaged: Map<string, string>;
   readonly allowReplay: CheckpointId | undefined;
+  /** State of operators that the plan does not have: refused, or dropped (Flink: allowNonRestoredState). */
+  readonly unclaimedState: "fail" | "drop";
   readonly signal: AbortSignal;
 }
 
@@ -147,7 +149,11 @@ function assign(
 ): PreparedRestore {
   const { metadata, restoreDir, retractThrough } = from;
   const tasks = new Map<string, TaskRestore>();
-  for (const { vertexId, subtaskIndex, parts } of assignState(metadata, checkpointVertices(options.plan))) {
+  const { plan, unclaimedState, env } = options;
+  const { subtasks, droppedUids } = assignState({ metadata, vertices: checkpointVertices(plan), unclaimedState });
+  for (const uid of droppedUids)
+    env.log.warn("state that no operator takes is dropped", { uid, checkpoint: metadata.checkpointId });
+  for (const { vertexId, subtaskIndex, parts } of subtasks) {
     tasks.set(subtaskKey({ vertexId, subtaskIndex }), { checkpointId: metadata.checkpointId, retractThrough, parts });
   }
   return { metadata, restoreDir, tasks };

@@ -51,6 +51,8 @@ export interface PlanVertex {
   readonly name: string;
   readonly parallelism: number;
   readonly maxParallelism: number;
+  /** True: nobody set maxParallelism, it follows from the parallelism. State that is restored then decides it (not in the digest). */
+  readonly derivesMaxParallelism?: boolean;
   /** Head first. */
   readonly chain: readonly PlanOperator[];
   /** Inputs in order; `inputIndex` 0 or 1 tells a two-input head which side an edge feeds. */

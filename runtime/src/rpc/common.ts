@@ -12,7 +12,7 @@ import type {
   SubtaskId,
 } from "../model/index.ts";
 import { count, flag, list, number, oneOf, optional, pair, record, text } from "./shape.ts";
-import type { Shape } from "./shape.ts";
+import type { Fields, Shape } from "./shape.ts";
 
 /** Grows with every incompatible change of a message; peers of different versions refuse each other. */
 export const RPC_VERSION = 1;
@@ -32,7 +32,7 @@ export const failure: Shape<FailureJson> = record<FailureJson>({
   stack: text,
 });
 
-export const part: Shape<PartHandle> = record<PartHandle>({
+export const partFields: Fields<PartHandle> = {
   uid: text,
   stateName: text,
   kind: oneOf("keyed", "operator"),
@@ -43,7 +43,9 @@ export const part: Shape<PartHandle> = record<PartHandle>({
   offset: count(),
   lengthBytes: count(),
   crc32c: count(),
-});
+};
+
+export const part: Shape<PartHandle> = record<PartHandle>(partFields);
 
 export const barrier: Shape<Barrier> = record<Barrier>({ checkpointId, timestampMs: number, isFinal: flag });
 

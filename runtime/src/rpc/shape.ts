@@ -80,7 +80,8 @@ export function pair<T>(inner: Shape<T>): Shape<readonly [T, T]> {
   );
 }
 
-type Fields<T> = { readonly [K in keyof Required<T>]: Shape<T[K]> };
+/** One shape per field of T. */
+export type Fields<T> = { readonly [K in keyof Required<T>]: Shape<T[K]> };
 
 /** An object with these fields (SH2). Unknown fields are allowed: a newer peer may add some. */
 export function record<T extends object>(fields: Fields<T>): Shape<T> {

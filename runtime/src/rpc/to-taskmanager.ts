@@ -11,12 +11,13 @@ import type {
   CheckpointId,
   Epoch,
   JobPlan,
+  RestorePart,
   SubtaskId,
   TaskRestore,
   TaskSpec,
 } from "../model/index.ts";
-import { attempt, barrier, checkpointId, epoch, part, subtask } from "./common.ts";
-import { count, flag, list, nullable, optional, record, text, type, variants } from "./shape.ts";
+import { attempt, barrier, checkpointId, epoch, partFields, subtask } from "./common.ts";
+import { count, flag, list, nullable, optional, pair, record, text, type, variants } from "./shape.ts";
 import type { Shape } from "./shape.ts";
 
 /** Where a slot of the job lives. */
@@ -88,10 +89,11 @@ export type JobManagerMessage =
   /** The job has ended for good: the process may go. */
   | { readonly type: "shutdown"; readonly reason: string };
 
+const restorePart: Shape<RestorePart> = record<RestorePart>({ ...partFields, items: optional(pair(count())) });
 const restore: Shape<TaskRestore> = record<TaskRestore>({
   checkpointId,
   retractThrough: optional(checkpointId),
-  parts: list(part),
+  parts: list(restorePart),
 });
 const taskSpec: Shape<TaskSpec> = record<TaskSpec>({ subtask, restore: optional(restore) });
 

@@ -21,7 +21,6 @@ import type {
   CheckpointingMode,
   Epoch,
   Operator,
-  OperatorStateItem,
   RestoredOperatorState,
   SlotPort,
   SourceOperator,
@@ -31,10 +30,11 @@ import type {
   TaskState,
 } from "../model/index.ts";
 import type { InputGate, RecordWriter } from "../network/index.ts";
-import { decodeOperatorState, type HeapKeyedStateBackend } from "../state/index.ts";
+import type { HeapKeyedStateBackend } from "../state/index.ts";
 import type { CountingCollector, HeadLoop } from "./chain.ts";
 import type { TaskCounters } from "./counters.ts";
 import type { TaskMetrics } from "./operator-context.ts";
+import { readRestoredParts } from "./restored-parts.ts";
 import { PendingSnapshot, type CapturedOperatorState } from "./snapshot.ts";
 
 /** Rows between two looks at output room and the clock; fewer while the user's functions are slow. */
@@ -141,28 +141,12 @@ export class Task {
     this.#setState("INITIALIZING");
     const startedMs = clock.nowMs();
     try {
-      const operatorStates = new Map<string, Map<string, OperatorStateItem[]>>();
-      if (restore !== undefined) {
-        const contents = await port.fetchParts(restore.parts);
-        const keyedParts: { stateName: string; keyGroups: readonly [number, number]; bytes: Uint8Array }[] = [];
-        restore.parts.forEach((part, i) => {
-          const bytes = contents[i];
-          assert(bytes !== undefined, "every requested part was fetched");
-          if (part.kind === "keyed") {
-            assert(part.keyGroups !== undefined, "a keyed part names its key groups");
-            keyedParts.push({ stateName: part.stateName, keyGroups: part.keyGroups, bytes });
-            return;
-          }
-          const where = `operator state "${part.stateName}" of operator uid ${part.uid} in ${part.object}`;
-          const items = decodeOperatorState(bytes, where);
-          const states = operatorStates.get(part.uid) ?? new Map<string, OperatorStateItem[]>();
-          const before = states.get(part.stateName) ?? [];
-          states.set(part.stateName, [...before, ...items.slice(...(part.items ?? []))]);
-          operatorStates.set(part.uid, states);
-        });
-        assert(keyedParts.length === 0 || keyedState !== undefined, "keyed parts go to a keyed task");
-        keyedState?.restore(keyedParts);
-      }
+      const parts = restore === undefined ? undefined : await readRestoredParts(restore.parts, port);
+      assert(
+        parts === undefined || parts.keyed.length === 0 || keyedState !== undefined,
+        "keyed parts go to a keyed task",
+      );
+      if (parts !== undefined) keyedState?.restore(parts.keyed);
       for (const link of chain.toReversed()) {
         if (this.ended) return; // cancelled while an operator was opening
         await link.open(
@@ -171,7 +155,7 @@ export class Task {
             : {
                 checkpointId: restore.checkpointId,
                 retractThrough: restore.retractThrough,
-                states: operatorStates.get(link.uid) ?? new Map<string, OperatorStateItem[]>(),
+                states: parts?.operator.get(link.uid) ?? new Map<string, never>(),
               },
         );
       }

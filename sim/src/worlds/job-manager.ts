@@ -61,6 +61,8 @@ export function worldVertices(parallelism: number): readonly CheckpointVertex[] 
     vertexId,
     parallelism,
     maxParallelism: 128,
+    derivesMaxParallelism: false,
+    isKeyed: false,
     uids: [vertexId],
     inputVertexIds: i === 0 ? [] : [VERTICES[i - 1] as string],
   }));
@@ -240,7 +242,7 @@ export class SimJobManager {
               parts: [],
             })),
           )
-        : assignState(metadata, vertices);
+        : assignState({ metadata, vertices, unclaimedState: "fail" }).subtasks;
     taskManagers.forEach((name, i) => {
       const subtasks = all.filter((s) => s.subtaskIndex % taskManagers.length === i);
       const restoredId = metadata?.checkpointId ?? null;

@@ -326,6 +326,8 @@ class Pipeline {
       uid: vertexId,
       stateName: "state",
       kind: "operator",
+      mode: "split",
+      itemCount: 1,
       object,
       offset: 0,
       lengthBytes: bytes.length,

@@ -84,6 +84,14 @@ export const StateRecoveryOptions = {
     type: string(),
     description: "A checkpoint to start from, as a new lineage (the same as `sluice run --from`).",
   }),
+  IGNORE_UNCLAIMED_STATE: withDefault({
+    key: "execution.state-recovery.ignore-unclaimed-state",
+    aliases: ["execution.savepoint.ignore-unclaimed-state"],
+    type: boolean(),
+    default: "false",
+    description:
+      "State whose operator (by uid) is not in the job any more is dropped instead of refused (the same as `sluice run --allow-non-restored-state`).",
+  }),
   ALLOW_REPLAY: optional({
     key: "execution.state-recovery.allow-replay",
     type: int({ min: 1, max: Number.MAX_SAFE_INTEGER }),

@@ -87,13 +87,6 @@ const STATE: readonly Row[] = [
     "Who owns the checkpoint that a job starts from.",
     ["execution.savepoint-restore-mode", "execution.savepoint.restore-mode"],
   ],
-  [
-    "execution.state-recovery.ignore-unclaimed-state",
-    boolean(),
-    "false",
-    "State without an operator is dropped.",
-    ["execution.savepoint.ignore-unclaimed-state"],
-  ],
   ["execution.state-recovery.from-local", boolean(), "true", "Local copies are searched first (false in Flink)."],
   [
     "execution.state-recovery.without-channel-state.checkpoint-id",

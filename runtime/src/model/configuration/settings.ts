@@ -52,6 +52,8 @@ export interface RuntimeSettings {
   /** Where to start from, as a new lineage. */
   readonly restorePath: string | undefined;
   readonly allowReplay: number | undefined;
+  /** State whose operator is not in the job any more is dropped instead of refused. */
+  readonly ignoreUnclaimedState: boolean;
   readonly restart: RestartSettings;
   readonly heartbeatIntervalMs: number;
   readonly heartbeatTimeoutMs: number;
@@ -95,6 +97,7 @@ export function runtimeSettings(configuration: EffectiveConfiguration): RuntimeS
     store: storeSettings(configuration),
     restorePath: configuration.get(StateRecoveryOptions.PATH),
     allowReplay: configuration.get(StateRecoveryOptions.ALLOW_REPLAY),
+    ignoreUnclaimedState: configuration.get(StateRecoveryOptions.IGNORE_UNCLAIMED_STATE),
     restart: restartSettings(configuration),
     heartbeatIntervalMs,
     heartbeatTimeoutMs,

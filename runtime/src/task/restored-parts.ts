@@ -1,0 +1,49 @@
+// What a task was given to restore, read: keyed parts as bytes, operator state as items by operator and name.
+//
+// Invariants:
+//   RP1. Items of one state come in the order of the parts; a state of which this task was dealt nothing is there, empty.
+//
+// Not here: who gets which part (checkpoint/assign), what is inside a keyed part (state/).
+
+import { assert } from "@sluice/kit";
+import type { OperatorStateItem, RestorePart, SlotPort } from "../model/index.ts";
+import { decodeOperatorState, type RestoredPart } from "../state/index.ts";
+
+export interface RestoredParts {
+  readonly keyed: readonly RestoredPart[];
+  /** By operator uid, then state name. */
+  readonly operator: ReadonlyMap<string, ReadonlyMap<string, readonly OperatorStateItem[]>>;
+}
+
+/** Rejects with the failures of the port, SNAPSHOT_DAMAGED, or FORMAT_UNSUPPORTED. */
+export async function readRestoredParts(
+  parts: readonly RestorePart[],
+  port: Pick<SlotPort, "fetchParts">,
+): Promise<RestoredParts> {
+  const isWanted = ({ items }: RestorePart): boolean => items === undefined || items[0] < items[1];
+  const contents = (await port.fetchParts(parts.filter(isWanted))).values();
+  const keyed: RestoredPart[] = [];
+  const operator = new Map<string, Map<string, OperatorStateItem[]>>();
+  for (const part of parts) {
+    const bytes = isWanted(part) ? contents.next().value : undefined;
+    assert(bytes !== undefined || !isWanted(part), "every requested part was fetched");
+    const { uid, stateName, keyGroups } = part;
+    if (part.kind === "keyed") {
+      assert(keyGroups !== undefined && bytes !== undefined, "a keyed part names its key groups");
+      keyed.push({ stateName, keyGroups, bytes });
+      continue;
+    }
+    const states = operator.get(uid) ?? new Map<string, OperatorStateItem[]>();
+    operator.set(uid, states);
+    const items = states.get(stateName) ?? [];
+    states.set(stateName, items); // RP1
+    if (bytes === undefined) continue;
+    const decoded = decodeOperatorState(
+      bytes,
+      `operator state "${stateName}" of operator uid ${uid} in ${part.object}`,
+    );
+    const [from, to] = part.items ?? [0, decoded.length];
+    for (const item of decoded.slice(from, to)) items.push(item);
+  }
+  return { keyed, operator };
+}
