@@ -19,8 +19,25 @@ export {
   StreamExecutionEnvironment,
 } from "./datastream/index.ts";
 export type { JobMain, RestartStrategy, StateBackend } from "./datastream/index.ts";
-export { DiscardSink, Encoders, FileSink, FileSource, GeneratorSource, PrintSink } from "./connectors/index.ts";
-export type { CsvOptions, FileSourceOptions, GeneratorOptions, Paths, RecordEncoder } from "./connectors/index.ts";
+export {
+  CollectionSource,
+  DiscardSink,
+  Encoders,
+  FileSink,
+  FileSource,
+  GeneratorSource,
+  NumberSequenceSource,
+  PrintSink,
+  SocketTextSource,
+} from "./connectors/index.ts";
+export type {
+  CsvOptions,
+  FileSourceOptions,
+  GeneratorOptions,
+  Paths,
+  RecordEncoder,
+  SocketTextOptions,
+} from "./connectors/index.ts";
 export type { FunctionOrSupplier, Sink, Source } from "./operators/index.ts";
 export {
   KeyedCoProcessFunction,

@@ -168,6 +168,12 @@ export const ADAPTERS: readonly Adapter[] = [
     touchesTheWorld: true,
     reason: "files that users name as input and output, and standard output for print()",
   },
+  {
+    files: "runtime/src/connectors/text-socket.ts",
+    libraries: ["node:net"],
+    touchesTheWorld: false,
+    reason: "connections that users name as input",
+  },
   { files: "tools/**", libraries: "*", touchesTheWorld: true, reason: "programs of the repository, never shipped" },
   { files: "bench/**", libraries: "*", touchesTheWorld: true, reason: "measures real processes with the real clock" },
   { files: "examples/**", libraries: "*", touchesTheWorld: true, reason: "user code: jobs and the demo program" },

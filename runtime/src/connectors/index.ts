@@ -2,6 +2,9 @@
 
 export { GeneratorSource } from "./generator-source.ts";
 export type { GeneratorOptions } from "./generator-source.ts";
+export { CollectionSource, NumberSequenceSource } from "./collection-source.ts";
+export { SocketTextSource } from "./socket-source.ts";
+export type { SocketTextOptions } from "./socket-source.ts";
 export { DiscardSink } from "./discard-sink.ts";
 export { PrintSink } from "./print-sink.ts";
 export { FileSource } from "./file-source.ts";

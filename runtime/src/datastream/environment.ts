@@ -6,7 +6,14 @@
 //
 // Not here: loading the module (build-graph.ts).
 
+import {
+  CollectionSource,
+  NumberSequenceSource,
+  SocketTextSource,
+  type SocketTextOptions,
+} from "../connectors/index.ts";
 import type { StreamGraph } from "../graph/index.ts";
+import type { TypeInformation } from "../model/index.ts";
 import type { Source } from "../operators/index.ts";
 import {
   CheckpointConfig,
@@ -102,6 +109,29 @@ export class StreamExecutionEnvironment {
       enumerateSplits: (options) => source.enumerateSplits(options),
     });
     return new SingleOutputStreamOperator(this.#builder, transformation, source.type);
+  }
+
+  /**
+   * The records of a list, in its order: runs with parallelism 1 unless told otherwise. Flink: fromCollection, fromData.
+   * The list is part of the job's code: it must come out the same in every process.
+   */
+  fromCollection<T>(records: Iterable<T>, type: TypeInformation<T>): SingleOutputStreamOperator<T> {
+    return this.fromSource(new CollectionSource(records, type)).setParallelism(1);
+  }
+
+  /** As {@link fromCollection}, with the records as arguments behind their type. Flink: fromElements. */
+  fromElements<T>(type: TypeInformation<T>, ...records: readonly T[]): SingleOutputStreamOperator<T> {
+    return this.fromCollection(records, type);
+  }
+
+  /** The whole numbers from `from` to `to`, both included. */
+  fromSequence(from: number, to: number): SingleOutputStreamOperator<number> {
+    return this.fromSource(new NumberSequenceSource(from, to));
+  }
+
+  /** Lines of text from a TCP connection, with parallelism 1. What was received and is in no checkpoint yet is lost with a failure. */
+  socketTextStream(options: SocketTextOptions): SingleOutputStreamOperator<string> {
+    return this.fromSource(new SocketTextSource(options)).setParallelism(1);
   }
 
   /**
