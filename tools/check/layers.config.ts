@@ -33,6 +33,7 @@ export const RUNTIME_LEVELS: readonly (readonly string[])[] = [
   ["connectors", "task", "rpc"],
   ["jobmanager", "taskmanager", "datastream"],
   ["bin"],
+  ["testing"],
 ];
 
 /** [from, to, why]: `from` may import `to` though they are of one level. */
@@ -137,6 +138,12 @@ export const ADAPTERS: readonly Adapter[] = [
     libraries: "*",
     touchesTheWorld: true,
     reason: "process and thread entry points: they wire the real seams together",
+  },
+  {
+    files: "runtime/src/testing/**",
+    libraries: ["@sluice/kit/env/node", "node:timers/promises"],
+    touchesTheWorld: true,
+    reason: "a cluster in the process of a user's test: it wires seams like bin, in memory",
   },
   {
     files: "packages/cli/**",

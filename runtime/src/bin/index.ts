@@ -1,4 +1,4 @@
-// Public module of bin/: what supervisors need of the process entries.
+// Public module of bin/: what supervisors need of the process entries, and the one part that runs in any thread.
 
 import { besides } from "./process-shell.ts";
 
@@ -6,6 +6,8 @@ export { runPlanProcess } from "./plan-process.ts";
 export { openStore } from "./process-shell.ts";
 export type { PlanProcessOptions, PlanProcessResult } from "./plan-process.ts";
 export type { PlanRequest } from "./plan.ts";
+export { runSlot } from "./run-slot.ts";
+export type { SlotRun } from "./run-slot.ts";
 
 /** File URLs of the process entries, to be started with `node FILE --config CONFIG`. */
 export const PROCESS_ENTRIES = {
