@@ -39,7 +39,6 @@ function metadataOf(
 ): CheckpointMetadata {
   const { maxParallelism = 128, finished = [], uids = [UID] } = options;
   return {
-    formatVersion: 0,
     checkpointId: 1 as CheckpointId,
     kind: "checkpoint",
     base: "job",

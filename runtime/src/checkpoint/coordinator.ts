@@ -559,7 +559,6 @@ function isAllInputEnded(state: CoordinatorState): boolean {
 
 function buildMetadata(state: CoordinatorState, pending: PendingCheckpoint): CheckpointMetadata {
   return {
-    formatVersion: 0,
     checkpointId: pending.id,
     kind: "checkpoint",
     base: "job",

@@ -139,7 +139,6 @@ async function threeCheckpoints(store: MemoryStore): Promise<CommitLog> {
   const refs: CheckpointRef[] = [];
   for (const checkpointId of ids(1, 2, 3)) {
     const metadata: CheckpointMetadata = {
-      formatVersion: 0,
       checkpointId,
       kind: "checkpoint",
       base: "job",

@@ -13,7 +13,7 @@ import type { ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import type { CheckpointId, CheckpointMetadata } from "../model/index.ts";
 import type { CommitChange, CommitLog } from "./commit-log.ts";
-import { readCheckpointMetadata } from "./metadata.ts";
+import { METADATA_VERSION, readCheckpointMetadata } from "./metadata.ts";
 import { retryStorage } from "./storage-retry.ts";
 import type { CheckpointRef, CommitRecord, RecordedOverride } from "./types.ts";
 
@@ -61,8 +61,11 @@ export async function loadCheckpoint(options: {
   if (content.type === "unsupported") {
     throw new Failure("FORMAT_UNSUPPORTED", {
       retry: "never",
-      message: `${store.uri}/${ref.path} has format version ${content.version}; this Sluice reads version 0`,
-      remedy: "run a newer Sluice",
+      message: `${store.uri}/${ref.path} cannot be read: ${content.reason}`,
+      remedy:
+        content.version < METADATA_VERSION
+          ? "version 0 was never released as stable: start without this state (--new-lineage), or go on with the release that wrote it"
+          : "go on with the release that wrote it, or a newer one",
     });
   }
   if (content.type === "damaged") return broken(content.reason);

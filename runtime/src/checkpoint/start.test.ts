@@ -122,7 +122,6 @@ describe("formats", () => {
   test("metadata and records are not taken for each other", () => {
     expect(readCheckpointMetadata(writeCommitRecord(record())).type).toBe("damaged");
     const metadata: CheckpointMetadata = {
-      formatVersion: 0,
       checkpointId: 1 as CheckpointId,
       kind: "checkpoint",
       base: "job",

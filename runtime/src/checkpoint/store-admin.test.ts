@@ -37,7 +37,6 @@ async function claim(options: { readonly lineage?: string; readonly newLineage?:
 async function commit(log: CommitLog, id: number): Promise<CheckpointRef> {
   const object = `chk-${id}/x-${log.epoch}.0.tm-1.aaaa-0`;
   const metadata: CheckpointMetadata = {
-    formatVersion: 0,
     checkpointId: id as CheckpointId,
     kind: "checkpoint",
     base: "job",

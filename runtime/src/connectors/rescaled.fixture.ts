@@ -21,7 +21,6 @@ export function rescaled(
   const vertex = { vertexId: "v", maxParallelism: 128, uids: [uid] };
   const { subtasks } = assignState({
     metadata: {
-      formatVersion: 0,
       checkpointId: 1 as CheckpointId,
       kind: "checkpoint",
       base: "job",

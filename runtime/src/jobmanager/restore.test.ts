@@ -38,7 +38,6 @@ async function claim(store: MemoryStore): Promise<CommitLog> {
 async function commit(store: MemoryStore, log: CommitLog, id: number): Promise<void> {
   const checkpointId = id as CheckpointId;
   const metadata: CheckpointMetadata = {
-    formatVersion: 0,
     checkpointId,
     kind: "checkpoint",
     base: "job",

@@ -44,8 +44,9 @@ export interface SnapshotPart {
   readonly kind: PartKind;
   /** Inclusive range for keyed parts. */
   readonly keyGroups?: readonly [first: number, last: number];
-  /** Operator parts: how their items are dealt at a restore, and how many there are. */
+  /** Operator parts: how their items are dealt at a restore. */
   readonly mode?: OperatorStateMode;
+  /** Items of an operator part, entries of a keyed one. */
   readonly itemCount?: number;
   /** Contents, in order. */
   readonly chunks: readonly Uint8Array[];
@@ -97,9 +98,8 @@ export interface CheckpointAck {
   readonly stats: SubtaskCheckpointStats;
 }
 
-/** A restored or completed checkpoint, whole: the content of `_metadata` (format v0, JSON inside a checksummed frame). */
+/** A restored or completed checkpoint, whole: what `_metadata` says (checkpoint/metadata.ts writes and reads it). */
 export interface CheckpointMetadata {
-  readonly formatVersion: 0;
   readonly checkpointId: CheckpointId;
   readonly kind: "checkpoint" | "savepoint";
   /**

@@ -13,6 +13,7 @@ import type { Clock, Log } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
 import type { Collector, MetricGroup, OutputTag } from "./functions.ts";
 import type { ValueState, ValueStateDescriptor } from "./state.ts";
+import type { TypeDescriptor } from "./types.ts";
 
 /** Which subtask of which operator this is. */
 export interface SubtaskInfo {
@@ -34,6 +35,8 @@ export type OperatorStateItem = { readonly json: unknown } | { readonly bytes: U
 /** One named operator state of one subtask. */
 export interface OperatorStateContent {
   readonly mode: OperatorStateMode;
+  /** Of all items, which are bytes in its encoding then; it is stored with them, so that others can read them and a restore compare. */
+  readonly itemType?: TypeDescriptor;
   readonly items: readonly OperatorStateItem[];
 }
 

@@ -18,6 +18,7 @@ import type {
   ValueState,
   ValueStateDescriptor,
 } from "../model/index.ts";
+import type { KeyedPartDescription, PartDescription } from "./description.ts";
 import { PartReader, PartWriter } from "./format.ts";
 import { KeyScope } from "./keys.ts";
 import { NumberTable } from "./number-table.ts";
@@ -203,10 +204,14 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
       const cut = table.cut({ bit, interval });
       table.advance(this.#interval);
       const writer = new PartWriter({
+        section: "keyed-run",
         uid: this.#uid,
         stateName: table.stateName,
+        stateKind: "value",
         keyType: this.#keyType,
         valueType: table.valueType,
+        ttl: null,
+        namespace: null,
         maxParallelism: this.#maxParallelism,
         keyGroups: this.#keyGroups,
       });
@@ -228,8 +233,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     for (const part of parts) {
       const where = `snapshot of operator uid ${this.#uid}, state "${part.stateName}", key groups ${part.keyGroups.join("-")}`;
       const reader = new PartReader(part.bytes, where);
-      this.#checkOrigin(reader.description, part, where);
-      const { stateName, valueType } = reader.description;
+      const { stateName, valueType } = this.#checkOrigin(reader.description, part, where);
       const { table } = this.#states.get(stateName) ?? this.#register(stateName, valueType);
       if (!sameType(table.valueType, valueType)) {
         throw this.#otherType(stateName, { stored: valueType, declared: table.valueType, wasRestored: true });
@@ -246,7 +250,13 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     for (const { table } of this.#states.values()) table.advance(this.#interval);
   }
 
-  #checkOrigin(description: PartReader["description"], part: RestoredPart, where: string): void {
+  #checkOrigin(description: PartDescription, part: RestoredPart, where: string): KeyedPartDescription {
+    if (description.section !== "keyed-run") {
+      throw new Failure("SNAPSHOT_DAMAGED", {
+        retry: "never",
+        message: `${where}: the part found there is of section ${description.section}`,
+      });
+    }
     const { uid, stateName, keyGroups, keyType, maxParallelism } = description;
     const isOther = uid !== this.#uid || stateName !== part.stateName || keyGroups.join() !== part.keyGroups.join();
     if (isOther) {
@@ -269,5 +279,6 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
         remedy: `set maxParallelism to ${maxParallelism}; it is fixed for the life of the state`,
       });
     }
+    return description;
   }
 }

@@ -46,12 +46,6 @@ export class SegmentDirectory<S extends Segment> {
     return segment.depth < this.#depth || this.slots.length * 2 <= SLOTS_PER_SEGMENT_MAX * (this.#segmentCount + 1);
   }
 
-  /** Key groups, relative to the first, that the segment may hold: [from, to). */
-  groupsOf(segment: S): readonly [from: number, to: number] {
-    const end = segment.position + 2 ** (this.#bits - segment.depth);
-    return [segment.position >>> HASH_BITS, Math.ceil(end / 2 ** HASH_BITS)];
-  }
-
   /** Keys whose position has this bit go to the upper half when the segment splits. */
   splitBit(segment: S): number {
     return 1 << (this.#bits - segment.depth - 1);

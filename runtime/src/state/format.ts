@@ -1,77 +1,85 @@
-// Keyed snapshot format v0: one part per (operator, state, subtask). Not stable yet. docs/internals/snapshot-format.md
-// describes it for other readers; this file is the source.
+// Snapshot format v1: one part per (operator, state, subtask). docs/internals/snapshot-format.md describes it for other
+// readers, byte by byte; this file is the source.
 //
 //   part      = preamble | description | directory | block*                                    (all little endian)
-//   preamble  = magic "SLKS" | version u16 | flags u16 (0) | headerBytes u32 | descriptionBytes u32 | blockCount u32
-//               | headerCrc32c u32 | reserved u32 (0)             (28 bytes; the same in every version to come)
-//   description = JSON in UTF-8: {uid, stateName, keyType, valueType, maxParallelism, keyGroups: [first, last]}
-//   directory = blockCount rows of: keyGroup u32 | entryCount u32 | offset u64 | lengthBytes u32 | crc32c u32
-//   block     = entryCount times: key | value (codec.ts)
+//   preamble  = magic "SLKS" | version u16 | section type u16 | headerBytes u32 | descriptionBytes u32 | blockCount u32
+//               | headerCrc32c u32 | flags u32 (0)              (28 bytes; magic, version, headerBytes, crc in every version)
+//   description = JSON in UTF-8 (description.ts)
+//   directory = blockCount rows of: keyGroup u32 | firstHash u32 | entryCount u32 | lengthBytes u32 | crc32c u32
+//   block     = entryCount entries: key | value (codec.ts), or items of operator state (operator-state.ts)
 //
 // Invariants:
 //   SF1. headerCrc32c covers the whole header with its own field as zero; every other byte lies in exactly one block.
-//   SF2. A block holds entries of one key group; blocks are in key-group order, of about 64 KiB or one entry if that is larger.
-//   SF3. offset counts from the start of the part and is the sum of all lengths before.
+//   SF2. Entries are in the order of their places, (key group, order hash); a block holds entries of one key group, is of about
+//        64 KiB or one entry if that is larger, and its row has the order hash of its first entry.
+//   SF3. Blocks follow the header without gaps, in the order of the directory, and end where the part ends.
 //   SF4. No byte is interpreted before its checksum was verified, but for the preamble's sizes, which are bounds-checked.
+//   SF5. To read one key: preamble, description, directory, and the blocks that `blocksOf` names; nothing else is needed.
 //
 // Not here: which entries belong to a cut (snapshot.ts, tables).
 
-import { assert, ByteReader, ByteWriter, crc32c, Failure, toFailure } from "@sluice/kit";
-import type { SnapshotPart, TypeDescriptor } from "../model/index.ts";
+import { assert, ByteReader, ByteWriter, crc32c, Failure } from "@sluice/kit";
+import type { SnapshotPart } from "../model/index.ts";
+import { readDescription, SECTIONS, unknownSection, unsupported, writeDescription } from "./description.ts";
+import type { KeyedPartDescription, PartDescription } from "./description.ts";
 
 const MAGIC = 0x534b4c53; // "SLKS" read as a little-endian u32
-const VERSION = 0;
-const PREAMBLE_BYTES = 28;
+const MAGIC_V0_OPERATOR = 0x4f4b4c53; // "SLKO": operator state before version 1
+export const SNAPSHOT_VERSION = 1;
+export const PREAMBLE_BYTES = 28;
 const CRC_AT = 20;
-const ROW_BYTES = 24;
-const BLOCK_BYTES = 64 * 1024;
+const ROW_BYTES = 20;
+export const BLOCK_BYTES = 64 * 1024;
 const CHUNK_BYTES = 256 * 1024;
-const TYPE_DEPTH_MAX = 64;
+const TWO_32 = 4294967296;
 
-/** What a part says about itself. */
-export interface PartDescription {
-  readonly uid: string;
-  readonly stateName: string;
-  readonly keyType: TypeDescriptor;
-  readonly valueType: TypeDescriptor;
-  readonly maxParallelism: number;
-  readonly keyGroups: readonly [first: number, last: number];
-}
-
-/** One row of the directory. */
+/** One row of the directory, and where its block begins in the part (SF3). */
 export interface BlockRow {
   readonly keyGroup: number;
+  readonly firstHash: number;
   readonly entryCount: number;
-  readonly offset: number;
   readonly lengthBytes: number;
   readonly crc32c: number;
+  readonly offset: number;
 }
 
-/** Writes one part. Entries come in key-group order: `entry(group)`, then key and value to `out`, then the next. */
+/**
+ * Where an entry stands in a part (SF2), as one number: key group and order hash. The order hash is the mixed canonical hash
+ * (mixHash of keys.ts), read as unsigned.
+ */
+export function placeOf(keyGroup: number, mixedHash: number): number {
+  return keyGroup * TWO_32 + (mixedHash >>> 0);
+}
+
+/** Writes one part. Entries come in the order of their places: `entry(place)`, then key and value to `out`, then the next. */
 export class PartWriter {
   /** Takes key and value of the entry that `entry` began. */
   readonly out = new ByteWriter(4096);
-  readonly #description: PartDescription;
-  readonly #rows: { keyGroup: number; entryCount: number; lengthBytes: number; crc32c: number }[] = [];
+  readonly #description: KeyedPartDescription;
+  readonly #rows: Omit<BlockRow, "offset">[] = [];
   readonly #chunks: Uint8Array[] = [];
-  #keyGroup = -1;
+  /** Place of the block's first entry, and the end of its key group: an entry from there on opens a new block. */
+  #firstPlace = 0;
+  #groupEnd = 0;
   #blockStart = 0;
+  #blockEntries = 0;
   #entryCount = 0;
 
-  constructor(description: PartDescription) {
+  constructor(description: KeyedPartDescription) {
     this.#description = description;
   }
 
-  /** Begins an entry of this key group. */
-  entry(keyGroup: number): void {
-    if (keyGroup !== this.#keyGroup || this.out.length - this.#blockStart >= BLOCK_BYTES) this.#nextBlock(keyGroup);
-    this.#entryCount += 1;
+  /** Begins an entry at this place. */
+  entry(place: number): void {
+    if (place >= this.#groupEnd || this.out.length - this.#blockStart >= BLOCK_BYTES) this.#nextBlock(place);
+    this.#blockEntries += 1;
   }
 
-  #nextBlock(keyGroup: number): void {
-    assert(keyGroup >= this.#keyGroup, "SF2: blocks are in key-group order");
+  #nextBlock(place: number): void {
+    assert(place >= this.#firstPlace, "SF2: blocks are in the order of their places");
     this.#closeBlock();
-    this.#keyGroup = keyGroup;
+    this.#firstPlace = place;
+    this.#groupEnd = (Math.floor(place / TWO_32) + 1) * TWO_32;
     if (this.out.length >= CHUNK_BYTES) {
       this.#chunks.push(this.out.toBytes());
       this.out.reset();
@@ -80,35 +88,38 @@ export class PartWriter {
   }
 
   #closeBlock(): void {
-    if (this.#entryCount === 0) return;
+    if (this.#blockEntries === 0) return;
     const block = this.out.view().subarray(this.#blockStart);
     this.#rows.push({
-      keyGroup: this.#keyGroup,
-      entryCount: this.#entryCount,
+      keyGroup: Math.floor(this.#firstPlace / TWO_32),
+      firstHash: this.#firstPlace % TWO_32,
+      entryCount: this.#blockEntries,
       lengthBytes: block.length,
       crc32c: crc32c(block),
     });
     this.#blockStart = this.out.length;
-    this.#entryCount = 0;
+    this.#entryCount += this.#blockEntries;
+    this.#blockEntries = 0;
   }
 
   /** The finished part; the writer is used up. */
   finish(): SnapshotPart {
     this.#closeBlock();
     if (this.out.length > 0) this.#chunks.push(this.out.toBytes());
-    const { uid, stateName, keyType, valueType, maxParallelism, keyGroups } = this.#description;
-    const header = writeHeader({ uid, stateName, keyType, valueType, maxParallelism, keyGroups }, this.#rows);
-    return { uid, stateName, kind: "keyed", keyGroups, chunks: [header, ...this.#chunks] };
+    const { uid, stateName, keyGroups } = this.#description;
+    const chunks = [writeHeader(this.#description, this.#rows), ...this.#chunks];
+    return { uid, stateName, kind: "keyed", keyGroups, itemCount: this.#entryCount, chunks };
   }
 }
 
-function writeHeader(description: PartDescription, rows: readonly Omit<BlockRow, "offset">[]): Uint8Array {
-  const json = new TextEncoder().encode(JSON.stringify(description));
+/** Preamble, description and directory. */
+export function writeHeader(description: PartDescription, rows: readonly Omit<BlockRow, "offset">[]): Uint8Array {
+  const json = writeDescription(description);
   const headerBytes = PREAMBLE_BYTES + json.length + rows.length * ROW_BYTES;
   const into = new ByteWriter(headerBytes);
   into.u32(MAGIC);
-  into.u16(VERSION);
-  into.u16(0);
+  into.u16(SNAPSHOT_VERSION);
+  into.u16(SECTIONS[description.section]);
   into.u32(headerBytes);
   into.u32(json.length);
   into.u32(rows.length);
@@ -116,17 +127,148 @@ function writeHeader(description: PartDescription, rows: readonly Omit<BlockRow,
   assert(crcAt === CRC_AT, "SF1: the checksum lies where readers of any version look for it");
   into.u32(0);
   into.raw(json);
-  let offset = headerBytes;
   for (const row of rows) {
     into.u32(row.keyGroup);
+    into.u32(row.firstHash);
     into.u32(row.entryCount);
-    into.long(offset);
     into.u32(row.lengthBytes);
     into.u32(row.crc32c);
-    offset += row.lengthBytes;
   }
   into.patchU32(crcAt, crc32c(into.view()));
   return into.toBytes();
+}
+
+/** What is known of a part from its first 28 bytes. */
+export interface PartPreamble {
+  readonly version: number;
+  readonly section: number;
+  readonly headerBytes: number;
+  readonly descriptionBytes: number;
+  readonly blockCount: number;
+  readonly headerCrc: number;
+  readonly flags: number;
+}
+
+/** The sizes in a preamble, nothing of it verified yet. Failure SNAPSHOT_DAMAGED when the bytes begin no part. */
+export function readPreamble(bytes: Uint8Array, where: string): PartPreamble {
+  const from = new ByteReader(bytes, { what: where, code: "SNAPSHOT_DAMAGED" });
+  const magic = from.u32();
+  if (magic === MAGIC_V0_OPERATOR) throw versionUnsupported(where, 0);
+  if (magic !== MAGIC) throw from.failure("it does not begin as a snapshot part", 0);
+  return {
+    version: from.u16(),
+    section: from.u16(),
+    headerBytes: from.u32(),
+    descriptionBytes: from.u32(),
+    blockCount: from.u32(),
+    headerCrc: from.u32(),
+    flags: from.u32(),
+  };
+}
+
+/** What the header of a part says. */
+export interface PartHeader {
+  readonly description: PartDescription;
+  readonly blocks: readonly BlockRow[];
+}
+
+/**
+ * Verifies and reads a header. `bytes` begin with the part and hold at least its header; `partBytes` is the length of the whole part.
+ * @throws Failure SNAPSHOT_DAMAGED on bytes that were changed or cut, FORMAT_UNSUPPORTED on what this release does not know.
+ */
+export function readHeader(
+  bytes: Uint8Array,
+  part: { readonly where: string; readonly partBytes: number },
+): PartHeader {
+  const { where, partBytes } = part;
+  const { version, section, headerBytes, descriptionBytes, blockCount, headerCrc, flags } = readPreamble(bytes, where);
+  const reader = new ByteReader(bytes, { what: where, code: "SNAPSHOT_DAMAGED" });
+  if (headerBytes < PREAMBLE_BYTES || headerBytes > bytes.length)
+    throw reader.failure(`its header of ${headerBytes} bytes is cut off`, 8);
+  const header = bytes.slice(0, headerBytes);
+  header.fill(0, CRC_AT, CRC_AT + 4);
+  if (crc32c(header) !== headerCrc) throw reader.failure("the checksum of its header is wrong", CRC_AT);
+  if (version !== SNAPSHOT_VERSION) throw versionUnsupported(where, version);
+  if (flags !== 0) throw unsupported(where, `it has flags ${flags}, which this release does not know`);
+  if (!Object.values<number>(SECTIONS).includes(section)) throw unsupported(where, unknownSection(section));
+  if (headerBytes !== PREAMBLE_BYTES + descriptionBytes + blockCount * ROW_BYTES)
+    throw reader.failure("the sizes in its header do not add up", 8);
+  const directoryAt = PREAMBLE_BYTES + descriptionBytes;
+  const description = readDescription(section, bytes.subarray(PREAMBLE_BYTES, directoryAt), where);
+  const directory = bytes.subarray(directoryAt, headerBytes);
+  return { description, blocks: readDirectory(directory, { where, partBytes, headerBytes, description }) };
+}
+
+function versionUnsupported(where: string, version: number): Failure {
+  return new Failure("FORMAT_UNSUPPORTED", {
+    retry: "never",
+    message: `${where} has snapshot format version ${version}; this release reads version ${SNAPSHOT_VERSION}`,
+    remedy:
+      version < SNAPSHOT_VERSION
+        ? "version 0 was never released as stable: start the job without this state (--new-lineage), or read it with the release that wrote it"
+        : "read it with the release that wrote it, or a newer one",
+  });
+}
+
+function readDirectory(
+  bytes: Uint8Array,
+  part: {
+    readonly where: string;
+    readonly partBytes: number;
+    readonly headerBytes: number;
+    readonly description: PartDescription;
+  },
+): readonly BlockRow[] {
+  const { where, partBytes, headerBytes, description } = part;
+  const reader = new ByteReader(bytes, { what: `directory of ${where}`, code: "SNAPSHOT_DAMAGED" });
+  const [first, last] = description.section === "operator-list" ? [0, 0] : description.keyGroups;
+  const rows: BlockRow[] = [];
+  let offset = headerBytes;
+  let place = placeOf(first, 0);
+  while (reader.remaining > 0) {
+    const keyGroup = reader.u32();
+    const firstHash = reader.u32();
+    const row = { keyGroup, firstHash, entryCount: reader.u32(), lengthBytes: reader.u32(), crc32c: reader.u32() };
+    const next = placeOf(keyGroup, firstHash);
+    if (next < place || keyGroup > last) throw reader.failure(`key group ${keyGroup} is out of order or range`);
+    if (row.entryCount === 0 || row.entryCount > row.lengthBytes)
+      throw reader.failure(`a block of ${row.lengthBytes} bytes with ${row.entryCount} entries`);
+    rows.push({ ...row, offset });
+    place = next;
+    offset += row.lengthBytes;
+  }
+  if (offset !== partBytes) throw reader.failure(`its blocks end at ${offset}, the part has ${partBytes} bytes`);
+  return rows;
+}
+
+/** The contents of a block, verified (SF4). `bytes` are exactly its bytes. */
+export function readBlock(row: BlockRow, bytes: Uint8Array, where: string): ByteReader {
+  const what = `${where}, block of key group ${row.keyGroup}`;
+  const reader = new ByteReader(bytes, { what, code: "SNAPSHOT_DAMAGED" });
+  if (bytes.length !== row.lengthBytes) throw reader.failure(`it is cut off: it has ${row.lengthBytes} bytes`);
+  if (crc32c(bytes) !== row.crc32c) throw reader.failure("the checksum of a block is wrong");
+  return reader;
+}
+
+/** The blocks in which an entry of this place lies, if it is there: one, or a few where order hashes collide (SF5). */
+export function blocksOf(blocks: readonly BlockRow[], place: number): readonly BlockRow[] {
+  let low = 0;
+  let high = blocks.length; // the first block that begins behind the place
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const row = blocks[middle] as BlockRow;
+    if (placeOf(row.keyGroup, row.firstHash) > place) high = middle;
+    else low = middle + 1;
+  }
+  const keyGroup = Math.floor(place / TWO_32);
+  let from = low;
+  for (let isBefore = true; isBefore && from > 0;) {
+    const row = blocks[from - 1] as BlockRow;
+    if (row.keyGroup !== keyGroup) break;
+    from -= 1;
+    isBefore = placeOf(row.keyGroup, row.firstHash) === place; // equal hashes may go on from the block before
+  }
+  return blocks.slice(from, low);
 }
 
 /** Reads one part and verifies what it hands out. */
@@ -136,174 +278,15 @@ export class PartReader {
   readonly #bytes: Uint8Array;
   readonly #where: string;
 
-  /**
-   * Verifies the header. `where` names the part in failures.
-   * @throws Failure SNAPSHOT_DAMAGED on bytes that were changed or cut, FORMAT_UNSUPPORTED on a version not known here.
-   */
+  /** Verifies the header, as {@link readHeader}. `where` names the part in failures. */
   constructor(bytes: Uint8Array, where: string) {
     this.#bytes = bytes;
     this.#where = where;
-    const preamble = new ByteReader(bytes, { what: where, code: "SNAPSHOT_DAMAGED" });
-    if (preamble.u32() !== MAGIC) throw preamble.failure("it does not begin as a keyed snapshot part", 0);
-    const version = preamble.u16();
-    const flags = preamble.u16();
-    const headerBytes = preamble.u32();
-    const descriptionBytes = preamble.u32();
-    const blockCount = preamble.u32();
-    const headerCrc = preamble.u32();
-    if (headerBytes < PREAMBLE_BYTES || headerBytes > bytes.length)
-      throw preamble.failure(`its header of ${headerBytes} bytes is cut off`, 8);
-    const header = bytes.slice(0, headerBytes);
-    header.fill(0, CRC_AT, CRC_AT + 4);
-    if (crc32c(header) !== headerCrc) throw preamble.failure("the checksum of its header is wrong", CRC_AT);
-    if (version !== VERSION || flags !== 0) {
-      throw new Failure("FORMAT_UNSUPPORTED", {
-        retry: "never",
-        message: `${where} has snapshot format version ${version}, flags ${flags}; this release reads version ${VERSION}`,
-        remedy: "restore it with the release that wrote it, or a newer one",
-      });
-    }
-    if (preamble.u32() !== 0 || headerBytes !== PREAMBLE_BYTES + descriptionBytes + blockCount * ROW_BYTES) {
-      throw preamble.failure("the sizes in its header do not add up", 8);
-    }
-    this.description = parseDescription(bytes.subarray(PREAMBLE_BYTES, PREAMBLE_BYTES + descriptionBytes), where);
-    this.blocks = readDirectory(bytes.subarray(PREAMBLE_BYTES + descriptionBytes, headerBytes), {
-      where,
-      blockCount,
-      headerBytes,
-      totalBytes: bytes.length,
-      keyGroups: this.description.keyGroups,
-    });
+    ({ description: this.description, blocks: this.blocks } = readHeader(bytes, { where, partBytes: bytes.length }));
   }
 
   /** The entries of a block, verified (SF4). */
   block(row: BlockRow): ByteReader {
-    const bytes = this.#bytes.subarray(row.offset, row.offset + row.lengthBytes);
-    const what = `${this.#where}, key group ${row.keyGroup}`;
-    const reader = new ByteReader(bytes, { what, code: "SNAPSHOT_DAMAGED" });
-    if (crc32c(bytes) !== row.crc32c) throw reader.failure("the checksum of a block is wrong");
-    return reader;
+    return readBlock(row, this.#bytes.subarray(row.offset, row.offset + row.lengthBytes), this.#where);
   }
-}
-
-function readDirectory(
-  bytes: Uint8Array,
-  header: {
-    readonly where: string;
-    readonly blockCount: number;
-    readonly headerBytes: number;
-    readonly totalBytes: number;
-    readonly keyGroups: readonly [first: number, last: number];
-  },
-): readonly BlockRow[] {
-  const reader = new ByteReader(bytes, { what: `directory of ${header.where}`, code: "SNAPSHOT_DAMAGED" });
-  const [first, last] = header.keyGroups;
-  const rows: BlockRow[] = [];
-  let offset = header.headerBytes;
-  let keyGroup = first;
-  for (let i = 0; i < header.blockCount; i += 1) {
-    const row = {
-      keyGroup: reader.u32(),
-      entryCount: reader.u32(),
-      offset: reader.long(),
-      lengthBytes: reader.u32(),
-      crc32c: reader.u32(),
-    };
-    if (row.keyGroup < keyGroup || row.keyGroup > last)
-      throw reader.failure(`key group ${row.keyGroup} is out of order or range`);
-    if (row.offset !== offset) throw reader.failure(`a block at ${row.offset} where ${offset} is next`);
-    keyGroup = row.keyGroup;
-    offset += row.lengthBytes;
-    rows.push(row);
-  }
-  if (offset !== header.totalBytes)
-    throw reader.failure(`its blocks end at ${offset}, the part has ${header.totalBytes} bytes`);
-  return rows;
-}
-
-function parseDescription(bytes: Uint8Array, where: string): PartDescription {
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  } catch (thrown) {
-    throw unsupported(where, `its description is not JSON: ${toFailure(thrown).message}`);
-  }
-  const d = (typeof json === "object" && json !== null ? json : {}) as Readonly<Record<string, unknown>>;
-  const keyType = parseType(d["keyType"], 0);
-  const valueType = parseType(d["valueType"], 0);
-  const groups = d["keyGroups"];
-  const [first, last]: readonly unknown[] = Array.isArray(groups) && groups.length === 2 ? groups : [];
-  const maxParallelism = d["maxParallelism"];
-  if (
-    typeof d["uid"] !== "string" ||
-    typeof d["stateName"] !== "string" ||
-    keyType === undefined ||
-    valueType === undefined
-  ) {
-    throw unsupported(where, "its description names a type, or lacks a field, that this release does not know");
-  }
-  if (!isCount(first) || !isCount(last) || !isCount(maxParallelism) || first > last || last >= maxParallelism) {
-    throw unsupported(where, "its description has no valid range of key groups");
-  }
-  return { uid: d["uid"], stateName: d["stateName"], keyType, valueType, maxParallelism, keyGroups: [first, last] };
-}
-
-function isCount(value: unknown): value is number {
-  return typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= 32768;
-}
-
-function unsupported(where: string, what: string): Failure {
-  return new Failure("FORMAT_UNSUPPORTED", {
-    retry: "never",
-    message: `${where} cannot be read: ${what}`,
-    remedy: "restore it with the release that wrote it, or a newer one",
-  });
-}
-
-/** A TypeDescriptor from stored JSON, or undefined. */
-export function parseType(json: unknown, depth: number): TypeDescriptor | undefined {
-  if (typeof json !== "object" || json === null || depth > TYPE_DEPTH_MAX) return undefined;
-  const d = json as Readonly<Record<string, unknown>>;
-  switch (d["kind"]) {
-    case "INT":
-    case "LONG":
-    case "DOUBLE":
-    case "STRING":
-    case "BOOLEAN":
-    case "INSTANT":
-    case "BYTES":
-      return { kind: d["kind"] };
-    case "TUPLE": {
-      const fields = parseTypes(d["fields"], depth);
-      return fields === undefined ? undefined : { kind: "TUPLE", fields };
-    }
-    case "ROW": {
-      const fields = parseTypes(d["fields"], depth);
-      const names: unknown = d["names"];
-      if (fields === undefined || !Array.isArray(names) || names.length !== fields.length) return undefined;
-      return names.every((name) => typeof name === "string") ? { kind: "ROW", names, fields } : undefined;
-    }
-    case "LIST": {
-      const element = parseType(d["element"], depth + 1);
-      return element === undefined ? undefined : { kind: "LIST", element };
-    }
-    case "MAP": {
-      const key = parseType(d["key"], depth + 1);
-      const value = parseType(d["value"], depth + 1);
-      return key === undefined || value === undefined ? undefined : { kind: "MAP", key, value };
-    }
-    default:
-      return undefined;
-  }
-}
-
-function parseTypes(json: unknown, depth: number): readonly TypeDescriptor[] | undefined {
-  if (!Array.isArray(json)) return undefined;
-  const types: TypeDescriptor[] = [];
-  for (const item of json as readonly unknown[]) {
-    const type = parseType(item, depth + 1);
-    if (type === undefined) return undefined;
-    types.push(type);
-  }
-  return types;
 }

@@ -1,9 +1,10 @@
 // A plain model of keyed state beside the real backend, for property tests: every operation is done on both.
 
-import { codecFor, encodeValue, HeapKeyedStateBackend } from "./index.ts";
+import { codecFor, encodeValue, HeapKeyedStateBackend, placeOf } from "./index.ts";
 import type { KeyedSnapshot, RestoredPart } from "./index.ts";
+import { mixHash } from "./keys.ts";
 import { keyHasher, TypeInformation, ValueStateDescriptor } from "../model/index.ts";
-import type { SnapshotPart, TypeDescriptor } from "../model/index.ts";
+import type { KeyHasher, SnapshotPart, TypeDescriptor } from "../model/index.ts";
 import { Failure, keyGroupOf } from "@sluice/kit";
 
 export const MAX_PARALLELISM = 16;
@@ -131,11 +132,19 @@ export function setKey(backend: HeapKeyedStateBackend, keyType: TypeDescriptor, 
   backend.setCurrentKey(key, hashOf(keyType, key));
 }
 
+/** Where the key's entry stands in a snapshot. */
+export function placeOfKey(keyType: TypeDescriptor, key: unknown): number {
+  const hash = hashOf(keyType, key);
+  return placeOf(keyGroupOf(hash, MAX_PARALLELISM), mixHash(hash));
+}
+
+const hashers = new WeakMap<TypeDescriptor, KeyHasher>();
+
 function hashOf(keyType: TypeDescriptor, key: unknown): number {
-  return keyHasher(keyType, {
-    wrongKey: () => new Failure("TYPE_MISMATCH", { retry: "never", message: "wrong key" }),
-    acceptsNaN: true,
-  })(key);
+  const wrongKey = (): Failure => new Failure("TYPE_MISMATCH", { retry: "never", message: "wrong key" });
+  const hasher = hashers.get(keyType) ?? keyHasher(keyType, { wrongKey, acceptsNaN: true });
+  hashers.set(keyType, hasher);
+  return hasher(key);
 }
 
 function hex(bytes: Uint8Array): string {

@@ -23,11 +23,12 @@ import { assert, keyGroupOf } from "@sluice/kit";
 import type { ByteReader } from "@sluice/kit";
 import type { TypeDescriptor, ValueState } from "../model/index.ts";
 import { SegmentDirectory } from "./directory.ts";
+import { placeOf } from "./format.ts";
 import type { PartWriter } from "./format.ts";
 import { mixHash, positionOf } from "./keys.ts";
 import type { KeyScope } from "./keys.ts";
 import { NumericValues, writeNumber } from "./numeric-values.ts";
-import { misplacedKey, orderByGroup, savedFor, SegmentCut } from "./table.ts";
+import { misplacedKey, orderByPlace, savedFor, SegmentCut } from "./table.ts";
 import type { OpenCut, SavedNumbers, StateTable, TableCut, TableOptions } from "./table.ts";
 
 const FIRST_CAPACITY = 16;
@@ -276,6 +277,11 @@ export class NumberTable implements StateTable, ValueState<number> {
     return this.#scope.hasher(this.#scope.form === "boolean" ? key === 1 : key);
   }
 
+  #placeOf(key: number): number {
+    const hash = this.#hashOf(key);
+    return placeOf(keyGroupOf(hash, this.#scope.groups.maxParallelism), mixHash(hash));
+  }
+
   #forEach(segment: NumberSegment, run: (slot: number, hash: number) => void): void {
     for (let slot = 0; slot <= segment.mask; slot += 1) {
       if (!segment.isEmpty(slot)) run(slot, this.#hashOf(segment.cells[slot * 2] as number));
@@ -333,30 +339,26 @@ export class NumberTable implements StateTable, ValueState<number> {
   #encode(segment: NumberSegment, cut: OpenCut, into: PartWriter): number {
     const { cells, stamps } = segment;
     const saved = segment.saved.find((candidate) => candidate.bit === cut.bit)?.entries ?? [];
-    const { maxParallelism, first } = this.#scope.groups;
-    const [from, to] = this.#directory.groupsOf(segment);
-    const onlyGroup = to - from === 1 ? first + from : -1;
     reserveScratch(segment.count + saved.length / 2);
     let count = 0;
     for (let slot = 0; slot <= segment.mask; slot += 1) {
       if ((stamps[slot] as number) > cut.interval || segment.isEmpty(slot)) continue; // TB1
       scratchItems[count] = slot;
-      scratchGroups[count] =
-        onlyGroup >= 0 ? onlyGroup : keyGroupOf(this.#hashOf(cells[slot * 2] as number), maxParallelism);
+      scratchPlaces[count] = this.#placeOf(cells[slot * 2] as number);
       count += 1;
     }
     for (let i = 0; i < saved.length; i += 2) {
       scratchItems[count] = -1 - i;
-      scratchGroups[count] = onlyGroup >= 0 ? onlyGroup : keyGroupOf(this.#hashOf(saved[i] as number), maxParallelism);
+      scratchPlaces[count] = this.#placeOf(saved[i] as number);
       count += 1;
     }
-    orderByGroup(scratchGroups, count, scratchOrder);
+    orderByPlace(scratchPlaces, count, scratchOrder);
     const keyKind = this.#scope.keyType.kind;
     const valueKind = this.valueType.kind;
     for (let i = 0; i < count; i += 1) {
       const index = scratchOrder[i] as number;
       const item = scratchItems[index] as number;
-      into.entry(scratchGroups[index] as number);
+      into.entry(scratchPlaces[index] as number);
       writeNumber(into.out, keyKind, item >= 0 ? (cells[item * 2] as number) : (saved[-1 - item] as number));
       writeNumber(into.out, valueKind, item >= 0 ? (cells[item * 2 + 1] as number) : (saved[-item] as number));
     }
@@ -389,12 +391,12 @@ function capacityFor(count: number): number {
 
 // Capturing is synchronous, so all tables of a thread share one scratch area.
 let scratchItems = new Int32Array(SPLIT_CAPACITY);
-let scratchGroups = new Uint16Array(SPLIT_CAPACITY);
+let scratchPlaces = new Float64Array(SPLIT_CAPACITY);
 let scratchOrder = new Uint32Array(SPLIT_CAPACITY);
 
 function reserveScratch(count: number): void {
   if (count <= scratchItems.length) return;
   scratchItems = new Int32Array(count * 2);
-  scratchGroups = new Uint16Array(count * 2);
+  scratchPlaces = new Float64Array(count * 2);
   scratchOrder = new Uint32Array(count * 2);
 }

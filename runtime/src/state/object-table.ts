@@ -16,10 +16,11 @@ import type { TypeDescriptor, ValueState } from "../model/index.ts";
 import { codecFor, isMutable } from "./codec.ts";
 import type { ValueCodec } from "./codec.ts";
 import { SegmentDirectory } from "./directory.ts";
+import { placeOf } from "./format.ts";
 import type { PartWriter } from "./format.ts";
 import { mixHash, positionOf } from "./keys.ts";
 import type { KeyScope } from "./keys.ts";
-import { misplacedKey, orderByGroup, SegmentCut, valueMismatch } from "./table.ts";
+import { misplacedKey, orderByPlace, SegmentCut, valueMismatch } from "./table.ts";
 import type { OpenCut, StateTable, TableCut, TableOptions } from "./table.ts";
 
 /** Small, because a segment is captured in one go and a value may take long to encode. */
@@ -240,13 +241,14 @@ export class ObjectTable implements StateTable, ValueState<unknown> {
       items.push(item);
       hashes.push(item[1].hash);
     }
-    const groups = Uint16Array.from(hashes, (hash) => keyGroupOf(hash, this.#scope.groups.maxParallelism));
+    const { maxParallelism } = this.#scope.groups;
+    const places = Float64Array.from(hashes, (hash) => placeOf(keyGroupOf(hash, maxParallelism), mixHash(hash)));
     const order = new Uint32Array(items.length);
-    orderByGroup(groups, items.length, order);
+    orderByPlace(places, items.length, order);
     for (let i = 0; i < order.length; i += 1) {
       const index = order[i] as number;
       const item = items[index] as Saved | readonly [string | number, Entry];
-      into.entry(groups[index] as number);
+      into.entry(places[index] as number);
       if ("bytes" in item) into.out.raw(item.bytes);
       else this.#writeEntry(into.out, item[0], item[1]);
     }

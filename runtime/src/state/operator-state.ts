@@ -1,87 +1,121 @@
-// Operator state as bytes: a list of items, JSON or binary, with a checksum. Sources store split positions, sinks pending files.
+// Operator state as a part of section operator-list: sources store split positions, sinks pending files, users what they like.
 //
-//   state = magic "SLKO" | version u16 (0) | flags u16 (0) | crc32c u32 | item count varint | item*     (little endian)
-//   item  = tag u8: 0 JSON in UTF-8, 1 raw bytes | varint length | content
+//   item  = tag u8 | varint length | content          tag 0: JSON in UTF-8; 1: bytes, with an itemType a value in its encoding
 //
 // Invariants:
-//   OS1. decode(encode(items)) equals items, as far as JSON can tell.
-//   OS2. crc32c covers everything after it; nothing behind it is interpreted before it was verified.
+//   OS1. decode(encode(items)) equals items, as far as JSON can tell; their order is kept.
+//   OS2. Every byte is covered by a checksum of format.ts; nothing is interpreted before it was verified.
+//   OS3. With an itemType every item is bytes.
 //
-// Not here: which items an operator stores.
+// Not here: which items an operator stores, how they are dealt at a restore (checkpoint/).
 
-import { ByteReader, ByteWriter, crc32c, Failure, toFailure } from "@sluice/kit";
-import type { OperatorStateItem } from "../model/index.ts";
+import { assert, ByteWriter, crc32c, Failure, toFailure } from "@sluice/kit";
+import type { ByteReader } from "@sluice/kit";
+import type { OperatorStateContent, OperatorStateItem } from "../model/index.ts";
+import type { OperatorPartDescription } from "./description.ts";
+import { BLOCK_BYTES, PartReader, writeHeader } from "./format.ts";
+import type { BlockRow } from "./format.ts";
 
-const MAGIC = 0x4f4b4c53; // "SLKO" read as a little-endian u32
-const VERSION = 0;
-const CRC_AT = 8;
-const BODY_AT = 12;
 const JSON_ITEM = 0;
 const BYTES_ITEM = 1;
 
-/** The items as one block of bytes. */
-export function encodeOperatorState(items: readonly OperatorStateItem[]): Uint8Array {
+/** What a decoded part holds. */
+export interface DecodedOperatorState {
+  readonly description: OperatorPartDescription;
+  readonly items: readonly OperatorStateItem[];
+}
+
+/** The chunks of one part. Failure TYPE_MISMATCH for an item without a JSON form. */
+export function encodeOperatorState(
+  name: { readonly uid: string; readonly stateName: string },
+  content: OperatorStateContent,
+): readonly Uint8Array[] {
+  const { uid, stateName } = name;
+  const { mode, items, itemType } = content;
+  const rows: Omit<BlockRow, "offset">[] = [];
+  const chunks: Uint8Array[] = [];
   const into = new ByteWriter(256);
-  into.u32(MAGIC);
-  into.u16(VERSION);
-  into.u16(0);
-  const crcAt = into.reserveU32();
-  into.varint(items.length);
+  let entryCount = 0;
+  const closeBlock = (): void => {
+    if (entryCount === 0) return;
+    const block = into.toBytes();
+    rows.push({ keyGroup: 0, firstHash: 0, entryCount, lengthBytes: block.length, crc32c: crc32c(block) });
+    chunks.push(block);
+    into.reset();
+    entryCount = 0;
+  };
   for (const item of items) {
-    if ("bytes" in item) {
-      into.u8(BYTES_ITEM);
-      into.bytes(item.bytes);
-      continue;
-    }
-    const json = JSON.stringify(item.json) as string | undefined;
-    if (json === undefined) {
-      throw new Failure("TYPE_MISMATCH", {
-        retry: "never",
-        message: `operator state: ${String(item.json)} has no JSON form`,
-        remedy: "store plain data: objects, arrays, strings, finite numbers, booleans, null",
-      });
-    }
-    into.u8(JSON_ITEM);
-    into.string(json);
+    if (into.length >= BLOCK_BYTES) closeBlock();
+    assert(itemType === undefined || "bytes" in item, "OS3: items of a declared type are its encoding");
+    writeItem(into, item);
+    entryCount += 1;
   }
-  into.patchU32(crcAt, crc32c(into.view().subarray(BODY_AT)));
-  return into.toBytes();
+  closeBlock();
+  const description = {
+    section: "operator-list",
+    uid,
+    stateName,
+    stateKind: "operator-list",
+    mode,
+    itemType: itemType ?? null,
+  } as const;
+  return [writeHeader(description, rows), ...chunks];
+}
+
+function writeItem(into: ByteWriter, item: OperatorStateItem): void {
+  if ("bytes" in item) {
+    into.u8(BYTES_ITEM);
+    into.bytes(item.bytes);
+    return;
+  }
+  const json = JSON.stringify(item.json) as string | undefined;
+  if (json === undefined) {
+    throw new Failure("TYPE_MISMATCH", {
+      retry: "never",
+      message: `operator state: ${String(item.json)} has no JSON form`,
+      remedy: "store plain data: objects, arrays, strings, finite numbers, booleans, null",
+    });
+  }
+  into.u8(JSON_ITEM);
+  into.string(json);
+}
+
+function readItem(from: ByteReader, isTyped: boolean): OperatorStateItem {
+  const tag = from.u8();
+  if (tag === BYTES_ITEM) return { bytes: from.bytes().slice() };
+  if (tag !== JSON_ITEM || isTyped) throw from.failure(`an item of unknown kind ${tag}`);
+  try {
+    return { json: JSON.parse(from.string()) as unknown };
+  } catch (thrown) {
+    throw from.failure(`an item that is not JSON: ${toFailure(thrown).message}`);
+  }
+}
+
+/** The items of one block. */
+export function readItems(from: ByteReader, description: OperatorPartDescription): readonly OperatorStateItem[] {
+  const items: OperatorStateItem[] = [];
+  while (from.remaining > 0) items.push(readItem(from, description.itemType !== null));
+  return items;
 }
 
 /**
- * The items of {@link encodeOperatorState}. `where` names the source in failures.
- * @throws Failure SNAPSHOT_DAMAGED on changed or cut bytes, FORMAT_UNSUPPORTED on a version not known here.
+ * The part of {@link encodeOperatorState}. `where` names the source in failures.
+ * @throws Failure SNAPSHOT_DAMAGED, FORMAT_UNSUPPORTED
  */
-export function decodeOperatorState(bytes: Uint8Array, where: string): readonly OperatorStateItem[] {
-  const from = new ByteReader(bytes, { what: where, code: "SNAPSHOT_DAMAGED" });
-  if (from.u32() !== MAGIC) throw from.failure("it does not begin as operator state", 0);
-  const version = from.u16();
-  const flags = from.u16();
-  const crc = from.u32();
-  if (version !== VERSION || flags !== 0) {
-    throw new Failure("FORMAT_UNSUPPORTED", {
+export function decodeOperatorState(bytes: Uint8Array, where: string): DecodedOperatorState {
+  const reader = new PartReader(bytes, where);
+  const { description } = reader;
+  if (description.section !== "operator-list") {
+    throw new Failure("SNAPSHOT_DAMAGED", {
       retry: "never",
-      message: `${where} has operator state version ${version}, flags ${flags}; this release reads version ${VERSION}`,
-      remedy: "restore it with the release that wrote it, or a newer one",
+      message: `${where}: the part found there is of section ${description.section}`,
     });
   }
-  if (crc32c(bytes.subarray(BODY_AT)) !== crc) throw from.failure("its checksum is wrong", CRC_AT);
-  const count = from.count(2);
-  const items: OperatorStateItem[] = [];
-  for (let i = 0; i < count; i += 1) {
-    const tag = from.u8();
-    if (tag === BYTES_ITEM) {
-      items.push({ bytes: from.bytes().slice() });
-    } else if (tag === JSON_ITEM) {
-      try {
-        items.push({ json: JSON.parse(from.string()) as unknown });
-      } catch (thrown) {
-        throw from.failure(`an item that is not JSON: ${toFailure(thrown).message}`);
-      }
-    } else {
-      throw from.failure(`an item of unknown kind ${tag}`);
-    }
-  }
-  from.expectEnd();
-  return items;
+  const items = reader.blocks.flatMap((row) => {
+    const block = reader.block(row);
+    const found = readItems(block, description);
+    if (found.length === row.entryCount) return found;
+    throw block.failure(`${found.length} items where its directory counts ${row.entryCount}`);
+  });
+  return { description, items };
 }

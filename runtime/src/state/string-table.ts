@@ -19,11 +19,12 @@ import { assert, keyGroupOf } from "@sluice/kit";
 import type { ByteReader, ByteWriter } from "@sluice/kit";
 import type { TypeDescriptor, ValueState } from "../model/index.ts";
 import { SegmentDirectory } from "./directory.ts";
+import { placeOf } from "./format.ts";
 import type { PartWriter } from "./format.ts";
 import { mixHash, positionOf } from "./keys.ts";
 import type { KeyScope } from "./keys.ts";
 import { NumericValues } from "./numeric-values.ts";
-import { misplacedKey, orderByGroup, savedFor, SegmentCut } from "./table.ts";
+import { misplacedKey, orderByPlace, savedFor, SegmentCut } from "./table.ts";
 import type { OpenCut, SavedNumbers, StateTable, TableCut, TableOptions } from "./table.ts";
 import { writeText } from "./text.ts";
 
@@ -367,26 +368,28 @@ export class StringTable implements StateTable, ValueState<number> {
     const { maxParallelism } = this.#scope.groups;
     const room = segment.count + saved.length / 4;
     const items = new Int32Array(room);
-    const groups = new Uint16Array(room);
+    const places = new Float64Array(room);
     const order = new Uint32Array(room);
     let count = 0;
     for (let slot = 0; slot <= segment.mask; slot += 1) {
       const at = slot * ENTRY_WORDS;
       if (words[at + 2] === 0 || (words[at + 3] as number) > cut.interval) continue; // TB1
       items[count] = slot;
-      groups[count] = keyGroupOf(words[at] as number, maxParallelism);
+      const hash = words[at] as number;
+      places[count] = placeOf(keyGroupOf(hash, maxParallelism), mixHash(hash));
       count += 1;
     }
     for (let i = 0; i < saved.length; i += 4) {
       items[count] = -1 - i;
-      groups[count] = keyGroupOf(saved[i + 2] as number, maxParallelism);
+      const hash = saved[i + 2] as number;
+      places[count] = placeOf(keyGroupOf(hash, maxParallelism), mixHash(hash));
       count += 1;
     }
-    orderByGroup(groups, count, order);
+    orderByPlace(places, count, order);
     for (let i = 0; i < count; i += 1) {
       const index = order[i] as number;
       const item = items[index] as number;
-      into.entry(groups[index] as number);
+      into.entry(places[index] as number);
       if (item >= 0) {
         writeKey(into.out, arena, words[item * ENTRY_WORDS + 1] as number, words[item * ENTRY_WORDS + 2] as number);
         this.#values.write(into.out, cells[item * 3 + 2] as number);

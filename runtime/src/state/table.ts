@@ -131,25 +131,48 @@ export function misplacedKey(from: ByteReader): Failure {
   return from.failure("a key that does not belong to its key group");
 }
 
-/** Orders entries by key group where a segment spans several: `order` becomes a permutation of [0, count). */
-export function orderByGroup(groups: Uint16Array, count: number, order: Uint32Array): void {
-  let low = 65535;
+/** Below this many entries in one bucket, inserting them one by one is the fastest way to sort them. */
+const INSERTION_MAX = 24;
+
+/**
+ * Orders entries by their places (format.ts): `order` becomes a permutation of [0, count). Order hashes of a segment are spread
+ * evenly, so one pass over about as many buckets as entries all but sorts them; keys that collide on purpose cost a sort.
+ */
+export function orderByPlace(places: Float64Array, count: number, order: Uint32Array): void {
+  if (count === 0) return;
+  let low = Number.POSITIVE_INFINITY;
   let high = 0;
   for (let i = 0; i < count; i += 1) {
-    const group = groups[i] as number;
-    if (group < low) low = group;
-    if (group > high) high = group;
+    const place = places[i] as number;
+    if (place < low) low = place;
+    if (place > high) high = place;
   }
-  if (low >= high) {
-    for (let i = 0; i < count; i += 1) order[i] = i;
+  const scale = count / (high - low + 1);
+  if (starts.length <= count) starts = new Uint32Array(count * 2);
+  starts.fill(0, 0, count + 1);
+  for (let i = 0; i < count; i += 1) starts[Math.floor(((places[i] as number) - low) * scale) + 1]! += 1;
+  let isCrowded = false;
+  for (let b = 1; b <= count; b += 1) {
+    if ((starts[b] as number) > INSERTION_MAX) isCrowded = true;
+    starts[b]! += starts[b - 1] as number;
+  }
+  for (let i = 0; i < count; i += 1) {
+    const bucket = Math.floor(((places[i] as number) - low) * scale);
+    order[starts[bucket] as number] = i;
+    starts[bucket]! += 1;
+  }
+  if (isCrowded) {
+    order.subarray(0, count).sort((a, b) => (places[a] as number) - (places[b] as number));
     return;
   }
-  const starts = new Uint32Array(high - low + 2);
-  for (let i = 0; i < count; i += 1) starts[(groups[i] as number) - low + 1]! += 1;
-  for (let g = 1; g < starts.length; g += 1) starts[g]! += starts[g - 1] as number;
-  for (let i = 0; i < count; i += 1) {
-    const group = (groups[i] as number) - low;
-    order[starts[group] as number] = i;
-    starts[group]! += 1;
+  for (let i = 1; i < count; i += 1) {
+    const index = order[i] as number;
+    const place = places[index] as number;
+    let at = i;
+    for (; at > 0 && (places[order[at - 1] as number] as number) > place; at -= 1) order[at] = order[at - 1] as number;
+    order[at] = index;
   }
 }
+
+// Capturing is synchronous, so all tables of a thread share one scratch area.
+let starts = new Uint32Array(8192);

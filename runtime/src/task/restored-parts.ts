@@ -38,12 +38,10 @@ export async function readRestoredParts(
     const items = states.get(stateName) ?? [];
     states.set(stateName, items); // RP1
     if (bytes === undefined) continue;
-    const decoded = decodeOperatorState(
-      bytes,
-      `operator state "${stateName}" of operator uid ${uid} in ${part.object}`,
-    );
-    const [from, to] = part.items ?? [0, decoded.length];
-    for (const item of decoded.slice(from, to)) items.push(item);
+    const where = `operator state "${stateName}" of operator uid ${uid} in ${part.object}`;
+    const decoded = decodeOperatorState(bytes, where);
+    const [from, to] = part.items ?? [0, decoded.items.length];
+    for (const item of decoded.items.slice(from, to)) items.push(item);
   }
   return { keyed, operator };
 }

@@ -52,8 +52,9 @@ export class PendingSnapshot {
     this.#keyedDone = options.keyed === undefined;
     const settle = (states: readonly { readonly uid: string; readonly state: OperatorState }[]): void => {
       this.#operatorParts = states.flatMap(({ uid, state }) =>
-        [...state].map(([stateName, { mode, items }]): SnapshotPart => {
-          const chunks = [encodeOperatorState(items)];
+        [...state].map(([stateName, content]): SnapshotPart => {
+          const { mode, items } = content;
+          const chunks = encodeOperatorState({ uid, stateName }, content);
           return { uid, stateName, kind: "operator", mode, itemCount: items.length, chunks };
         }),
       );
