@@ -40,11 +40,17 @@ export type {
 } from "./connectors/index.ts";
 export type { FunctionOrSupplier, Sink, Source } from "./operators/index.ts";
 export {
+  CoFlatMapFunction,
+  CoMapFunction,
+  CoProcessFunction,
   KeyedCoProcessFunction,
   KeyedProcessFunction,
   OutputTag,
   ProcessFunction,
+  RichFilterFunction,
+  RichFlatMapFunction,
   RichFunction,
+  RichMapFunction,
   TypeInformation,
   Types,
   ValueStateDescriptor,
@@ -52,10 +58,12 @@ export {
 export type {
   Collector,
   FilterFunction,
+  FlatMapFunction,
   KeyedContext,
   KeySelector,
   MapFunction,
   Partitioner,
+  ReduceFunction,
   RuntimeContext,
   SideOutputContext,
   TypeDescriptor,

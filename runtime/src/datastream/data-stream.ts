@@ -13,7 +13,11 @@ import {
   describeType,
   sameType,
   Types,
+  type CoFlatMapFunction,
+  type CoMapFunction,
+  type CoProcessFunction,
   type FilterFunction,
+  type FlatMapFunction,
   type KeyedCoProcessFunction,
   type KeyedProcessFunction,
   type KeySelector,
@@ -21,19 +25,34 @@ import {
   type OutputTag,
   type Partitioner,
   type ProcessFunction,
-  type RichFunction,
+  type ReduceFunction,
+  type RichFilterFunction,
+  type RichFlatMapFunction,
+  type RichMapFunction,
   type TypeInformation,
 } from "../model/index.ts";
 import {
-  filterFactory,
+  aggregateFactory,
+  coProcessFactory,
   keyedCoProcessFactory,
   keyedProcessFactory,
-  mapFactory,
   processFactory,
+  reduceFactory,
+  type Aggregation,
   type FunctionOrSupplier,
   type Sink,
 } from "../operators/index.ts";
 import { DataStreamSink } from "./data-stream-sink.ts";
+import {
+  coFlatMapOf,
+  coMapOf,
+  filterOf,
+  flatMapOf,
+  keyed,
+  mapOf,
+  type AddedFunction,
+  type FieldOf,
+} from "./functions.ts";
 import type { GraphBuilder } from "./graph-builder.ts";
 import {
   addSideOutput,
@@ -68,33 +87,33 @@ export class DataStream<T> {
   }
 
   /** One record out for each record in. */
-  map<O>(fn: MapFunction<T, O>, outputType: TypeInformation<O> = Types.GENERIC<O>()): SingleOutputStreamOperator<O> {
-    return this.#transform({
-      name: "map",
-      factory: mapFactory(fn as MapFunction<unknown, unknown>),
-      stateful: false,
-      type: outputType,
-    });
+  map<O>(
+    fn: MapFunction<T, O> | RichMapFunction<T, O>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.addFunction(this.inputs(0), mapOf(fn, outputType));
   }
 
   /** Keeps the records for which `fn` says true. */
-  filter(fn: FilterFunction<T>): SingleOutputStreamOperator<T> {
-    return this.#transform({
-      name: "filter",
-      factory: filterFactory(fn as FilterFunction<unknown>),
-      stateful: false,
-      type: this.type,
-    });
+  filter(fn: FilterFunction<T> | RichFilterFunction<T>): SingleOutputStreamOperator<T> {
+    return this.addFunction(this.inputs(0), filterOf(fn, this.type));
+  }
+
+  /** Any number of records out for each record in: `fn` gives them to its collector. */
+  flatMap<O>(
+    fn: FlatMapFunction<T, O> | RichFlatMapFunction<T, O>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.addFunction(this.inputs(0), flatMapOf(fn, outputType));
   }
 
   process<O>(
     fn: FunctionOrSupplier<ProcessFunction<T, O>>,
     outputType: TypeInformation<O> = Types.GENERIC<O>(),
   ): SingleOutputStreamOperator<O> {
-    const name = nameOf(fn, "process");
-    this.builder.claimFunction(fn, name);
-    return this.#transform({
-      name,
+    return this.addFunction(this.inputs(0), {
+      fn,
+      name: "process",
       factory: processFactory(fn as FunctionOrSupplier<ProcessFunction<unknown, unknown>>),
       stateful: false,
       type: outputType,
@@ -193,17 +212,16 @@ export class DataStream<T> {
   }
 
   /** @internal */
-  addKeyed<O>(
-    inputs: readonly TransformationInput[],
-    added: Added,
-    outputType: TypeInformation<O>,
-  ): SingleOutputStreamOperator<O> {
-    return new SingleOutputStreamOperator(this.builder, addTransformation(this.builder, inputs, added), outputType);
+  addFunction<O>(inputs: readonly TransformationInput[], added: AddedFunction<O>): SingleOutputStreamOperator<O> {
+    const { fn } = added;
+    const name = fn === undefined ? added.name : nameOf(fn, added.name);
+    if (fn !== undefined) this.builder.claimFunction(fn, name);
+    return this.addOperator(inputs, { ...added, name });
   }
 
   /** @internal */
-  claimFunction(fn: FunctionOrSupplier<RichFunction>, operatorName: string): void {
-    this.builder.claimFunction(fn, operatorName);
+  addOperator<O>(inputs: readonly TransformationInput[], added: Added<O>): SingleOutputStreamOperator<O> {
+    return new SingleOutputStreamOperator(this.builder, addTransformation(this.builder, inputs, added), added.type);
   }
 
   /** The last word counts: `rebalance().broadcast()` broadcasts, and keyBy overrules both. */
@@ -212,14 +230,6 @@ export class DataStream<T> {
       this.builder,
       this.sources.map((output) => ({ ...output, exchange })),
       this.type,
-    );
-  }
-
-  #transform<O>(added: Added & { readonly type: TypeInformation<O> }): SingleOutputStreamOperator<O> {
-    return new SingleOutputStreamOperator(
-      this.builder,
-      addTransformation(this.builder, this.inputs(0), added),
-      added.type,
     );
   }
 
@@ -318,10 +328,75 @@ export class KeyedStream<T, K> {
     fn: FunctionOrSupplier<KeyedProcessFunction<K, T, O>>,
     outputType: TypeInformation<O> = Types.GENERIC<O>(),
   ): SingleOutputStreamOperator<O> {
-    const name = nameOf(fn, "keyed process");
-    this.#stream.claimFunction(fn, name);
-    const factory = keyedProcessFactory(fn as FunctionOrSupplier<KeyedProcessFunction<unknown, unknown, unknown>>);
-    return this.#stream.addKeyed(this.inputs(0), { name, factory, stateful: true, type: outputType }, outputType);
+    return this.#stream.addFunction(this.inputs(0), {
+      fn,
+      name: "keyed process",
+      factory: keyedProcessFactory(fn as FunctionOrSupplier<KeyedProcessFunction<unknown, unknown, unknown>>),
+      stateful: true,
+      type: outputType,
+    });
+  }
+
+  /** As on a stream without keys; a {@link RichMapFunction} may use keyed state and then needs a `uid`. */
+  map<O>(
+    fn: MapFunction<T, O> | RichMapFunction<T, O>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.#stream.addFunction(this.inputs(0), keyed(mapOf(fn, outputType)));
+  }
+
+  /** As on a stream without keys; a {@link RichFilterFunction} may use keyed state and then needs a `uid`. */
+  filter(fn: FilterFunction<T> | RichFilterFunction<T>): SingleOutputStreamOperator<T> {
+    return this.#stream.addFunction(this.inputs(0), keyed(filterOf(fn, this.#stream.type)));
+  }
+
+  /** As on a stream without keys; a {@link RichFlatMapFunction} may use keyed state and then needs a `uid`. */
+  flatMap<O>(
+    fn: FlatMapFunction<T, O> | RichFlatMapFunction<T, O>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.#stream.addFunction(this.inputs(0), keyed(flatMapOf(fn, outputType)));
+  }
+
+  /**
+   * Rolling: one result for each record, of the key's last result and the record; the first record is its own result. Needs a `uid`, and
+   * a stream of a declared type.
+   */
+  reduce(fn: ReduceFunction<T>): SingleOutputStreamOperator<T> {
+    const { type } = this.#stream;
+    const factory = reduceFactory(fn as ReduceFunction<unknown>, type.descriptor);
+    return this.#stream.addOperator(this.inputs(0), { name: "reduce", factory, stateful: true, type });
+  }
+
+  /** Rolling sum of a field (rows by name, tuples by position, plain numbers without); other fields are those of the first record. */
+  sum(field?: FieldOf<T>): SingleOutputStreamOperator<T> {
+    return this.#aggregate("sum", field);
+  }
+
+  /** Rolling minimum of a field; other fields are those of the first record. */
+  min(field?: FieldOf<T>): SingleOutputStreamOperator<T> {
+    return this.#aggregate("min", field);
+  }
+
+  /** Rolling maximum of a field; other fields are those of the first record. */
+  max(field?: FieldOf<T>): SingleOutputStreamOperator<T> {
+    return this.#aggregate("max", field);
+  }
+
+  /** The record with the smallest value of a field so far; of equal ones the first, or the last if `first` is false. */
+  minBy(field?: FieldOf<T>, first = true): SingleOutputStreamOperator<T> {
+    return this.#aggregate("minBy", field, first);
+  }
+
+  /** The record with the largest value of a field so far; of equal ones the first, or the last if `first` is false. */
+  maxBy(field?: FieldOf<T>, first = true): SingleOutputStreamOperator<T> {
+    return this.#aggregate("maxBy", field, first);
+  }
+
+  #aggregate(aggregation: Aggregation, field: FieldOf<T> | undefined, first = true): SingleOutputStreamOperator<T> {
+    const { type } = this.#stream;
+    const factory = aggregateFactory({ aggregation, type: type.descriptor, field, first });
+    return this.#stream.addOperator(this.inputs(0), { name: aggregation, factory, stateful: true, type });
   }
 
   /** Two keyed streams with one key space. */
@@ -358,6 +433,39 @@ export class ConnectedStreams<A, B> {
   ): ConnectedKeyedStreams<A, B, K> {
     return new ConnectedKeyedStreams(this.#first.keyBy(first, keyType), this.#second.keyBy(second, keyType));
   }
+
+  /** One record out for each record of either input. */
+  map<O>(
+    fn: FunctionOrSupplier<CoMapFunction<A, B, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.#add(coMapOf(fn, outputType));
+  }
+
+  /** Any number of records out for each record of either input. */
+  flatMap<O>(
+    fn: FunctionOrSupplier<CoFlatMapFunction<A, B, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.#add(coFlatMapOf(fn, outputType));
+  }
+
+  process<O>(
+    fn: FunctionOrSupplier<CoProcessFunction<A, B, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.#add({
+      fn,
+      name: "co-process",
+      factory: coProcessFactory(fn as FunctionOrSupplier<CoProcessFunction<unknown, unknown, unknown>>),
+      stateful: false,
+      type: outputType,
+    });
+  }
+
+  #add<O>(added: AddedFunction<O>): SingleOutputStreamOperator<O> {
+    return this.#first.addFunction([...this.#first.inputs(0), ...this.#second.inputs(1)], added);
+  }
 }
 
 /** Two keyed streams that share a key space. */
@@ -381,13 +489,34 @@ export class ConnectedKeyedStreams<A, B, K> {
     fn: FunctionOrSupplier<KeyedCoProcessFunction<K, A, B, O>>,
     outputType: TypeInformation<O> = Types.GENERIC<O>(),
   ): SingleOutputStreamOperator<O> {
-    const name = nameOf(fn, "keyed co-process");
-    const { stream } = this.#first;
-    stream.claimFunction(fn, name);
-    const factory = keyedCoProcessFactory(
-      fn as FunctionOrSupplier<KeyedCoProcessFunction<unknown, unknown, unknown, unknown>>,
-    );
-    const inputs = [...this.#first.inputs(0), ...this.#second.inputs(1)];
-    return stream.addKeyed(inputs, { name, factory, stateful: true, type: outputType }, outputType);
+    return this.#add({
+      fn,
+      name: "keyed co-process",
+      factory: keyedCoProcessFactory(
+        fn as FunctionOrSupplier<KeyedCoProcessFunction<unknown, unknown, unknown, unknown>>,
+      ),
+      stateful: true,
+      type: outputType,
+    });
+  }
+
+  /** One record out for each record in; the function may use keyed state. Needs a `uid`. */
+  map<O>(
+    fn: FunctionOrSupplier<CoMapFunction<A, B, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.#add(keyed(coMapOf(fn, outputType)));
+  }
+
+  /** Any number of records out for each record in; the function may use keyed state. Needs a `uid`. */
+  flatMap<O>(
+    fn: FunctionOrSupplier<CoFlatMapFunction<A, B, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    return this.#add(keyed(coFlatMapOf(fn, outputType)));
+  }
+
+  #add<O>(added: AddedFunction<O>): SingleOutputStreamOperator<O> {
+    return this.#first.stream.addFunction([...this.#first.inputs(0), ...this.#second.inputs(1)], added);
   }
 }

@@ -22,18 +22,18 @@ export function invalid(message: string, remedy: string): Failure {
 }
 
 /** What a new transformation needs besides its inputs. */
-export interface Added {
+export interface Added<O> {
   readonly name: string;
   readonly factory: OperatorFactory;
   readonly stateful: boolean;
-  readonly type: TypeInformation<unknown>;
+  readonly type: TypeInformation<O>;
   readonly canRetract?: boolean;
 }
 
 export function addTransformation(
   builder: GraphBuilder,
   inputs: readonly TransformationInput[],
-  added: Added,
+  added: Added<unknown>,
 ): Transformation {
   return builder.add({
     name: added.name,

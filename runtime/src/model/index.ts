@@ -27,6 +27,15 @@ export type {
   ValueState,
 } from "./state.ts";
 export { KeyedCoProcessFunction, KeyedProcessFunction, OutputTag, ProcessFunction, RichFunction } from "./functions.ts";
+export {
+  CoFlatMapFunction,
+  CoMapFunction,
+  CoProcessFunction,
+  RichFilterFunction,
+  RichFlatMapFunction,
+  RichMapFunction,
+} from "./rich-functions.ts";
+export type { FlatMapFunction } from "./rich-functions.ts";
 export type {
   Collector,
   Counter,

@@ -3,7 +3,10 @@
 export { optionInvalid, shareOf } from "./connector.ts";
 export type { Sink, Source } from "./connector.ts";
 export { RateLimit, subtaskRateLimit } from "./rate-limit.ts";
-export { filterFactory, mapFactory, processFactory } from "./stateless.ts";
+export { filterFactory, flatMapFactory, mapFactory, processFactory } from "./stateless.ts";
+export { coFlatMapFactory, coMapFactory, coProcessFactory } from "./co-functions.ts";
+export { aggregateFactory, reduceFactory } from "./rolling.ts";
+export type { Aggregation } from "./rolling.ts";
 export { keyedCoProcessFactory, keyedProcessFactory } from "./keyed.ts";
 export type { FunctionOrSupplier } from "./user-function.ts";
 export { OperatorHarness, restoredStates, testSubtask } from "./test-harness.ts";

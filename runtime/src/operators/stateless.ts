@@ -1,64 +1,78 @@
-// Operators without keys: map, filter, process.
+// Operators with one input and no keys of their own: map, filter, flatMap, process.
 //
 // Hot path: the user's function is called directly, the collector it gets is the operator's own output; the task attributes
 // exceptions (task/chain.ts).
 
 import { assert } from "@sluice/kit";
-import type {
-  Collector,
-  FilterFunction,
-  MapFunction,
-  OneInputOperator,
-  OperatorContext,
-  OperatorFactory,
-  ProcessFunction,
-  SubtaskInfo,
+import {
+  RichFunction,
+  type Collector,
+  type FilterFunction,
+  type FlatMapFunction,
+  type MapFunction,
+  type OneInputOperator,
+  type OperatorContext,
+  type OperatorFactory,
+  type ProcessFunction,
+  type RichFilterFunction,
+  type RichFlatMapFunction,
+  type RichMapFunction,
+  type SubtaskInfo,
 } from "../model/index.ts";
 import { FunctionContext } from "./function-context.ts";
 import { instantiate, isThenable, openFunction, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
 
-const NOWHERE: Collector<unknown> = {
+export const NOWHERE: Collector<unknown> = {
   collect() {
     assert(false, "an operator emits only between open and close");
   },
 };
 
-class MapOperator implements OneInputOperator {
-  readonly #map: MapFunction<unknown, unknown>;
-  readonly #subtask: SubtaskInfo;
-  #output = NOWHERE;
+/** What the operators around one function share: its output, and the life cycle of a rich function. */
+abstract class FunctionOperator implements OneInputOperator {
+  readonly subtask: SubtaskInfo;
+  output = NOWHERE;
+  readonly #rich: RichFunction | undefined;
 
-  constructor(map: MapFunction<unknown, unknown>, subtask: SubtaskInfo) {
-    this.#map = map;
-    this.#subtask = subtask;
+  constructor(subtask: SubtaskInfo, rich: RichFunction | undefined) {
+    this.subtask = subtask;
+    this.#rich = rich;
   }
 
   open(context: OperatorContext): void {
-    this.#output = context.output;
+    this.output = context.output;
+    if (this.#rich !== undefined) openFunction(this.#rich, context);
+  }
+
+  abstract processElement(record: unknown): void;
+
+  close(): void {
+    this.#rich?.close();
+  }
+}
+
+class MapOperator extends FunctionOperator {
+  readonly #map: MapFunction<unknown, unknown>;
+
+  constructor(map: MapFunction<unknown, unknown>, subtask: SubtaskInfo, rich?: RichFunction) {
+    super(subtask, rich);
+    this.#map = map;
   }
 
   processElement(record: unknown): void {
     const map = this.#map; // a call through the private field would pass this operator as `this`
     const result = map(record);
-    if (isThenable(result)) refusePromise(result, this.#subtask);
-    this.#output.collect(result);
+    if (isThenable(result)) refusePromise(result, this.subtask);
+    this.output.collect(result);
   }
-
-  close(): void {}
 }
 
-class FilterOperator implements OneInputOperator {
+class FilterOperator extends FunctionOperator {
   readonly #filter: FilterFunction<unknown>;
-  readonly #subtask: SubtaskInfo;
-  #output = NOWHERE;
 
-  constructor(filter: FilterFunction<unknown>, subtask: SubtaskInfo) {
+  constructor(filter: FilterFunction<unknown>, subtask: SubtaskInfo, rich?: RichFunction) {
+    super(subtask, rich);
     this.#filter = filter;
-    this.#subtask = subtask;
-  }
-
-  open(context: OperatorContext): void {
-    this.#output = context.output;
   }
 
   processElement(record: unknown): void {
@@ -66,48 +80,81 @@ class FilterOperator implements OneInputOperator {
     const keep: unknown = filter(record);
     if (keep === false) return;
     if (keep !== true) {
-      refusePromise(keep, this.#subtask); // a promise is truthy: every record would pass
+      refusePromise(keep, this.subtask); // a promise is truthy: every record would pass
       if (!keep) return;
     }
-    this.#output.collect(record);
+    this.output.collect(record);
   }
-
-  close(): void {}
 }
 
-class ProcessOperator implements OneInputOperator {
-  readonly #function: ProcessFunction<unknown, unknown>;
-  readonly #subtask: SubtaskInfo;
-  #output = NOWHERE;
-  #context!: FunctionContext;
+class FlatMapOperator extends FunctionOperator {
+  readonly #flatMap: FlatMapFunction<unknown, unknown>;
 
-  constructor(fn: ProcessFunction<unknown, unknown>, subtask: SubtaskInfo) {
-    this.#function = fn;
-    this.#subtask = subtask;
-  }
-
-  open(context: OperatorContext): void {
-    this.#output = context.output;
-    this.#context = new FunctionContext(context);
-    openFunction(this.#function, context);
+  constructor(flatMap: FlatMapFunction<unknown, unknown>, subtask: SubtaskInfo, rich?: RichFunction) {
+    super(subtask, rich);
+    this.#flatMap = flatMap;
   }
 
   processElement(record: unknown): void {
-    const result = this.#function.processElement(record, this.#context, this.#output) as unknown;
-    if (result !== undefined) refusePromise(result, this.#subtask);
-  }
-
-  close(): void {
-    this.#function.close();
+    const flatMap = this.#flatMap;
+    const result = flatMap(record, this.output) as unknown;
+    if (result !== undefined) refusePromise(result, this.subtask);
   }
 }
 
-export function mapFactory(map: MapFunction<unknown, unknown>): OperatorFactory {
-  return { kind: "oneInput", create: (subtask) => new MapOperator(map, subtask) };
+class ProcessOperator extends FunctionOperator {
+  readonly #function: ProcessFunction<unknown, unknown>;
+  #context!: FunctionContext;
+
+  constructor(fn: ProcessFunction<unknown, unknown>, subtask: SubtaskInfo) {
+    super(subtask, fn);
+    this.#function = fn;
+  }
+
+  override open(context: OperatorContext): void {
+    this.#context = new FunctionContext(context);
+    super.open(context);
+  }
+
+  processElement(record: unknown): void {
+    const result = this.#function.processElement(record, this.#context, this.output) as unknown;
+    if (result !== undefined) refusePromise(result, this.subtask);
+  }
 }
 
-export function filterFactory(filter: FilterFunction<unknown>): OperatorFactory {
-  return { kind: "oneInput", create: (subtask) => new FilterOperator(filter, subtask) };
+export function mapFactory(map: MapFunction<unknown, unknown> | RichMapFunction<unknown, unknown>): OperatorFactory {
+  return {
+    kind: "oneInput",
+    create: (subtask) => {
+      if (!(map instanceof RichFunction)) return new MapOperator(map, subtask);
+      const rich = instantiate(map, subtask);
+      return new MapOperator((value) => rich.map(value), subtask, rich);
+    },
+  };
+}
+
+export function filterFactory(filter: FilterFunction<unknown> | RichFilterFunction<unknown>): OperatorFactory {
+  return {
+    kind: "oneInput",
+    create: (subtask) => {
+      if (!(filter instanceof RichFunction)) return new FilterOperator(filter, subtask);
+      const rich = instantiate(filter, subtask);
+      return new FilterOperator((value) => rich.filter(value), subtask, rich);
+    },
+  };
+}
+
+export function flatMapFactory(
+  flatMap: FlatMapFunction<unknown, unknown> | RichFlatMapFunction<unknown, unknown>,
+): OperatorFactory {
+  return {
+    kind: "oneInput",
+    create: (subtask) => {
+      if (!(flatMap instanceof RichFunction)) return new FlatMapOperator(flatMap, subtask);
+      const rich = instantiate(flatMap, subtask);
+      return new FlatMapOperator((value, out) => rich.flatMap(value, out), subtask, rich);
+    },
+  };
 }
 
 export function processFactory(fn: FunctionOrSupplier<ProcessFunction<unknown, unknown>>): OperatorFactory {
