@@ -197,8 +197,8 @@ class FileSourceOperator implements SourceOperator {
       parallelism: this.#subtask.parallelism,
       nowMs: context.clock.nowMs(),
     });
-    const items = restored?.states.get(SOURCE_SPLITS);
-    if (items !== undefined) this.#progress = [...jsonValues<Progress>(items)];
+    const stored = restored?.states.get(SOURCE_SPLITS);
+    if (stored !== undefined) this.#progress = [...jsonValues<Progress>(stored)];
     if (options.deadLetterDirectory === undefined) {
       refusePendingLetters(restored, this.#subtask);
       return;
@@ -342,7 +342,7 @@ class FileSourceOperator implements SourceOperator {
 
 /** Dead letters that wait for publication were skipped for good: without their directory they would be lost silently. */
 function refusePendingLetters(restored: RestoredOperatorState | undefined, subtask: SubtaskInfo): void {
-  const pending = jsonValues<{ readonly files: readonly string[] }>(restored?.states.get(SINK_PENDING) ?? []);
+  const pending = jsonValues<{ readonly files: readonly string[] }>(restored?.states.get(SINK_PENDING));
   const [file] = pending.flatMap(({ files }) => files);
   if (file === undefined) return;
   throw new Failure("STATE_INCOMPATIBLE", {

@@ -88,8 +88,8 @@ class GeneratorOperator<T> implements SourceOperator {
   open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
     this.#context = context;
     this.#output = context.output;
-    const items = restored?.states.get(SOURCE_SPLITS);
-    if (items !== undefined) this.#progress = [...jsonValues<Progress>(items)];
+    const stored = restored?.states.get(SOURCE_SPLITS);
+    if (stored !== undefined) this.#progress = [...jsonValues<Progress>(stored)];
     const splits = this.#progress;
     this.#rate = subtaskRateLimit({
       ratePerSecond: this.#options.ratePerSecond,

@@ -1,7 +1,7 @@
 // Operator state of sources and sinks as JSON items: small, readable in a snapshot, independent of the code that wrote it.
 
-import { assert, Failure } from "@sluice/kit";
-import type { OperatorStateContent, OperatorStateItem, OperatorStateMode } from "../model/index.ts";
+import { Failure } from "@sluice/kit";
+import type { OperatorStateContent, OperatorStateMode } from "../model/index.ts";
 
 /** Name of the operator state in which every source keeps its splits and positions, one item per split. */
 export const SOURCE_SPLITS = "source-splits";
@@ -14,10 +14,9 @@ export function jsonState(values: readonly unknown[], mode: OperatorStateMode = 
   return { mode, items: values.map((value) => ({ json: structuredClone(value) })) };
 }
 
-/** Inverse of {@link jsonState}. Failure SNAPSHOT_DAMAGED when an item is no JSON. */
-export function jsonValues<T>(items: readonly OperatorStateItem[]): readonly T[] {
-  assert(Array.isArray(items), "operator state is a list of items");
-  return items.map((item) => {
+/** Inverse of {@link jsonState}; nothing of no state. Failure SNAPSHOT_DAMAGED when an item is no JSON. */
+export function jsonValues<T>(state: Pick<OperatorStateContent, "items"> | undefined): readonly T[] {
+  return (state?.items ?? []).map((item) => {
     if ("json" in item) return item.json as T;
     throw new Failure("SNAPSHOT_DAMAGED", {
       retry: "never",

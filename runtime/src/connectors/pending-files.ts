@@ -309,7 +309,7 @@ export class PendingFiles {
 
   #restoredState(restored: RestoredOperatorState | undefined): Restored {
     const { lineage, parallelism } = this.#options.subtask;
-    const states = jsonValues<PendingState>(restored?.states.get(SINK_PENDING) ?? []);
+    const states = jsonValues<PendingState>(restored?.states.get(SINK_PENDING));
     const own = states.filter((state) => state.lineage === lineage); // PF5
     return {
       files: new Set(own.flatMap(({ files }) => files)),

@@ -7,7 +7,7 @@ import type {
   CheckpointId,
   Epoch,
   OperatorState,
-  OperatorStateItem,
+  OperatorStateContent,
   RestoredOperatorState,
 } from "../model/index.ts";
 
@@ -52,11 +52,12 @@ export function rescaled(
     unclaimedState: "fail",
   });
   return subtasks.map(({ parts }) => {
-    const states = new Map<string, OperatorStateItem[]>();
+    const states = new Map<string, OperatorStateContent>();
     for (const { stateName, object, items } of parts) {
       const stored = before[Number(object)]?.get(stateName);
       assert(stored !== undefined, "a part was stored by a subtask");
-      states.set(stateName, [...(states.get(stateName) ?? []), ...stored.items.slice(...(items ?? []))]);
+      const dealt = states.get(stateName)?.items ?? [];
+      states.set(stateName, { ...stored, items: [...dealt, ...stored.items.slice(...(items ?? []))] });
     }
     return states;
   });

@@ -49,10 +49,10 @@ export interface RestoredOperatorState {
    */
   readonly retractThrough: CheckpointId | undefined;
   /**
-   * The items of this subtask by state name, in the order of the old subtasks. A name is there, if need be with an empty list, iff
-   * the operator had that state at the checkpoint: absence means a new state, not a subtask that was dealt nothing.
+   * What this subtask was dealt, by state name, items in the order of the old subtasks. A name is there, if need be without items,
+   * iff the operator had that state at the checkpoint: absence means a new state, not a subtask that was dealt nothing.
    */
-  readonly states: ReadonlyMap<string, readonly OperatorStateItem[]>;
+  readonly states: ReadonlyMap<string, OperatorStateContent>;
 }
 
 /** Operator state to store, by state name. A state that the operator has is always there, also without items. */

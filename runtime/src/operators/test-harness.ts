@@ -43,7 +43,7 @@ export function testSubtask(overrides: Partial<SubtaskInfo> = {}): SubtaskInfo {
 
 /** What an operator that is restored with unchanged parallelism is given of its own snapshot. */
 export function restoredStates(state: OperatorState): RestoredOperatorState["states"] {
-  return new Map([...state].map(([name, { items }]) => [name, items]));
+  return state;
 }
 
 export interface HarnessOptions {

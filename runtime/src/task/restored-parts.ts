@@ -6,13 +6,18 @@
 // Not here: who gets which part (checkpoint/assign), what is inside a keyed part (state/).
 
 import { assert } from "@sluice/kit";
-import type { OperatorStateItem, RestorePart, SlotPort } from "../model/index.ts";
+import type { OperatorStateContent, OperatorStateItem, RestorePart, SlotPort, TypeDescriptor } from "../model/index.ts";
 import { decodeOperatorState, type RestoredPart } from "../state/index.ts";
 
 export interface RestoredParts {
   readonly keyed: readonly RestoredPart[];
   /** By operator uid, then state name. */
-  readonly operator: ReadonlyMap<string, ReadonlyMap<string, readonly OperatorStateItem[]>>;
+  readonly operator: ReadonlyMap<string, ReadonlyMap<string, OperatorStateContent>>;
+}
+
+interface GrowingState extends OperatorStateContent {
+  itemType?: TypeDescriptor;
+  readonly items: OperatorStateItem[];
 }
 
 /** Rejects with the failures of the port, SNAPSHOT_DAMAGED, or FORMAT_UNSUPPORTED. */
@@ -23,7 +28,7 @@ export async function readRestoredParts(
   const isWanted = ({ items }: RestorePart): boolean => items === undefined || items[0] < items[1];
   const contents = (await port.fetchParts(parts.filter(isWanted))).values();
   const keyed: RestoredPart[] = [];
-  const operator = new Map<string, Map<string, OperatorStateItem[]>>();
+  const operator = new Map<string, Map<string, GrowingState>>();
   for (const part of parts) {
     const bytes = isWanted(part) ? contents.next().value : undefined;
     assert(bytes !== undefined || !isWanted(part), "every requested part was fetched");
@@ -33,15 +38,16 @@ export async function readRestoredParts(
       keyed.push({ stateName, keyGroups, bytes });
       continue;
     }
-    const states = operator.get(uid) ?? new Map<string, OperatorStateItem[]>();
+    const states = operator.get(uid) ?? new Map<string, GrowingState>();
     operator.set(uid, states);
-    const items = states.get(stateName) ?? [];
-    states.set(stateName, items); // RP1
+    const state: GrowingState = states.get(stateName) ?? { mode: part.mode ?? "split", items: [] };
+    states.set(stateName, state); // RP1
     if (bytes === undefined) continue;
     const where = `operator state "${stateName}" of operator uid ${uid} in ${part.object}`;
-    const decoded = decodeOperatorState(bytes, where);
-    const [from, to] = part.items ?? [0, decoded.items.length];
-    for (const item of decoded.items.slice(from, to)) items.push(item);
+    const { description, items } = decodeOperatorState(bytes, where);
+    if (description.itemType !== null) state.itemType = description.itemType;
+    const [from, to] = part.items ?? [0, items.length];
+    for (const item of items.slice(from, to)) state.items.push(item);
   }
   return { keyed, operator };
 }
