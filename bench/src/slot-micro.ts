@@ -57,6 +57,7 @@ const runner = buildSlot(
     plan,
     tasks,
     channels,
+    endsAtOnce: false,
     doorbell,
     mailbox: allocateMailbox(),
     counters,

@@ -6,6 +6,7 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 
 import { assert } from "@sluice/kit";
 import { NodeClock, NodeDisk, NodeHost, nodeRng, NodeTimers } from "@sluice/kit/env/node";
+import { cachedOpener } from "../checkpoint/index.ts";
 import type { StoreConfig } from "../model/index.ts";
 import type { IoRequest } from "../task/index.ts";
 import { IoService } from "../taskmanager/index.ts";
@@ -17,6 +18,8 @@ export interface IoWorkerData {
   readonly taskManagerId: string;
   readonly workDir: string;
   readonly store: StoreConfig | undefined;
+  /** To reach any other S3 store by. */
+  readonly s3: Pick<StoreConfig, "endpoint" | "region">;
 }
 
 /** A slot's port, handed over by the main thread. */
@@ -26,7 +29,7 @@ export interface AttachSlot {
   readonly port: MessagePort;
 }
 
-const { taskManagerId, workDir, store } = workerData as IoWorkerData;
+const { taskManagerId, workDir, store, s3 } = workerData as IoWorkerData;
 const main = parentPort;
 assert(main !== null, "the I/O service runs in a worker thread");
 const log = processLog({ process: "taskmanager", taskManager: taskManagerId, thread: "io" });
@@ -39,6 +42,7 @@ const service = new IoService({
     host: new NodeHost({ log, name: taskManagerId }),
   },
   store: store === undefined ? undefined : await openStore(store),
+  openStore: cachedOpener((uri) => openStore({ uri, ...s3 })),
   disk: new NodeDisk(workDir),
   send: (event) => main.postMessage(event),
 });

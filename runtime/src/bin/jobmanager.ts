@@ -6,6 +6,7 @@
 
 import { plantBugs } from "@sluice/kit";
 import { NodeClock, NodeHost, NodeNet, nodeRng, NodeTimers } from "@sluice/kit/env/node";
+import { cachedOpener } from "../checkpoint/index.ts";
 import { claimJob, jobIdOf, JobMaster, startRestServer, storeOf } from "../jobmanager/index.ts";
 import { observeProcess } from "../metrics/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
@@ -72,7 +73,9 @@ runProcess(async () => {
     master.start(undefined);
     return;
   }
-  const started = await claimJob({ config, plan, settings, store, env, signal: claiming.signal });
+  const openOther = cachedOpener((uri) => openStore({ uri, ...settings.s3 }));
+  const signal = claiming.signal;
+  const started = await claimJob({ config, plan, settings, store, openStore: openOther, env, signal });
   if (started.type === "ended") {
     log.info("an earlier JobManager of this submission has recorded the end of the job", { state: started.state });
     printEvent({ event: "jobEnded", state: started.state, message: `the job was ${started.state} before` });

@@ -12,7 +12,7 @@ import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { CheckpointId, Epoch } from "../model/index.ts";
 import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { allSettled } from "./operations.ts";
-import { decideStart } from "./start.ts";
+import { claimedJobState, decideStart } from "./start.ts";
 import { retryStorage, StorageBackoff, storageFailure } from "./storage-retry.ts";
 import type { CommitRecord, StartDecision, StartRequest } from "./types.ts";
 
@@ -188,7 +188,7 @@ export class CommitLog {
         uid: request.uid,
         submission: request.lineage,
         closed: false,
-        jobState: "active",
+        jobState: claimedJobState(previous, decision, request),
         idHigh: reusesIds ? Math.max(previous.idHigh, idLow + ID_BLOCK_COUNT) : idLow + ID_BLOCK_COUNT,
         planDigest: options.planDigest,
         writtenMs: env.clock.wallMs(),

@@ -22,6 +22,7 @@ import {
 } from "./coordinator.ts";
 import { cancellationChange, deletionChange, lastCondemned } from "./deletion.ts";
 import { CheckpointGarbage } from "./garbage.ts";
+import { directoryOfMetadata, placeOf, recordedPath, type StoreOpener, uriOf } from "./location.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
 import { settledAtEnd } from "./operations.ts";
 import { CheckpointStatsTracker } from "./stats.ts";
@@ -35,13 +36,19 @@ import type {
   CheckpointVertex,
   CommitRecord,
   CoordinatorListener,
-  RecordedJobState,
+  EndedJobState,
+  SavepointOrder,
+  TakenSavepoint,
   TaskGateway,
 } from "./types.ts";
 
 /** Look at old commit records every so many commits, and remove at most so many at a time. */
 const TRIM_EVERY_COMMITS = 64;
 const TRIM_COUNT_MAX = 256;
+/** Savepoints that wait to be triggered; more are refused. */
+const SAVEPOINTS_QUEUED_MAX = 64;
+/** Uploads of an aborted savepoint may still arrive for a while: what lies there is removed after each of these times. */
+const DISCARD_AFTER_MS = [1_000, 30_000] as const;
 /** A cancelled job has no next commit to repeat a failed deletion: try so often, leave the rest to the next JobManager. */
 const LAST_DELETE_ROUNDS_MAX = 3;
 
@@ -54,6 +61,8 @@ export interface CoordinatorOptions {
     readonly host: Host;
   };
   readonly store: ObjectStore;
+  /** Of savepoints in other places. */
+  readonly openStore: StoreOpener;
   /** Claimed; its job directory holds the checkpoints too. */
   readonly commitLog: CommitLog;
   readonly vertices: readonly CheckpointVertex[];
@@ -81,6 +90,9 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   /** Those who asked for a checkpoint: of the next one, and of those that began. */
   #waiting: PromiseWithResolvers<CheckpointId>[] = [];
   readonly #asked = new Map<CheckpointId, readonly PromiseWithResolvers<CheckpointId>[]>();
+  /** Those who asked for a savepoint, by token. */
+  readonly #savepoints = new Map<number, PromiseWithResolvers<TakenSavepoint>>();
+  #nextToken = 1;
 
   constructor(options: CoordinatorOptions) {
     this.#options = options;
@@ -114,6 +126,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       attempt,
       vertices: fitVertices(restored, this.#options.vertices),
       initialDelayMs: config.minPauseMs + env.rng.below(spreadMs + 1),
+      isStopping: commitLog.head.jobState === "stopping" || commitLog.head.jobState === "draining",
     });
   }
 
@@ -147,6 +160,34 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     return asked.promise;
   }
 
+  async takeSavepoint(order: SavepointOrder): Promise<TakenSavepoint> {
+    const { env, config, store, openStore } = this.#options;
+    const place = await placeOf(order.location, { store, openStore });
+    await place.store.stat(place.metadataPath); // a store that is not there is told before anything stops for it
+    if (this.#isStopped) throw interrupted();
+    if (this.#state.savepointRequests.length >= SAVEPOINTS_QUEUED_MAX) {
+      throw new Failure("CHECKPOINT_DECLINED", {
+        retry: "backoff",
+        message: `${SAVEPOINTS_QUEUED_MAX} savepoints wait to be taken already`,
+        remedy: "wait until one of them is complete",
+      });
+    }
+    const token = this.#nextToken;
+    this.#nextToken += 1;
+    const taken = Promise.withResolvers<TakenSavepoint>();
+    this.#savepoints.set(token, taken);
+    const cancel = env.timers.after(config.timeoutMs, "savepoint-queue", () =>
+      this.#dispatch({ type: "savepointOverdue", token }),
+    );
+    this.#dispatch({ type: "savepointRequested", request: { ...order, token } });
+    try {
+      return await taken.promise;
+    } finally {
+      cancel();
+      this.#savepoints.delete(token);
+    }
+  }
+
   async suspend(): Promise<CommitRecord> {
     this.#dispatch({ type: "suspended" });
     this.#refuseWaiting(interrupted());
@@ -156,7 +197,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   }
 
   async close(
-    jobState: Exclude<RecordedJobState, "active">,
+    jobState: EndedJobState,
     options: { readonly deletesCheckpoints: boolean } = { deletesCheckpoints: false },
   ): Promise<CommitRecord> {
     const { deletesCheckpoints } = options;
@@ -196,6 +237,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     this.#isStopped = true;
     this.#refuseWaiting(interrupted());
     for (const id of [...this.#asked.keys()]) this.#answer(id, (asked) => asked.reject(interrupted()));
+    for (const asked of this.#savepoints.values()) asked.reject(interrupted());
     this.#cancelTick?.();
     for (const cancel of this.#timeouts.values()) cancel();
     this.#timeouts.clear();
@@ -237,13 +279,19 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         const id = commitLog.takeId();
         assert(id === effect.id, "P1: the id comes from the reserved block");
         const { isFinal } = effect.trigger.barrier;
+        const { savepoint } = effect;
         this.#stats.triggered(id, {
           isFinal,
+          isSavepoint: savepoint !== null,
           wallMs: effect.trigger.barrier.timestampMs,
           subtaskCount: effect.expectedCount,
         });
-        env.log.debug("checkpoint triggered", { checkpoint: id, final: isFinal });
-        if (this.#waiting.length > 0) this.#asked.set(id, this.#waiting.splice(0));
+        env.log.debug("checkpoint triggered", {
+          checkpoint: id,
+          final: isFinal,
+          savepoint: savepoint?.location ?? null,
+        });
+        if (savepoint === null && this.#waiting.length > 0) this.#asked.set(id, this.#waiting.splice(0));
         for (const subtask of effect.targets) gateway.triggerCheckpoint(subtask, effect.trigger);
         return;
       }
@@ -267,7 +315,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         this.#stats.acked(effect.ack, effect.id, env.clock.wallMs());
         return;
       case "writeMetadata":
-        this.#guard(this.#writeMetadata(effect.metadata));
+        this.#guard(this.#writeMetadata(effect.metadata, effect.location));
         return;
       case "cancelMetadata":
       case "giveUpCommit":
@@ -281,7 +329,14 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         gateway.notifyComplete(this.#state.epoch, effect.id); // P5
         return;
       case "completed":
-        this.#completed(effect.id, effect.isFinal);
+        this.#completed(effect);
+        return;
+      case "savepointFailed":
+        this.#savepoints.get(effect.request.token)?.reject(effect.failure);
+        if (effect.id !== null) this.#discard(effect.request.location);
+        return;
+      case "stopFailed":
+        listener.stopFailed(effect.failure);
         return;
       case "aborted":
         this.#forget(effect.id);
@@ -303,17 +358,20 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     }
   }
 
-  #completed(id: CheckpointId, isFinal: boolean): void {
+  #completed(effect: Extract<CoordinatorEffect, { readonly type: "completed" }>): void {
+    const { id, isFinal, savepoint } = effect;
     const { env, listener, commitLog, store } = this.#options;
     const metadata = this.#metadata.get(id);
     assert(metadata !== undefined, "a completed checkpoint has metadata");
     const path = metadataPath(commitLog.jobDir, id);
-    this.#garbage.learn(path, metadata);
-    this.#stats.completed(id, { externalPath: `${store.uri}/${path}`, wallMs: env.clock.wallMs() });
+    if (savepoint === null) this.#garbage.learn(path, metadata);
+    const externalPath = savepoint === null ? uriOf(store, path) : savepoint.location;
+    this.#stats.completed(id, { externalPath, wallMs: env.clock.wallMs() });
     this.#forget(id);
-    env.log.info("checkpoint completed", { checkpoint: id, final: isFinal });
+    env.log.info("checkpoint completed", { checkpoint: id, final: isFinal, savepoint: savepoint?.location ?? null });
     listener.completed(metadata);
     this.#answer(id, (asked) => asked.resolve(id));
+    if (savepoint !== null) this.#savepoints.get(savepoint.token)?.resolve({ id, location: savepoint.location });
     if (isFinal) listener.finalCompleted(id);
   }
 
@@ -347,32 +405,33 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   }
 
   /** P3: one PUT, repeated with the same bytes until it is known to have happened. */
-  async #writeMetadata(metadata: CheckpointMetadata): Promise<void> {
-    const { store, env, commitLog } = this.#options;
+  async #writeMetadata(metadata: CheckpointMetadata, location: string | null): Promise<void> {
+    const { env, commitLog } = this.#options;
     const id = metadata.checkpointId;
-    const path = metadataPath(commitLog.jobDir, id);
     const bytes = writeCheckpointMetadata(metadata);
     const io = new AbortController();
     this.#io.set(id, io);
     this.#metadata.set(id, metadata);
     const backoff = new StorageBackoff(env);
+    const name = location ?? metadataPath(commitLog.jobDir, id);
     for (;;) {
       let failure: Failure;
       try {
-        const outcome = await store.put(path, bytes, io.signal);
+        const place = await placeOf(name, this.#options);
+        const outcome = await place.store.put(place.metadataPath, bytes, io.signal);
         if (io.signal.aborted || this.#isStopped) return;
         if (outcome === "stored") {
           const sha256 = createHash("sha256").update(bytes).digest("hex");
-          const ref: CheckpointRef = { kind: metadata.kind, id, path, sha256 };
+          const ref: CheckpointRef = { kind: metadata.kind, id, path: recordedPath(place), sha256 };
           this.#dispatch({ type: "metadataWritten", ref });
           return;
         }
         failure = new Failure("STORAGE_UNAVAILABLE", {
           retry: "backoff",
-          message: `${store.uri}/${path}: outcome unknown`,
+          message: `${uriOf(place.store, place.metadataPath)}: outcome unknown`,
         });
       } catch (thrown) {
-        failure = storageFailure(thrown, `${store.uri}/${path}`);
+        failure = storageFailure(thrown, name);
       }
       if (io.signal.aborted) return; // timed out: the core has given it up already
       if (failure.retry === "never") {
@@ -381,6 +440,26 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       }
       if (!(await backoff.sleep("metadata-write", [io.signal]))) return;
     }
+  }
+
+  /** Removes what a savepoint that will never be complete has left. Nobody else writes to its directory. */
+  #discard(location: string): void {
+    const { env } = this.#options;
+    const sweep = async (): Promise<void> => {
+      try {
+        const place = await placeOf(location, this.#options);
+        for (const { path } of await place.store.list(directoryOfMetadata(place.metadataPath))) {
+          if (this.#isStopped) return;
+          await place.store.remove(path);
+        }
+      } catch (thrown) {
+        env.log.info("leftovers of a savepoint stay", { location, failure: storageFailure(thrown, location).message });
+      }
+    };
+    for (const delayMs of DISCARD_AFTER_MS)
+      env.timers.after(delayMs, "discard-savepoint", () => {
+        if (!this.#isStopped) this.#guard(sweep());
+      });
   }
 
   /** P4. */

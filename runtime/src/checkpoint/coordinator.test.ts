@@ -64,6 +64,17 @@ const claimed: CommitRecord = {
   writtenMs: 0,
 };
 
+const savepointRef = (id: number): CheckpointRef => ({ ...ref(id), kind: "savepoint", path: `s${id}/_metadata` });
+
+function triggerWord({ trigger, savepoint }: Extract<CoordinatorEffect, { readonly type: "trigger" }>): string {
+  if (savepoint === null) return trigger.barrier.isFinal ? "final" : "trigger";
+  expect(trigger.barrier).toMatchObject({
+    isFinal: savepoint.stops === "drain",
+    savepoint: { location: savepoint.location, stops: savepoint.stops !== "no" },
+  });
+  return ({ no: "savepoint", suspend: "stop", drain: "drain" } as const)[savepoint.stops];
+}
+
 /** Runs a script; the answer lists effects as words. Time only moves by `+n`. */
 class Player {
   state: CoordinatorState;
@@ -98,6 +109,7 @@ class Player {
           attempt: 0 as AttemptNumber,
           vertices: VERTICES,
           initialDelayMs: 100,
+          isStopping: false,
         });
       case "up":
         return [
@@ -119,6 +131,8 @@ class Player {
       }
       case "written":
         return this.#step({ type: "metadataWritten", ref: ref(id) });
+      case "saved":
+        return this.#step({ type: "metadataWritten", ref: savepointRef(id) });
       case "committed": {
         const commit = this.#lastCommit.get(id);
         if (commit === undefined) throw new Error("nothing to commit");
@@ -126,6 +140,28 @@ class Player {
         this.record = { ...this.record, ...change, seq: this.record.seq + 1 };
         return this.#step({ type: "committed", id, record: this.record });
       }
+      case "savepoint":
+      case "stop":
+      case "drain": {
+        const stops = ({ savepoint: "no", stop: "suspend", drain: "drain" } as const)[verb];
+        const request = {
+          token: id,
+          location: `mem://store/s${id}`,
+          stops,
+          operationId: verb === "savepoint" ? null : "op",
+        };
+        return this.#step({ type: "savepointRequested", request });
+      }
+      case "overdue":
+        return this.#step({ type: "savepointOverdue", token: id });
+      case "restart":
+        return this.#step({
+          type: "attemptStarted",
+          attempt: 0 as AttemptNumber,
+          vertices: VERTICES,
+          initialDelayMs: 100,
+          isStopping: this.record.jobState === "stopping",
+        });
       case "expire":
         return this.#step({ type: "timedOut", id });
       case "ended":
@@ -134,7 +170,7 @@ class Player {
         return this.#step({ type: "taskFinished", subtask: TASKS.a });
       case "suspend":
         return this.#step({ type: "suspended" });
-      case "stop":
+      case "end":
         return this.#step({ type: "stopped" });
       case "cleaned":
         return this.#step({ type: "cleaned", ids: [id] });
@@ -169,9 +205,7 @@ class Player {
       switch (effect.type) {
         case "trigger":
           this.nextId += 1;
-          return [
-            `${effect.trigger.barrier.isFinal ? "final" : "trigger"}${effect.id}(${effect.targets.map((t) => t.vertexId).join()})`,
-          ];
+          return [`${triggerWord(effect)}${effect.id}(${effect.targets.map((t) => t.vertexId).join()})`];
         case "commit":
           this.#lastCommit.set(effect.ref.id, effect);
           return [`commit${effect.ref.id}`];
@@ -183,6 +217,11 @@ class Player {
           return [`abort${effect.id}`];
         case "delete":
           return [`delete${effect.ids.join(",")}`];
+        case "completed":
+          return effect.savepoint === null ? [] : [`taken${effect.id}`];
+        case "savepointFailed":
+          return [`refused${effect.request.token}`];
+        case "stopFailed":
         case "failJob":
         case "reserveIds":
         case "giveUpCommit":
@@ -300,11 +339,120 @@ describe("the life of a checkpoint", () => {
     [
       "CL8: nothing after the end",
       {},
-      "start up +100 a:1 b:1 written:1 stop committed:1",
+      "start up +100 a:1 b:1 written:1 end committed:1",
       "trigger1(source) write1 commit1",
     ],
   ])("%s", (_name, config, script, expected) => {
     expect(new Player(config).play(script)).toBe(expected);
+  });
+});
+
+describe("savepoints", () => {
+  const S = (id: number): string => `a:${id} b:${id} saved:${id}`;
+  const ALONE = { intervalMs: null };
+  const TAKEN = "savepoint1(source) write1 taken1";
+  test.each<readonly [string, Partial<CheckpointConfig>, string, string]>([
+    ["C9: no record, nobody is notified", ALONE, `start up savepoint:7 ${S(1)}`, TAKEN],
+    ["C6: it waits until everything runs", ALONE, `start savepoint:7 up ${S(1)}`, TAKEN],
+    ["... also over a restart", ALONE, `start savepoint:7 suspend restart up ${S(1)}`, TAKEN],
+    ["... but not for ever", ALONE, "start savepoint:7 overdue:7 up", "refused7"],
+    ["C8: beside a pending checkpoint", {}, "start up +100 savepoint:7", "trigger1(source) savepoint2(source)"],
+    [
+      "C8: within the pause between checkpoints, and before a checkpoint that is due",
+      { minPauseMs: 80 },
+      `start up +100 ${DONE(1)} +10 savepoint:7`,
+      "trigger1(source) write1 commit1 notify1 savepoint2(source)",
+    ],
+    [
+      "C8: it holds up no checkpoint, and none subsumes it",
+      {},
+      `start up savepoint:7 +100 ${DONE(2)} ${S(1)}`,
+      "savepoint1(source) trigger2(source) write2 commit2 notify2 write1 taken1",
+    ],
+    [
+      "C8, C1: it is complete although a lower checkpoint is not",
+      {},
+      `start up +100 savepoint:7 ${S(2)} ${DONE(1)}`,
+      "trigger1(source) savepoint2(source) write2 taken2 write1 commit1 notify1",
+    ],
+    [
+      "C8: at most four at a time, in order",
+      ALONE,
+      `start up savepoint:1 savepoint:2 savepoint:3 savepoint:4 savepoint:5 savepoint:6 ${S(2)}`,
+      "savepoint1(source) savepoint2(source) savepoint3(source) savepoint4(source) write2 taken2 savepoint5(source)",
+    ],
+    ["C7: a failed one does not count", ALONE, "start up savepoint:7 expire:1", "savepoint1(source) abort1 refused7"],
+    ["a declined one", ALONE, "start up savepoint:7 decline:1", "savepoint1(source) abort1 refused7"],
+    ["a restart ends it", ALONE, "start up savepoint:7 suspend", "savepoint1(source) abort1 refused7"],
+    ["without ids none is taken", ALONE, "start up noids savepoint:7 refused-ids", "reserveIds refused7 failJob"],
+    [
+      "the final checkpoint follows it",
+      ALONE,
+      `start up savepoint:7 ended ${S(1)} ${DONE(2)}`,
+      "savepoint1(source) final2(source) write1 taken1 write2 commit2 notify2",
+    ],
+  ])("%s", (_name, config, script, expected) => {
+    expect(new Player(config).play(script)).toBe(expected);
+  });
+
+  test.each<readonly [string, Partial<CheckpointConfig>, string, string]>([
+    [
+      "C10: the record before anybody is notified",
+      {},
+      `start up stop:7 ${S(1)} committed:1`,
+      "stop1(source) write1 commit1 notify1 taken1",
+    ],
+    ["C10: with a drain", {}, `start up drain:7 ${S(1)} committed:1`, "drain1(source) write1 commit1 notify1 taken1"],
+    ["C10: nothing is triggered after it", {}, "start up stop:7 +100 savepoint:8 ended +100", "stop1(source)"],
+    [
+      "C1: checkpoints below it complete first",
+      {},
+      "start up +100 stop:7 a:1 b:1 a:2 b:2 written:1 committed:1 saved:2 committed:2",
+      "trigger1(source) stop2(source) write1 commit1 notify1 write2 commit2 notify2 taken2",
+    ],
+    [
+      "C2: it ends all that is below it",
+      {},
+      `start up +100 savepoint:6 stop:7 ${S(3)} committed:3`,
+      "trigger1(source) savepoint2(source) stop3(source) write3 commit3 notify3 abort1 abort2 refused6 taken3",
+    ],
+    [
+      "a failed one ends the attempt, not the job",
+      {},
+      "start up stop:7 decline:1 +100",
+      "stop1(source) abort1 refused7 stopFailed",
+    ],
+    ["... and so does its timeout", {}, "start up stop:7 expire:1", "stop1(source) abort1 refused7 stopFailed"],
+    [
+      "C3: a commit in doubt is not aborted, whatever the clock says",
+      {},
+      `start up stop:7 ${S(1)} expire:1 suspend committed:1`,
+      "stop1(source) write1 commit1 giveUpCommit notify1 taken1",
+    ],
+    [
+      "what only publishes takes no checkpoints",
+      {},
+      `start up stop:7 ${S(1)} suspend committed:1 restart up +100 ended +100`,
+      "stop1(source) write1 commit1 notify1 taken1",
+    ],
+  ])("stop: %s", (_name, config, script, expected) => {
+    expect(new Player(config).play(script)).toBe(expected);
+  });
+
+  test("CL7: the savepoint is the head, retained checkpoints stay, and the operation is settled by the same record", () => {
+    const player = new Player({ retainedMax: 2 });
+    const request = { kind: "stop", targetDirectory: null, formatType: "NATIVE", drain: false } as const;
+    player.play(`start up +100 ${DONE(1)}`);
+    player.record = { ...player.record, ops: [{ id: "op", request, outcome: null }] };
+    player.play(`stop:7 ${S(2)} committed:2`);
+    const outcome = { type: "done", location: "mem://store/s7", checkpointId: 2 };
+    expect(player.record).toMatchObject({
+      head: savepointRef(2),
+      retained: [ref(1)],
+      condemned: [],
+      jobState: "stopping",
+      ops: [{ id: "op", outcome }],
+    });
   });
 });
 

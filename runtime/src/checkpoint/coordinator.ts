@@ -8,12 +8,19 @@
 //   C5. Min pause is measured from completion and implies one checkpoint at a time; only periodic checkpoints wait for it.
 //   C6. Nothing is triggered before every subtask is running or finished.
 //   C7. Failures are counted consecutively: async failures of tasks, storage, expiry. A completed checkpoint resets the count.
+//       Savepoints do not count (Flink: CheckpointFailureManager).
+//   C8. Savepoints are forced: they go before checkpoints and wait for neither concurrency nor pause; they hold up no checkpoint,
+//       and no completed checkpoint subsumes one. At most SAVEPOINTS_PENDING_MAX are under way, the others queue in order.
+//   C9. An intermediate savepoint ends with its `_metadata`: it has no record, is never the head, and nobody is notified of it (CL5).
+//   C10. A stop is the last thing that is triggered in an attempt: its savepoint becomes the head by a record, only then do sinks hear
+//       of it (FLINK-26783). If it fails, the attempt is over, because its sources have stopped.
 //
 // Not here: clocks, storage, messages (coordinator-shell.ts); the log (commit-log.ts).
 
 import { assert, Failure, planted, unreachable } from "@sluice/kit";
 import type {
   AttemptNumber,
+  Barrier,
   CheckpointAck,
   CheckpointId,
   CheckpointMetadata,
@@ -21,6 +28,7 @@ import type {
   SubtaskId,
 } from "../model/index.ts";
 import type { CommitChange } from "./commit-log.ts";
+import { withOutcome } from "./operations.ts";
 import type {
   CheckpointConfig,
   CheckpointDecline,
@@ -39,9 +47,27 @@ export const FINAL_RETRY_DELAY_MS = 1_000;
  */
 export const CLEANING_COUNT_MAX = 8;
 
+/** Savepoints that are taken at the same time; a keyed backend bears 30 snapshots in flight. */
+export const SAVEPOINTS_PENDING_MAX = 4;
+
+/** A savepoint that somebody asked for. */
+export interface SavepointRequest {
+  /** Tells it from the others of this process. */
+  readonly token: number;
+  /** URI of its directory, which is its own alone. */
+  readonly location: string;
+  /** Whether the job ends with it (Flink: stop-with-savepoint). A drain ends the input first, and the job for good. */
+  readonly stops: "no" | "suspend" | "drain";
+  /** Of a stop: the operation that its record settles. */
+  readonly operationId: string | null;
+}
+
 export interface PendingCheckpoint {
   readonly id: CheckpointId;
+  /** Nothing is triggered after it: the final checkpoint, or a stop. */
   readonly isFinal: boolean;
+  /** null: a checkpoint. */
+  readonly savepoint: SavepointRequest | null;
   readonly timestampMs: number;
   /** Subtasks that had finished before the trigger: part of the metadata without an ack. */
   readonly finishedBefore: ReadonlySet<string>;
@@ -67,6 +93,8 @@ export interface CoordinatorState {
   /** Ascending by id. */
   readonly pending: readonly PendingCheckpoint[];
   readonly isFinalDone: boolean;
+  /** Savepoints that are not triggered yet, in the order in which they were asked for. */
+  readonly savepointRequests: readonly SavepointRequest[];
   readonly latestCompletedId: CheckpointId | null;
   readonly lastCompletionMs: number | null;
   readonly consecutiveFailureCount: number;
@@ -100,12 +128,17 @@ export type CoordinatorEvent =
       /** As deployed: with the key groups of the state that is restored (AG4 of assign.ts). */
       readonly vertices: readonly CheckpointVertex[];
       readonly initialDelayMs: number;
+      /** It only publishes what a stop has committed: nothing is triggered. */
+      readonly isStopping: boolean;
     }
   | { readonly type: "taskRunning"; readonly subtask: SubtaskId }
   | { readonly type: "taskFinished"; readonly subtask: SubtaskId }
   | { readonly type: "sourceEnded"; readonly subtask: SubtaskId }
   | { readonly type: "tick" }
   | { readonly type: "triggerRequested" }
+  | { readonly type: "savepointRequested"; readonly request: SavepointRequest }
+  /** It waited too long to be triggered. */
+  | { readonly type: "savepointOverdue"; readonly token: number }
   | { readonly type: "idsReserved" }
   | { readonly type: "idsNotReserved" }
   | { readonly type: "acked"; readonly ack: CheckpointAck }
@@ -129,22 +162,40 @@ export type CoordinatorEffect =
       readonly trigger: CheckpointTrigger;
       readonly targets: readonly SubtaskId[];
       readonly expectedCount: number;
+      readonly savepoint: SavepointRequest | null;
     }
   | { readonly type: "armTick"; readonly delayMs: number }
   | { readonly type: "armTimeout"; readonly id: CheckpointId; readonly delayMs: number }
   | { readonly type: "reserveIds" }
   | { readonly type: "ackAccepted"; readonly id: CheckpointId; readonly ack: CheckpointAck }
-  | { readonly type: "writeMetadata"; readonly metadata: CheckpointMetadata }
+  /** `location`: of a savepoint. */
+  | { readonly type: "writeMetadata"; readonly metadata: CheckpointMetadata; readonly location: string | null }
   | { readonly type: "cancelMetadata"; readonly id: CheckpointId }
   | {
       readonly type: "commit";
       readonly ref: CheckpointRef;
       readonly abandoned: readonly CheckpointId[];
       readonly deleted: readonly CheckpointId[];
+      /** Set when the job stops with it. */
+      readonly stop: SavepointRequest | null;
     }
   | { readonly type: "giveUpCommit"; readonly id: CheckpointId }
   | { readonly type: "notifyComplete"; readonly id: CheckpointId }
-  | { readonly type: "completed"; readonly id: CheckpointId; readonly isFinal: boolean }
+  | {
+      readonly type: "completed";
+      readonly id: CheckpointId;
+      readonly isFinal: boolean;
+      readonly savepoint: SavepointRequest | null;
+    }
+  /** `id` null: it was never triggered. What lies at its place is of no use to anybody. */
+  | {
+      readonly type: "savepointFailed";
+      readonly request: SavepointRequest;
+      readonly id: CheckpointId | null;
+      readonly failure: Failure;
+    }
+  /** C10: the job goes on from its newest checkpoint. */
+  | { readonly type: "stopFailed"; readonly failure: Failure }
   | {
       readonly type: "aborted";
       readonly id: CheckpointId;
@@ -177,6 +228,7 @@ export function initialCoordinatorState(options: {
     ended: new Set(),
     pending: [],
     isFinalDone: false,
+    savepointRequests: [],
     latestCompletedId: claimed.head?.id ?? null,
     lastCompletionMs: null,
     consecutiveFailureCount: 0,
@@ -220,7 +272,7 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
         running: new Set(),
         finished: new Set(),
         ended: new Set(),
-        isFinalDone: false,
+        isFinalDone: event.isStopping,
         finalDueMs: 0,
         consecutiveFailureCount: 0,
         dueMs: intervalMs === null ? Infinity : context.nowMs + event.initialDelayMs,
@@ -256,13 +308,29 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
       return [state, []];
     case "triggerRequested":
       return [{ ...state, isTriggerRequested: true }, []];
+    case "savepointRequested":
+      return [{ ...state, savepointRequests: [...state.savepointRequests, event.request] }, []];
+    case "savepointOverdue":
+      return savepointOverdue(state, event.token);
     case "idsReserved":
       return [{ ...state, isReservingIds: false }, []];
     case "idsNotReserved": {
       // Without ids there is no checkpoint: that counts like one that failed (C7), and is tried again after a while.
       const againMs = context.nowMs + FINAL_RETRY_DELAY_MS;
-      const next = { ...state, isReservingIds: false, isTriggerRequested: false, dueMs: againMs, finalDueMs: againMs };
-      return count(next, "the store took no record that reserves checkpoint ids", undefined, context);
+      const reason = "the store took no record that reserves checkpoint ids";
+      const refused = state.savepointRequests.map((request): CoordinatorEffect => {
+        return { type: "savepointFailed", request, id: null, failure: savepointFailure(reason, undefined) };
+      });
+      const next: CoordinatorState = {
+        ...state,
+        isReservingIds: false,
+        isTriggerRequested: false,
+        savepointRequests: [],
+        dueMs: againMs,
+        finalDueMs: againMs,
+      };
+      const [counted, effects] = count(next, reason, undefined, context);
+      return [counted, [...refused, ...effects]];
     }
     case "acked":
       return acked(state, event.ack);
@@ -288,11 +356,17 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
     case "metadataWritten": {
       const pending = state.pending.find((p) => p.id === event.ref.id && p.progress === "metadata");
       if (pending === undefined) return [state, []];
+      const { savepoint } = pending;
+      if (savepoint?.stops === "no" && !planted("savepoint-becomes-head")) {
+        const done: CoordinatorEffect = { type: "completed", id: pending.id, isFinal: false, savepoint };
+        return [{ ...withoutPending(state, pending.id), lastCompletionMs: context.nowMs }, [done]]; // C9
+      }
       const next = withPending(state, { ...pending, progress: "committing" });
-      const effects: CoordinatorEffect[] = [
-        { type: "commit", ref: event.ref, abandoned: state.abandoned, deleted: state.deleted },
-      ];
-      if (planted("notify-before-commit-record")) effects.unshift({ type: "notifyComplete", id: pending.id });
+      const { abandoned, deleted } = state;
+      const effects: CoordinatorEffect[] = [{ type: "commit", ref: event.ref, abandoned, deleted, stop: savepoint }];
+      const isStop = savepoint !== null && savepoint.stops !== "no";
+      if (planted("notify-before-commit-record") || (isStop && planted("stop-notifies-before-record")))
+        effects.unshift({ type: "notifyComplete", id: pending.id });
       return [next, effects];
     }
     case "metadataFailed": {
@@ -332,9 +406,9 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
       for (const pending of state.pending) {
         if (pending.progress === "committing") continue; // C3: its outcome decides what a restart restores
         if (pending.progress === "metadata") effects.push({ type: "cancelMetadata", id: pending.id });
-        effects.push(abortEffect(next, pending, "the job is being stopped or restarted", false));
-        next = withoutPending(next, pending.id);
-        next = { ...next, abandoned: [...next.abandoned, pending.id] };
+        const reason = "the job is being stopped or restarted";
+        effects.push(abortEffect(next, pending, reason, false), ...savepointFailed(pending, reason));
+        next = givenUp(next, pending);
       }
       return [{ ...next, phase: "suspended", isTriggerRequested: false }, effects];
     }
@@ -369,11 +443,18 @@ function acked(state: CoordinatorState, ack: CheckpointAck): Step {
 
 /** C1: starts the completion of the lowest fully acknowledged checkpoint when no other one is in completion. */
 function maybeComplete(state: CoordinatorState, effects: readonly CoordinatorEffect[]): Step {
-  if (state.pending.some((p) => p.progress === "metadata" || p.progress === "committing")) return [state, effects];
-  const ready = state.pending.find((p) => p.progress === "acked");
-  if (ready === undefined) return [state, effects];
+  const intermediate = state.pending.find((p) => p.progress === "acked" && p.savepoint?.stops === "no");
+  if (intermediate !== undefined) return maybeComplete(...complete(state, intermediate, effects)); // C8
+  const ours = state.pending.filter((p) => p.savepoint?.stops !== "no");
+  if (ours.some((p) => p.progress === "metadata" || p.progress === "committing")) return [state, effects];
+  const ready = ours.find((p) => p.progress === "acked");
+  return ready === undefined ? [state, effects] : complete(state, ready, effects);
+}
+
+function complete(state: CoordinatorState, ready: PendingCheckpoint, effects: readonly CoordinatorEffect[]): Step {
   const next = withPending(state, { ...ready, progress: "metadata" });
-  return [next, [...effects, { type: "writeMetadata", metadata: buildMetadata(state, ready) }]];
+  const location = ready.savepoint?.location ?? null;
+  return [next, [...effects, { type: "writeMetadata", metadata: buildMetadata(state, ready), location }]];
 }
 
 function committed(state: CoordinatorState, id: CheckpointId, record: CommitRecord, context: StepContext): Step {
@@ -383,12 +464,13 @@ function committed(state: CoordinatorState, id: CheckpointId, record: CommitReco
   const effects: CoordinatorEffect[] = [{ type: "notifyComplete", id }];
   let next = withoutPending(state, id);
   for (const older of state.pending) {
-    if (older.id >= id) continue;
-    effects.push({ ...abortEffect(next, older, `subsumed by checkpoint ${id}`, true), latestCompletedId: id });
-    next = withoutPending(next, older.id); // C2
-    next = { ...next, abandoned: [...next.abandoned, older.id] };
+    if (older.id >= id || (older.savepoint !== null && pending.savepoint === null)) continue; // C8
+    const reason = pending.savepoint === null ? `subsumed by checkpoint ${id}` : `the job stops with savepoint ${id}`;
+    effects.push({ ...abortEffect(next, older, reason, true), latestCompletedId: id });
+    effects.push(...savepointFailed(older, reason));
+    next = givenUp(next, older); // C2
   }
-  effects.push({ type: "completed", id, isFinal: pending.isFinal });
+  effects.push({ type: "completed", id, isFinal: pending.isFinal, savepoint: pending.savepoint });
   // P6: what an earlier record of this epoch condemned; what this record condemned waits for the next one.
   const condemned = new Set(record.condemned);
   const due = state.deletable.filter((d) => condemned.has(d)).slice(0, CLEANING_COUNT_MAX - state.cleaning.length);
@@ -415,7 +497,7 @@ function committed(state: CoordinatorState, id: CheckpointId, record: CommitReco
 /** C3: the outcome of its commit is in doubt; the log goes on asking, the failure is counted once per timeout. */
 function overdue(state: CoordinatorState, pending: PendingCheckpoint, reason: string, context: StepContext): Step {
   const next = withPending(state, { ...pending, overdueCount: pending.overdueCount + 1 });
-  const [counted, effects] = count(next, reason, undefined, context);
+  const [counted, effects] = pending.savepoint === null ? count(next, reason, undefined, context) : [next, []];
   return [
     counted,
     [
@@ -433,10 +515,15 @@ function abort(
   context: StepContext,
 ): Step {
   const effect = abortEffect(state, pending, why.reason, true);
-  const without = withoutPending(state, pending.id);
+  const without = givenUp(state, pending);
+  if (pending.savepoint !== null) {
+    const effects: CoordinatorEffect[] = [effect, ...savepointFailed(pending, why.reason, why.cause)];
+    if (!pending.isFinal) return [without, effects];
+    const failure = savepointFailure(why.reason, why.cause);
+    return [{ ...without, isFinalDone: true }, [...effects, { type: "stopFailed", failure }]]; // C10
+  }
   const next: CoordinatorState = {
     ...without,
-    abandoned: [...without.abandoned, pending.id],
     finalDueMs: pending.isFinal ? context.nowMs + FINAL_RETRY_DELAY_MS : without.finalDueMs,
   };
   if (!why.counts) return [next, [effect]];
@@ -470,9 +557,16 @@ function abortEffect(
 function maybeTrigger(state: CoordinatorState, effects: readonly CoordinatorEffect[], context: StepContext): Step {
   const { config } = state;
   if (state.phase !== "running" || !isEverythingUp(state)) return [state, effects]; // C6
-  const wantsFinal = isAllInputEnded(state) && !state.isFinalDone && !state.pending.some((p) => p.isFinal);
   if (state.pending.some((p) => p.isFinal) || state.isFinalDone) return [state, effects];
-  const { nowMs } = context;
+  const { nowMs, nextId } = context;
+  const [request] = state.savepointRequests;
+  if (request !== undefined && state.pending.filter((p) => p.savepoint !== null).length < SAVEPOINTS_PENDING_MAX) {
+    if (nextId === undefined) return reserveIds(state, effects);
+    const [next, more] = beginSavepoint(state, nextId, request, context); // C8
+    return [next, [...effects, ...more]];
+  }
+  if (state.savepointRequests.some(({ stops }) => stops !== "no")) return [state, effects]; // C10: nothing new before it
+  const wantsFinal = isAllInputEnded(state);
   if (wantsFinal && state.finalDueMs > nowMs)
     return [state, [...effects, { type: "armTick", delayMs: state.finalDueMs - nowMs }]];
   const isForced = wantsFinal || state.isTriggerRequested;
@@ -482,31 +576,68 @@ function maybeTrigger(state: CoordinatorState, effects: readonly CoordinatorEffe
       : [state, [...effects, { type: "armTick", delayMs: state.dueMs - nowMs }]];
   }
   const concurrentMax = config.minPauseMs > 0 ? 1 : config.concurrentMax; // C5
-  if (state.pending.length >= concurrentMax || state.cleaning.length >= CLEANING_COUNT_MAX) return [state, effects];
+  const checkpointCount = state.pending.filter((p) => p.savepoint === null).length;
+  if (checkpointCount >= concurrentMax || state.cleaning.length >= CLEANING_COUNT_MAX) return [state, effects];
   const pauseEndMs = state.lastCompletionMs === null ? -Infinity : state.lastCompletionMs + config.minPauseMs;
   if (!isForced && pauseEndMs > nowMs) {
     return [{ ...state, dueMs: pauseEndMs }, [...effects, { type: "armTick", delayMs: pauseEndMs - nowMs }]];
   }
-  const { nextId } = context;
-  if (nextId === undefined) {
-    if (state.isReservingIds) return [state, effects];
-    return [{ ...state, isReservingIds: true }, [...effects, { type: "reserveIds" }]];
-  }
-  const [next, more] = begin(state, nextId, wantsFinal, context);
+  if (nextId === undefined) return reserveIds(state, effects);
+  const [next, more] = beginCheckpoint(state, nextId, wantsFinal, context);
   return [next, [...effects, ...more]];
 }
 
-function begin(state: CoordinatorState, id: CheckpointId, isFinal: boolean, context: StepContext): Step {
+function reserveIds(state: CoordinatorState, effects: readonly CoordinatorEffect[]): Step {
+  if (state.isReservingIds) return [state, effects];
+  return [{ ...state, isReservingIds: true }, [...effects, { type: "reserveIds" }]];
+}
+
+function beginCheckpoint(state: CoordinatorState, id: CheckpointId, isFinal: boolean, context: StepContext): Step {
+  const { intervalMs } = state.config;
+  const dueMs = intervalMs === null ? Infinity : context.nowMs + intervalMs;
+  const due: CoordinatorState = { ...state, dueMs, isTriggerRequested: false };
+  if (state.running.size === 0) return [due, []];
+  const [next, effects] = begin(due, { id, isFinal, savepoint: null }, context);
+  return [next, dueMs === Infinity ? effects : [...effects, { type: "armTick", delayMs: dueMs - context.nowMs }]];
+}
+
+function beginSavepoint(
+  state: CoordinatorState,
+  id: CheckpointId,
+  request: SavepointRequest,
+  context: StepContext,
+): Step {
+  const waiting: CoordinatorState = { ...state, savepointRequests: state.savepointRequests.slice(1) };
+  if (state.running.size === 0) {
+    const failure = savepointFailure("all tasks of the job have finished", undefined);
+    return [waiting, [{ type: "savepointFailed", request, id: null, failure }]];
+  }
+  const [next, effects] = begin(waiting, { id, isFinal: request.stops !== "no", savepoint: request }, context);
+  return [next, [...effects, { type: "armTick", delayMs: 0 }]]; // one trigger a step: others may be due
+}
+
+function savepointOverdue(state: CoordinatorState, token: number): Step {
+  const request = state.savepointRequests.find((r) => r.token === token);
+  if (request === undefined) return [state, []];
+  const savepointRequests = state.savepointRequests.filter((r) => r !== request);
+  const reason = `it could not begin within ${state.config.timeoutMs} ms: not all tasks run, or others are under way`;
+  const failure = savepointFailure(reason, undefined);
+  return [{ ...state, savepointRequests }, [{ type: "savepointFailed", request, id: null, failure }]];
+}
+
+function begin(
+  state: CoordinatorState,
+  what: Pick<PendingCheckpoint, "id" | "isFinal" | "savepoint">,
+  context: StepContext,
+): Step {
   const { config, running } = state;
-  const dueMs = config.intervalMs === null ? Infinity : context.nowMs + config.intervalMs;
-  if (running.size === 0) return [{ ...state, dueMs, isTriggerRequested: false }, []];
+  const { id, savepoint } = what;
   assert(
     state.pending.every((p) => p.id < id),
     "CL4: ids grow",
   );
   const pending: PendingCheckpoint = {
-    id,
-    isFinal,
+    ...what,
     timestampMs: context.wallMs,
     finishedBefore: state.finished,
     waitingFor: running,
@@ -514,15 +645,21 @@ function begin(state: CoordinatorState, id: CheckpointId, isFinal: boolean, cont
     progress: "acks",
     overdueCount: 0,
   };
-  const barrier = { checkpointId: id, timestampMs: context.wallMs, isFinal };
+  const barrier: Barrier = {
+    checkpointId: id,
+    timestampMs: context.wallMs,
+    isFinal: savepoint === null ? what.isFinal : savepoint.stops === "drain",
+    ...(savepoint === null ? {} : { savepoint: { location: savepoint.location, stops: savepoint.stops !== "no" } }),
+  };
   const trigger: CheckpointTrigger = { epoch: state.epoch, attempt: state.attempt, barrier };
-  const next = { ...state, pending: [...state.pending, pending], dueMs, isTriggerRequested: false };
-  const effects: CoordinatorEffect[] = [
-    { type: "trigger", id, trigger, targets: triggerTargets(state), expectedCount: running.size + state.finished.size },
-    { type: "armTimeout", id, delayMs: config.timeoutMs },
+  const expectedCount = running.size + state.finished.size;
+  return [
+    { ...state, pending: [...state.pending, pending] },
+    [
+      { type: "trigger", id, trigger, targets: triggerTargets(state), expectedCount, savepoint },
+      { type: "armTimeout", id, delayMs: config.timeoutMs },
+    ],
   ];
-  if (dueMs !== Infinity) effects.push({ type: "armTick", delayMs: dueMs - context.nowMs });
-  return [next, effects];
 }
 
 /** Running subtasks whose predecessors have all finished: sources, and what follows finished ones. */
@@ -560,14 +697,14 @@ function isAllInputEnded(state: CoordinatorState): boolean {
 function buildMetadata(state: CoordinatorState, pending: PendingCheckpoint): CheckpointMetadata {
   return {
     checkpointId: pending.id,
-    kind: "checkpoint",
-    base: "job",
+    kind: pending.savepoint === null ? "checkpoint" : "savepoint",
+    base: pending.savepoint === null ? "job" : "self",
     lineage: state.lineage,
     epoch: state.epoch,
     attempt: state.attempt,
     planDigest: state.planDigest,
     timestampMs: pending.timestampMs,
-    isFinal: pending.isFinal,
+    isFinal: pending.savepoint === null ? pending.isFinal : pending.savepoint.stops === "drain",
     vertices: state.vertices.map((vertex) => ({
       vertexId: vertex.vertexId,
       parallelism: vertex.parallelism,
@@ -592,7 +729,10 @@ export function commitChange(
   commit: Extract<CoordinatorEffect, { readonly type: "commit" }>,
   options: { readonly retainedMax: number; readonly wallMs: number },
 ): CommitChange {
-  const all = [...previous.retained.filter((ref) => ref.id !== commit.ref.id), commit.ref].sort((a, b) => a.id - b.id);
+  const { ref, stop } = commit;
+  // A savepoint is its owner's: it is not retained by count and never condemned (CL7).
+  const own = ref.kind === "checkpoint" ? [ref] : [];
+  const all = [...previous.retained.filter(({ id }) => id !== ref.id), ...own].sort((a, b) => a.id - b.id);
   const retained = all.slice(-options.retainedMax);
   const dropped = all.slice(0, -options.retainedMax).map((ref) => ref.id);
   const pins = previous.pins.filter((pin) => pin.expiresAtMs === null || pin.expiresAtMs > options.wallMs);
@@ -600,7 +740,36 @@ export function commitChange(
   const condemned = new Set<CheckpointId>([...previous.condemned, ...dropped, ...commit.abandoned]);
   for (const id of commit.deleted) condemned.delete(id);
   for (const id of kept) condemned.delete(id);
-  return { head: commit.ref, origin: null, retained, pins, condemned: [...condemned].sort((a, b) => a - b) };
+  const change = { head: ref, origin: null, retained, pins, condemned: [...condemned].sort((a, b) => a - b) };
+  if (stop === null || stop.stops === "no") return change;
+  const { operationId, location } = stop;
+  const outcome = { type: "done", location, checkpointId: ref.id } as const;
+  return {
+    ...change,
+    jobState: stop.stops === "drain" ? "draining" : "stopping",
+    ops: operationId === null ? previous.ops : withOutcome(previous.ops, operationId, outcome),
+  };
+}
+
+/** An id that will never commit. Of a savepoint nothing lies in the job's directory. */
+function givenUp(state: CoordinatorState, pending: PendingCheckpoint): CoordinatorState {
+  const next = withoutPending(state, pending.id);
+  return pending.savepoint === null ? { ...next, abandoned: [...next.abandoned, pending.id] } : next;
+}
+
+function savepointFailed(pending: PendingCheckpoint, reason: string, cause?: Failure): readonly CoordinatorEffect[] {
+  const { id, savepoint: request } = pending;
+  if (request === null) return [];
+  return [{ type: "savepointFailed", request, id, failure: savepointFailure(reason, cause) }];
+}
+
+function savepointFailure(reason: string, cause: Failure | undefined): Failure {
+  return new Failure(cause?.code ?? "CHECKPOINT_DECLINED", {
+    retry: cause?.retry ?? "backoff",
+    message: `no savepoint was taken: ${reason}`,
+    remedy: cause === undefined || cause.remedy === "" ? "ask again once the job runs" : cause.remedy,
+    cause,
+  });
 }
 
 function withPending(state: CoordinatorState, changed: PendingCheckpoint): CoordinatorState {

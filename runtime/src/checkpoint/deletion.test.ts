@@ -9,7 +9,7 @@ import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch } from "../
 import { CommitLog, readCommitHead } from "./commit-log.ts";
 import { CheckpointCoordinator } from "./coordinator-shell.ts";
 import { cancellationChange } from "./deletion.ts";
-import { memoryEnv, MemoryStore } from "./memory-store.fixture.ts";
+import { memoryEnv, MemoryStore, noOtherStore } from "./memory-store.fixture.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
 import { recover } from "./recovery.ts";
 import type { CheckpointPin, CheckpointRef, CommitRecord } from "./types.ts";
@@ -125,11 +125,18 @@ function coordinatorOf(store: MemoryStore, commitLog: CommitLog): CheckpointCoor
   return new CheckpointCoordinator({
     env: { ...memoryEnv(77), log, host },
     store,
+    openStore: noOtherStore,
     commitLog,
     vertices: [],
     config: DEFAULT_CHECKPOINT_CONFIG,
     gateway: { triggerCheckpoint: () => {}, notifyComplete: () => {}, notifyAborted: () => {} },
-    listener: { failJob: () => {}, fenced: () => {}, completed: () => {}, finalCompleted: () => {} },
+    listener: {
+      failJob: () => {},
+      fenced: () => {},
+      completed: () => {},
+      finalCompleted: () => {},
+      stopFailed: () => {},
+    },
   });
 }
 
@@ -190,7 +197,7 @@ describe("what is deleted when a job is cancelled", () => {
     expect(next.head).toMatchObject({ head: null, override: { type: "state-deleted", fromId: 3 }, idHigh: 192 });
     const env = memoryEnv(5);
     const given = { localCopies: new Set<string>(), allSinksCanRetract: false, allowReplay: undefined, signal: NEVER };
-    expect(await recover({ store, log: next, env, ...given })).toEqual({ type: "empty" });
+    expect(await recover({ store, openStore: noOtherStore, log: next, env, ...given })).toEqual({ type: "empty" });
     await next.append(() => ({ head: ref(130), retained: [ref(130)] }), NEVER);
     expect(next.head.override).toBeNull();
   });

@@ -10,6 +10,16 @@ export { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./co
 export { CheckpointCoordinator } from "./coordinator-shell.ts";
 export type { CoordinatorOptions } from "./coordinator-shell.ts";
 export {
+  cachedOpener,
+  directoryOfMetadata,
+  joinPath,
+  objectsDirectory,
+  placeOf,
+  recordedPath,
+  uriOf,
+} from "./location.ts";
+export type { CheckpointPlace, StoreOpener } from "./location.ts";
+export {
   checkpointDirectory,
   checkpointIdOfPath,
   metadataPath,
@@ -38,8 +48,8 @@ export {
   ALLOW_REPLAY_KEY,
   decideDamaged,
   loadCheckpoint,
+  loadOrigin,
   recover,
-  requireOrigin,
   regressionChange,
   retractionOf,
 } from "./recovery.ts";
@@ -55,7 +65,7 @@ export {
   unpin,
 } from "./store-admin.ts";
 export type { AdminPlace, GarbageOutcome, JobInspection } from "./store-admin.ts";
-export { decideStart, endedBySubmission } from "./start.ts";
+export { decideStart, endedBySubmission, endStateOf } from "./start.ts";
 export { retryStorage } from "./storage-retry.ts";
 export type { KeptCheckpoint, ObjectClass, Survey, SurveyedObject } from "./survey.ts";
 export { checkpointVertices } from "./vertices.ts";
@@ -73,12 +83,15 @@ export type {
   CheckpointVertex,
   CommitRecord,
   CoordinatorListener,
+  EndedJobState,
   RecordedJobState,
   RecordedOverride,
   RestoredCheckpointStats,
+  SavepointOrder,
   StartDecision,
   StartRequest,
   SubtaskStats,
+  TakenSavepoint,
   TaskGateway,
   VertexStats,
 } from "./types.ts";

@@ -3,9 +3,12 @@
 import { SeededRng } from "@sluice/kit";
 import type { ObjectInfo, ObjectStore, PutIfAbsentOutcome, Timers } from "@sluice/kit/env";
 
+/** A process that reaches no store but its own. */
+export const noOtherStore = (uri: string): Promise<ObjectStore> => Promise.reject(new Error(`${uri} is not there`));
+
 /** Never fails. `objects` is open for damage. */
 export class MemoryStore implements ObjectStore {
-  readonly uri = "mem://";
+  readonly uri = "mem://store";
   readonly objects = new Map<string, Uint8Array>();
   /** Paths in the order of their removal. */
   readonly removed: string[] = [];

@@ -19,6 +19,7 @@
 import { assert } from "@sluice/kit";
 import type { CheckpointId, CheckpointMetadata, PartHandle } from "../model/index.ts";
 import { readFrame, writeFrame } from "./frame.ts";
+import { joinPath } from "./location.ts";
 
 export const METADATA_VERSION = 1;
 
@@ -268,11 +269,12 @@ function oneOf<const T extends string>(d: Fields, name: string, known: readonly 
   return found;
 }
 
-/** Store paths of every object that the parts of this checkpoint lie in. */
-export function referencedObjects(jobDir: string, metadata: CheckpointMetadata): ReadonlySet<string> {
+/** Paths of every object that the parts of this checkpoint lie in, below the directory that they are relative to. */
+export function referencedObjects(directory: string, metadata: CheckpointMetadata): ReadonlySet<string> {
   const objects = new Set<string>();
   for (const vertex of metadata.vertices) {
-    for (const subtask of vertex.subtasks) for (const part of subtask.parts) objects.add(`${jobDir}/${part.object}`);
+    for (const subtask of vertex.subtasks)
+      for (const part of subtask.parts) objects.add(joinPath(directory, part.object));
   }
   return objects;
 }

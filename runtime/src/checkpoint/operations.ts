@@ -115,7 +115,7 @@ export function allSettled(
 /** OP4, for the record that says how the job ended. */
 export function settledAtEnd(
   ops: RecordedOperations,
-  jobState: "finished" | "failed" | "cancelled",
+  jobState: "stopped" | "finished" | "failed" | "cancelled",
 ): RecordedOperations {
   return allSettled(ops, `the job ended (${jobState}) before`, ({ kind }) =>
     kind === "cancel" && jobState === "cancelled" ? { type: "done" } : undefined,

@@ -13,6 +13,8 @@ import type { ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import type { CheckpointId, CheckpointMetadata } from "../model/index.ts";
 import type { CommitChange, CommitLog } from "./commit-log.ts";
+import { joinPath, objectsDirectory, placeOf, uriOf } from "./location.ts";
+import type { CheckpointPlace, StoreOpener } from "./location.ts";
 import { METADATA_VERSION, readCheckpointMetadata } from "./metadata.ts";
 import { retryStorage } from "./storage-retry.ts";
 import type { CheckpointRef, CommitRecord, RecordedOverride } from "./types.ts";
@@ -36,22 +38,24 @@ export interface Damage {
 }
 
 export type LoadedCheckpoint =
-  | { readonly type: "ok"; readonly metadata: CheckpointMetadata }
+  | { readonly type: "ok"; readonly metadata: CheckpointMetadata; readonly place: CheckpointPlace }
   | { readonly type: "damaged"; readonly damage: Damage };
 
 /** Reads `_metadata` and looks at every object it refers to (existence and size; contents are checked by who reads them). */
 export async function loadCheckpoint(options: {
   readonly store: ObjectStore;
-  readonly jobDir: string;
+  readonly openStore: StoreOpener;
   readonly ref: Pick<CheckpointRef, "id" | "path"> & { readonly sha256?: string };
   readonly env: { readonly timers: Timers; readonly rng: Rng };
   readonly signal: AbortSignal;
 }): Promise<LoadedCheckpoint> {
-  const { store, jobDir, ref, env, signal } = options;
-  const bytes = await retryStorage(env, signal, "checkpoint-read", () => store.get(ref.path, signal)); // RC3
+  const { ref, env, signal } = options;
+  const place = await placeOf(ref.path, options);
+  const { store, metadataPath } = place;
+  const bytes = await retryStorage(env, signal, "checkpoint-read", () => store.get(metadataPath, signal)); // RC3
   const broken = (reason: string): LoadedCheckpoint => ({
     type: "damaged",
-    damage: { ref, objects: [{ object: ref.path, kind: "metadata", reason }], metadata: undefined },
+    damage: { ref, objects: [{ object: metadataPath, kind: "metadata", reason }], metadata: undefined },
   });
   if (bytes === undefined) return broken("missing");
   if (ref.sha256 !== undefined && createHash("sha256").update(bytes).digest("hex") !== ref.sha256) {
@@ -61,7 +65,7 @@ export async function loadCheckpoint(options: {
   if (content.type === "unsupported") {
     throw new Failure("FORMAT_UNSUPPORTED", {
       retry: "never",
-      message: `${store.uri}/${ref.path} cannot be read: ${content.reason}`,
+      message: `${uriOf(store, metadataPath)} cannot be read: ${content.reason}`,
       remedy:
         content.version < METADATA_VERSION
           ? "version 0 was never released as stable: start without this state (--new-lineage), or go on with the release that wrote it"
@@ -69,24 +73,26 @@ export async function loadCheckpoint(options: {
     });
   }
   if (content.type === "damaged") return broken(content.reason);
-  const objects = await damagedParts({ store, jobDir, metadata: content.metadata, env, signal });
-  if (objects.length === 0) return { type: "ok", metadata: content.metadata };
-  return { type: "damaged", damage: { ref, objects, metadata: content.metadata } };
+  const { metadata } = content;
+  const directory = objectsDirectory(place, metadata);
+  const objects = await damagedParts({ store, directory, metadata, env, signal });
+  if (objects.length === 0) return { type: "ok", metadata, place };
+  return { type: "damaged", damage: { ref, objects, metadata } };
 }
 
 async function damagedParts(options: {
   readonly store: ObjectStore;
-  readonly jobDir: string;
+  readonly directory: string;
   readonly metadata: CheckpointMetadata;
   readonly env: { readonly timers: Timers; readonly rng: Rng };
   readonly signal: AbortSignal;
 }): Promise<readonly DamagedObject[]> {
-  const { store, jobDir, metadata, env, signal } = options;
+  const { store, directory, metadata, env, signal } = options;
   const wanted = new Map<string, number>();
   for (const vertex of metadata.vertices) {
     for (const subtask of vertex.subtasks) {
       for (const part of subtask.parts) {
-        const path = `${jobDir}/${part.object}`;
+        const path = joinPath(directory, part.object);
         wanted.set(path, Math.max(wanted.get(path) ?? 0, part.offset + part.lengthBytes));
       }
     }
@@ -187,7 +193,7 @@ export type Recovery =
   | {
       readonly type: "restore";
       readonly metadata: CheckpointMetadata;
-      readonly path: string;
+      readonly place: CheckpointPlace;
       readonly isOrigin: boolean;
       /**
        * Set after a regression of the head, until the next commit: before the first record every sink that can retract hides what
@@ -204,6 +210,7 @@ export type Recovery =
  */
 export async function recover(options: {
   readonly store: ObjectStore;
+  readonly openStore: StoreOpener;
   readonly log: CommitLog;
   readonly env: { readonly timers: Timers; readonly rng: Rng };
   readonly localCopies: ReadonlySet<string>;
@@ -211,38 +218,38 @@ export async function recover(options: {
   readonly allowReplay: CheckpointId | undefined;
   readonly signal: AbortSignal;
 }): Promise<Recovery> {
-  const { store, log, env, signal } = options;
-  const { jobDir } = log;
+  const { store, openStore, log, env, signal } = options;
   const { head, origin, retained } = log.head;
-  if (head === null) return origin === null ? { type: "empty" } : loadOrigin({ store, origin, env, signal });
-  const loaded = await loadCheckpoint({ store, jobDir, ref: head, env, signal });
+  if (head === null) return origin === null ? { type: "empty" } : loadOrigin({ store, openStore, origin, env, signal });
+  const loaded = await loadCheckpoint({ store, openStore, ref: head, env, signal });
   if (loaded.type === "ok")
     return {
       type: "restore",
       metadata: loaded.metadata,
-      path: head.path,
+      place: loaded.place,
       isOrigin: false,
       retract: retractionOf(log.head),
     };
   // A newer JobManager may have deleted what this one takes for the newest checkpoint: fenced is not damaged.
   await retryStorage(env, signal, "commit-log-verify", () => log.verifyOwnership(signal));
   const whole: CheckpointRef[] = [];
-  const metadataOf = new Map<CheckpointId, CheckpointMetadata>();
+  const loadedOf = new Map<CheckpointId, Extract<LoadedCheckpoint, { readonly type: "ok" }>>();
   for (const ref of retained) {
     if (ref.id >= head.id) continue;
-    const older = await loadCheckpoint({ store, jobDir, ref, env, signal });
+    const older = await loadCheckpoint({ store, openStore, ref, env, signal });
     if (older.type === "damaged") continue;
     whole.push(ref);
-    metadataOf.set(ref.id, older.metadata);
+    loadedOf.set(ref.id, older);
   }
   const decision = decideDamaged(loaded.damage, { ...options, whole });
   if (decision.type === "stop") throw decision.failure;
   if (decision.type === "repair") return decision;
   const outcome = await log.append((previous) => regressionChange(previous, decision.to, decision.reason), signal);
   if (outcome.type === "failed") throw outcome.failure;
-  const metadata = metadataOf.get(decision.to.id);
-  assert(metadata !== undefined, "a rollback goes to a checkpoint that was read");
-  return { type: "restore", metadata, path: decision.to.path, isOrigin: false, retract: retractionOf(log.head) };
+  const to = loadedOf.get(decision.to.id);
+  assert(to !== undefined, "a rollback goes to a checkpoint that was read");
+  const { metadata, place } = to;
+  return { type: "restore", metadata, place, isOrigin: false, retract: retractionOf(log.head) };
 }
 
 /** The range of {@link Recovery}'s `retract`, for whoever restores the head of this record by other means. */
@@ -251,33 +258,28 @@ export function retractionOf(record: CommitRecord): Extract<Recovery, { readonly
   return override?.type === "head-regression" ? { aboveId: override.toId, throughId: override.fromId } : null;
 }
 
-/** Rejects with SNAPSHOT_DAMAGED when a new lineage could not start from this checkpoint. */
-export async function requireOrigin(options: {
+/** Where somebody who starts a new lineage begins. */
+export interface OriginOptions {
   readonly store: ObjectStore;
+  readonly openStore: StoreOpener;
   readonly origin: string;
   readonly env: { readonly timers: Timers; readonly rng: Rng };
   readonly signal: AbortSignal;
-}): Promise<void> {
-  await loadOrigin(options);
 }
 
-async function loadOrigin(options: {
-  readonly store: ObjectStore;
-  readonly origin: string;
-  readonly env: { readonly timers: Timers; readonly rng: Rng };
-  readonly signal: AbortSignal;
-}): Promise<Recovery> {
-  const { store, origin, env, signal } = options;
-  const path = origin.endsWith("/_metadata") ? origin : `${origin.replace(/\/$/u, "")}/_metadata`;
-  // Parts are named relative to the job directory that wrote them: two levels above its `_metadata`.
-  const jobDir = path.split("/").slice(0, -2).join("/");
-  const ref = { id: 0 as CheckpointId, path };
-  const loaded = await loadCheckpoint({ store, jobDir, ref, env, signal });
-  if (loaded.type === "ok") return { type: "restore", metadata: loaded.metadata, path, isOrigin: true, retract: null };
+/** Reads the checkpoint or savepoint of another lineage. Rejects with SNAPSHOT_DAMAGED when nobody could start from it. */
+export async function loadOrigin(options: OriginOptions): Promise<Extract<Recovery, { readonly type: "restore" }>> {
+  const ref = { id: 0 as CheckpointId, path: options.origin };
+  const loaded = await loadCheckpoint({ ...options, ref });
+  if (loaded.type === "ok") {
+    const { metadata, place } = loaded;
+    return { type: "restore", metadata, place, isOrigin: true, retract: null };
+  }
   const [first] = loaded.damage.objects;
+  const { store, metadataPath } = await placeOf(options.origin, options);
   throw new Failure("SNAPSHOT_DAMAGED", {
     retry: "never",
-    message: `the checkpoint to start from is damaged or not there: ${store.uri}/${first?.object ?? path}: ${first?.reason ?? "unreadable"}`,
-    remedy: "name another checkpoint with --from, or start with --new-lineage alone",
+    message: `the checkpoint to start from is damaged or not there: ${uriOf(store, first?.object ?? metadataPath)}: ${first?.reason ?? "unreadable"}`,
+    remedy: "name another checkpoint or savepoint with --from, or start with --new-lineage alone",
   });
 }

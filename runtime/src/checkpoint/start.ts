@@ -10,15 +10,38 @@
 // processes must agree on the digest, which every slot checks (PLAN_MISMATCH).
 
 import { Failure } from "@sluice/kit";
-import type { CommitRecord, RecordedJobState, StartDecision, StartRequest } from "./types.ts";
+import type { CommitRecord, EndedJobState, RecordedJobState, StartDecision, StartRequest } from "./types.ts";
 
 /** How this very submission has ended its job already (SD3); undefined: it has not, or the log is another submission's. */
 export function endedBySubmission(
   head: CommitRecord | undefined,
   request: Pick<StartRequest, "lineage" | "uid">,
-): Exclude<RecordedJobState, "active"> | undefined {
+): EndedJobState | undefined {
   if (head === undefined || head.submission !== request.lineage || head.uid !== request.uid) return undefined;
-  return head.jobState === "active" ? undefined : head.jobState;
+  return isEnded(head.jobState) ? head.jobState : undefined;
+}
+
+function isEnded(state: RecordedJobState): state is EndedJobState {
+  return state !== "active" && state !== "stopping" && state !== "draining";
+}
+
+/**
+ * What a claim makes of the state before it. A stop goes on in the submission that it was asked of: its output is published, nothing more
+ * is processed. A drain goes on whoever starts the job: its input has been ended for good.
+ */
+export function claimedJobState(
+  previous: CommitRecord | undefined,
+  decision: StartDecision,
+  request: Pick<StartRequest, "lineage">,
+): RecordedJobState {
+  if (previous === undefined || decision.type !== "continue") return "active";
+  const { jobState, submission } = previous;
+  return jobState === "draining" || (jobState === "stopping" && submission === request.lineage) ? jobState : "active";
+}
+
+/** How a job whose tasks have all finished ends. */
+export function endStateOf(head: Pick<CommitRecord, "jobState"> | undefined): "stopped" | "finished" {
+  return head?.jobState === "stopping" ? "stopped" : "finished";
 }
 
 /** Pure and total: `head` is the highest record of the log, undefined when the store said that there is none. */

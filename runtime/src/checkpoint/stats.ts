@@ -40,13 +40,18 @@ export class CheckpointStatsTracker {
 
   triggered(
     id: CheckpointId,
-    options: { readonly isFinal: boolean; readonly wallMs: number; readonly subtaskCount: number },
+    options: {
+      readonly isFinal: boolean;
+      readonly isSavepoint: boolean;
+      readonly wallMs: number;
+      readonly subtaskCount: number;
+    },
   ): void {
     this.#counts = { ...this.#counts, total: this.#counts.total + 1 };
     this.#inProgress.set(id, {
       id,
       status: "IN_PROGRESS",
-      isSavepoint: false,
+      isSavepoint: options.isSavepoint,
       isFinal: options.isFinal,
       triggerTimestampMs: options.wallMs,
       latestAckTimestampMs: -1,

@@ -29,7 +29,7 @@ import type {
 } from "../model/index.ts";
 import type { RecordedOperations } from "./operations.ts";
 
-/** Where a committed checkpoint lies. `path` is relative to the store's root and names the `_metadata` object. */
+/** Where a committed checkpoint lies. `path` names the `_metadata` object: in the job's store, or by URI in another one (location.ts). */
 export interface CheckpointRef {
   readonly kind: "checkpoint" | "savepoint";
   readonly id: CheckpointId;
@@ -46,8 +46,14 @@ export interface CheckpointPin {
   readonly expiresAtMs: number | null;
 }
 
-/** What became of the job, as the log remembers it. Only `finished` and a deletion close a lineage (CL12). */
-export type RecordedJobState = "active" | "finished" | "failed" | "cancelled";
+/**
+ * What became of the job, as the log remembers it. Only `finished` and a deletion close a lineage (CL12). `stopping` and `draining`:
+ * the savepoint that the job stops with is the head; what it holds must be published, but nothing may be processed any more.
+ */
+export type RecordedJobState = "active" | "stopping" | "draining" | EndedJobState;
+
+/** `stopped`: with a savepoint, and the next start goes on from it; `finished`: nothing is left to do, also after a drain. */
+export type EndedJobState = "stopped" | "finished" | "failed" | "cancelled";
 
 /**
  * Why the head of this record is not simply the next checkpoint after the head before (CL6). A regression stands in all records
@@ -204,10 +210,26 @@ export interface CoordinatorListener {
   failJob(failure: Failure): void;
   /** A newer JobManager owns the log, or it is closed: end this process; nothing more is notified or deleted (CL8). */
   fenced(failure: Failure): void;
-  /** After P4 and P5 of every checkpoint. */
+  /** After P4 and P5 of every checkpoint; of an intermediate savepoint, which has neither, once it is complete. */
   completed(metadata: CheckpointMetadata): void;
-  /** The final checkpoint is committed and notified: tasks will finish; afterwards call `close("finished")`. */
+  /** The final checkpoint, or a stop, is committed and notified: tasks will finish; afterwards call `close` with `endStateOf`. */
   finalCompleted(id: CheckpointId): void;
+  /** A stop failed: its sources emit nothing more. Restart the job from its newest checkpoint; it did not fail. */
+  stopFailed(failure: Failure): void;
+}
+
+/** What a savepoint is asked for with. */
+export interface SavepointOrder {
+  /** URI of a directory that is its own alone; `_metadata` and packs go there. */
+  readonly location: string;
+  readonly stops: "no" | "suspend" | "drain";
+  /** Of a stop: the operation whose outcome is recorded together with the new head. */
+  readonly operationId: string | null;
+}
+
+export interface TakenSavepoint {
+  readonly id: CheckpointId;
+  readonly location: string;
 }
 
 /** The coordinator as the JobManager uses it; implemented by CheckpointCoordinator (coordinator-shell.ts). */
@@ -226,6 +248,11 @@ export interface CheckpointCoordination {
    */
   triggerCheckpoint(): Promise<CheckpointId>;
   /**
+   * Takes a savepoint as soon as all tasks run. Resolves when it is complete (a stop: when it is the head); rejects with why it failed.
+   * What is left of a failed one is removed.
+   */
+  takeSavepoint(order: SavepointOrder): Promise<TakenSavepoint>;
+  /**
    * Before a restart or a cancellation: aborts what is pending, waits until no append is in doubt, and returns the head record,
    * which is what a restart restores. Rejects with FENCED.
    */
@@ -234,10 +261,7 @@ export interface CheckpointCoordination {
    * Suspends, then records what became of the job; `finished` closes the lineage. With `deletesCheckpoints` (only of a cancelled
    * job) the same record condemns all its checkpoints, which are deleted then; what could not be deleted stays condemned.
    */
-  close(
-    jobState: Exclude<RecordedJobState, "active">,
-    options?: { readonly deletesCheckpoints: boolean },
-  ): Promise<CommitRecord>;
+  close(jobState: EndedJobState, options?: { readonly deletesCheckpoints: boolean }): Promise<CommitRecord>;
   /** Drops timers and ignores everything from now on (fenced, or the process ends). */
   dispose(): void;
   stats(): CheckpointStatsSnapshot;

@@ -7,6 +7,7 @@ import type { Rng } from "@sluice/kit/env";
 import { HEALTHY, World } from "@sluice/sim";
 import type { FaultPlan, SimEnv, SimNode } from "@sluice/sim";
 
+import { noOtherStore } from "../checkpoint/memory-store.fixture.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
 import type { CheckpointId, JobManagerConfig, JobPlan, PlanVertex, SlotCommand, SlotSpec } from "../model/index.ts";
 import { DataServer, MailboxReader } from "../network/index.ts";
@@ -268,7 +269,13 @@ class SimSlot implements SlotThread {
 
 function startTaskManager(node: SimNode, name: string, ledger: Ledger): void {
   node.start(async (env) => {
-    const io = new IoService({ env, store: env.store, disk: env.disk, send: (event) => taskManager.onIoEvent(event) });
+    const io = new IoService({
+      env,
+      store: env.store,
+      openStore: noOtherStore,
+      disk: env.disk,
+      send: (event) => taskManager.onIoEvent(event),
+    });
     const server = new DataServer({ ...env, listenAddress: `${name}:2`, taskManagerId: name });
     const taskManager: TaskManager = new TaskManager({
       env,
@@ -340,6 +347,7 @@ function startJobManager(node: SimNode, run: JobManagerRun): void {
         plan: PLAN,
         settings,
         store: env.store,
+        openStore: noOtherStore,
         env,
         signal: new AbortController().signal,
       });

@@ -10,8 +10,15 @@
 
 import { assert, AssertionError, describeFailure, Failure, failureFromJson, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, Net, ObjectStore, Rng, Timers } from "@sluice/kit/env";
-import { CheckpointCoordinator, checkpointVertices, fitPlan } from "../checkpoint/index.ts";
-import type { CommitLog, OperationRequest, RecordedOperation, TaskGateway } from "../checkpoint/index.ts";
+import { CheckpointCoordinator, checkpointVertices, endStateOf, fitPlan } from "../checkpoint/index.ts";
+import type {
+  CommitLog,
+  OperationRequest,
+  RecordedOperation,
+  StoreOpener,
+  TakenSavepoint,
+  TaskGateway,
+} from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { AttemptNumber, CheckpointId, Epoch, JobPlan, TaskSpec } from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
@@ -29,9 +36,10 @@ import { Operations } from "./operations.ts";
 import type { OperationRunners } from "./operations.ts";
 import { slotsRequired, subtasksOfSlot } from "./placement.ts";
 import type { JobManagerView, JobView, TaskManagerView } from "./rest/source.ts";
-import { prepareRestore } from "./restore.ts";
+import { NOTHING_TO_RESTORE, prepareRestore } from "./restore.ts";
 import type { CopyHolders, PreparedRestore } from "./restore.ts";
 import { RestartStrategy } from "./restart-strategy.ts";
+import { savepointLocation } from "./savepoint-location.ts";
 import { initialSchedulerState, schedule } from "./scheduler.ts";
 import type { EndState, SchedulerEffect, SchedulerEvent, SchedulerState } from "./scheduler.ts";
 import { TaskManagers } from "./task-managers.ts";
@@ -53,6 +61,8 @@ export interface JobMasterEnv {
 /** The claimed log and the store it lies in; undefined without checkpointing. */
 export interface JobStorage {
   readonly store: ObjectStore;
+  /** Of savepoints in other places. */
+  readonly openStore: StoreOpener;
   readonly log: CommitLog;
 }
 
@@ -131,6 +141,7 @@ export class JobMaster implements JobManagerView {
       this.#coordinator = new CheckpointCoordinator({
         env,
         store: storage.store,
+        openStore: storage.openStore,
         commitLog: storage.log,
         vertices: checkpointVertices(plan),
         config: settings.checkpoints,
@@ -140,6 +151,7 @@ export class JobMaster implements JobManagerView {
           fenced: (failure) => this.#fatal(failure),
           completed: () => {},
           finalCompleted: (id) => env.log.info("the final checkpoint is committed", { checkpoint: id }),
+          stopFailed: (failure) => this.#dispatch({ type: "stopFailed", failure }),
         },
       });
     }
@@ -151,6 +163,7 @@ export class JobMaster implements JobManagerView {
   async suspend(): Promise<void> {
     if (this.#isOver) return;
     this.#dispatch({ type: "suspendRequested" });
+    this.#operations.end(undefined); // what runs is begun again by the next JobManager
     this.#options.env.log.info("suspended: the job continues with the next JobManager");
     try {
       await this.#coordinator?.suspend();
@@ -217,7 +230,27 @@ export class JobMaster implements JobManagerView {
         if (this.#coordinator === undefined) throw noCheckpoints();
         return { type: "done", checkpointId: await this.#coordinator.triggerCheckpoint() };
       },
+      savepoint: async ({ targetDirectory, cancelsJob }, { afterwards }) => {
+        const { id, location } = await this.#takeSavepoint(targetDirectory, { stops: "no", operationId: null });
+        if (cancelsJob) afterwards(() => this.#dispatch({ type: "cancelRequested" }));
+        return { type: "done", location, checkpointId: id };
+      },
+      stop: async ({ targetDirectory, drain }, { id }) => {
+        await this.#takeSavepoint(targetDirectory, { stops: drain ? "drain" : "suspend", operationId: id });
+        return undefined; // settled by the record that makes it the head
+      },
     };
+  }
+
+  async #takeSavepoint(
+    targetDirectory: string | null,
+    order: { readonly stops: "no" | "suspend" | "drain"; readonly operationId: string | null },
+  ): Promise<TakenSavepoint> {
+    const { jobId, settings } = this.#options;
+    if (this.#coordinator === undefined) throw noCheckpoints();
+    const random = this.newOperationId().slice(0, 12);
+    const location = savepointLocation(targetDirectory ?? settings.savepointDirectory, { jobId, random });
+    return this.#coordinator.takeSavepoint({ location, ...order });
   }
 
   // ---- TaskManagers
@@ -421,7 +454,7 @@ export class JobMaster implements JobManagerView {
     const storage = this.#storage;
     const { signal } = this.#life;
     if (storage === undefined) {
-      this.#prepared.set(attempt, { metadata: null, restoreDir: "", tasks: new Map() });
+      this.#prepared.set(attempt, NOTHING_TO_RESTORE);
       this.#dispatch({ type: "prepared", attempt });
       return;
     }
@@ -429,8 +462,7 @@ export class JobMaster implements JobManagerView {
     let prepared: PreparedRestore;
     try {
       prepared = await prepareRestore({
-        store: storage.store,
-        log: storage.log,
+        ...storage,
         plan,
         env,
         copies: this.#copies(),
@@ -475,8 +507,10 @@ export class JobMaster implements JobManagerView {
       slotOwners,
       jobDir: this.#storage?.log.jobDir ?? "",
       restoreDir: prepared.restoreDir,
+      restoreStore: prepared.restoreStore,
       restoredCheckpointId: restoredId,
       checkpointing: this.#storage !== undefined,
+      endsAtOnce: prepared.endsAtOnce,
     } as const satisfies Omit<DeployRequest, "slots">;
     for (const id of new Set(owners)) {
       const slots = owners.flatMap((owner, slotIndex) =>
@@ -570,7 +604,7 @@ export class JobMaster implements JobManagerView {
     try {
       if (as === "CANCELED")
         await this.#coordinator?.close("cancelled", { deletesCheckpoints: !settings.retainOnCancellation });
-      else await this.#coordinator?.close(as === "FINISHED" ? "finished" : "failed");
+      else await this.#coordinator?.close(as === "FINISHED" ? endStateOf(this.#storage?.log.head) : "failed");
     } catch (thrown) {
       const failure = toFailure(thrown);
       if (thrown instanceof AssertionError || failure.code === "FENCED") throw thrown;

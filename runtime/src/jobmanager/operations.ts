@@ -29,6 +29,8 @@ export interface OperationContext {
   readonly id: string;
   /** An earlier JobManager began it; how far it came is not known. */
   readonly isResumed: boolean;
+  /** What follows once the outcome is recorded: something that would settle the operation otherwise. */
+  readonly afterwards: (act: () => void) => void;
 }
 
 /**
@@ -72,7 +74,7 @@ export class Operations {
   }
 
   /** Nothing is begun or recorded any more; what runs is settled as the end of the job says. */
-  end(jobState: "finished" | "failed" | "cancelled" | undefined): void {
+  end(jobState: "stopped" | "finished" | "failed" | "cancelled" | undefined): void {
     this.#isOver = true;
     if (jobState !== undefined) this.#local = settledAtEnd(this.#local, jobState);
   }
@@ -138,9 +140,10 @@ export class Operations {
     const runner = runners[request.kind] as OperationRunner | undefined;
     env.log.info("operation", { operation: id, kind: request.kind, resumed: isResumed });
     let outcome: OperationOutcome | undefined;
+    const then: (() => void)[] = [];
     try {
       assert(runner !== undefined, "OJ1: an operation without a runner is never begun");
-      outcome = await runner(request, { id, isResumed });
+      outcome = await runner(request, { id, isResumed, afterwards: (act) => then.push(act) });
     } catch (thrown) {
       if (thrown instanceof AssertionError) throw thrown;
       outcome = { type: "failed", failure: { ...failureToJson(toFailure(thrown)), stack: "" } };
@@ -148,6 +151,7 @@ export class Operations {
     if (outcome === undefined) return;
     env.log.info("operation ended", { operation: id, kind: request.kind, outcome: outcome.type });
     await this.#settle(id, outcome);
+    for (const act of then) act();
   }
 
   /** OJ2. */

@@ -7,7 +7,7 @@ import type { Log } from "@sluice/kit/env";
 
 import { CommitLog, metadataPath, writeCheckpointMetadata } from "../checkpoint/index.ts";
 import type { CheckpointRef } from "../checkpoint/index.ts";
-import { memoryEnv, MemoryStore } from "../checkpoint/memory-store.fixture.ts";
+import { memoryEnv, MemoryStore, noOtherStore } from "../checkpoint/memory-store.fixture.ts";
 import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch, JobPlan } from "../model/index.ts";
 import { prepareRestore } from "./restore.ts";
 import type { PreparedRestore } from "./restore.ts";
@@ -68,6 +68,7 @@ async function commit(store: MemoryStore, log: CommitLog, id: number): Promise<v
 function prepare(store: MemoryStore, log: CommitLog): Promise<PreparedRestore> {
   return prepareRestore({
     store,
+    openStore: noOtherStore,
     log,
     plan: PLAN,
     env: { ...memoryEnv(99), log: noLog },

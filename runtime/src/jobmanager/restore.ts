@@ -12,14 +12,23 @@ import {
   assignState,
   checkpointVertices,
   decideDamaged,
+  joinPath,
   loadCheckpoint,
+  objectsDirectory,
   recover,
   referencedObjects,
   regressionChange,
   retractionOf,
   retryStorage,
 } from "../checkpoint/index.ts";
-import type { CheckpointRef, CommitLog, Damage, LoadedCheckpoint } from "../checkpoint/index.ts";
+import type {
+  CheckpointPlace,
+  CheckpointRef,
+  CommitLog,
+  Damage,
+  LoadedCheckpoint,
+  StoreOpener,
+} from "../checkpoint/index.ts";
 import type { CheckpointId, CheckpointMetadata, JobPlan, TaskRestore } from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
 
@@ -29,11 +38,24 @@ const REPAIRS_MAX = 3;
 export interface PreparedRestore {
   /** null: from the beginning. */
   readonly metadata: CheckpointMetadata | null;
-  /** Store directory that the parts are relative to. */
+  /** Directory that the parts are relative to, in ... */
   readonly restoreDir: string;
+  /** ... the store of this URI; null: the job's own. */
+  readonly restoreStore: string | null;
+  /** The job was stopped with it: it is published, nothing is processed. */
+  readonly endsAtOnce: boolean;
   /** By subtask key; empty without a checkpoint. */
   readonly tasks: ReadonlyMap<string, TaskRestore>;
 }
+
+/** A job that begins from the beginning. */
+export const NOTHING_TO_RESTORE: PreparedRestore = {
+  metadata: null,
+  restoreDir: "",
+  restoreStore: null,
+  endsAtOnce: false,
+  tasks: new Map(),
+};
 
 /** The TaskManagers' local copies; objects are relative to the job's directory. */
 export interface CopyHolders {
@@ -45,6 +67,7 @@ export interface CopyHolders {
 
 export interface RestoreOptions {
   readonly store: ObjectStore;
+  readonly openStore: StoreOpener;
   readonly log: CommitLog;
   readonly plan: JobPlan;
   readonly env: { readonly timers: Timers; readonly rng: Rng; readonly log: Log };
@@ -69,7 +92,7 @@ export async function prepareRestore(options: RestoreOptions): Promise<PreparedR
     if (loaded.type === "ok") {
       // Condemned ids above the head do not prove a regression: concurrent checkpoints that were aborted are condemned too.
       const retractThrough = retractionOf(log.head)?.throughId;
-      return assign(options, { metadata: loaded.metadata, restoreDir: log.jobDir, retractThrough });
+      return assign(options, { ...loaded, retractThrough });
     }
     // A newer JobManager may have deleted what this one takes for the newest checkpoint: fenced is not damaged.
     await retryStorage(options.env, options.signal, "commit-log-verify", () => log.verifyOwnership(options.signal));
@@ -78,22 +101,20 @@ export async function prepareRestore(options: RestoreOptions): Promise<PreparedR
 }
 
 async function fromOrigin(options: RestoreOptions): Promise<PreparedRestore> {
-  const { log } = options;
   const recovery = await recover({ ...options, localCopies: new Set(), allSinksCanRetract: false });
-  if (recovery.type === "empty") return { metadata: null, restoreDir: log.jobDir, tasks: new Map() };
+  if (recovery.type === "empty") return NOTHING_TO_RESTORE;
   assert(recovery.type === "restore", "without a head there is nothing to repair");
-  const restoreDir = recovery.path.split("/").slice(0, -2).join("/");
-  return assign(options, { metadata: recovery.metadata, restoreDir, retractThrough: undefined });
+  return assign(options, { ...recovery, retractThrough: undefined });
 }
 
 async function load(options: RestoreOptions, ref: CheckpointRef): Promise<LoadedCheckpoint> {
-  const { store, log, env, damaged, signal } = options;
-  const { jobDir } = log;
-  const loaded = await loadCheckpoint({ store, jobDir, ref, env, signal });
+  const { store, openStore, damaged, env, signal } = options;
+  const loaded = await loadCheckpoint({ store, openStore, ref, env, signal });
   if (loaded.type === "damaged") return loaded;
-  const objects = [...referencedObjects(jobDir, loaded.metadata)].flatMap((object): Damage["objects"] => {
-    const reason = damaged.get(object.slice(jobDir.length + 1)); // JR1
-    return reason === undefined ? [] : [{ object, kind: "part", reason }];
+  const directory = objectsDirectory(loaded.place, loaded.metadata);
+  const objects = [...referencedObjects("", loaded.metadata)].flatMap((object): Damage["objects"] => {
+    const reason = damaged.get(object); // JR1
+    return reason === undefined ? [] : [{ object: joinPath(directory, object), kind: "part", reason }];
   });
   return objects.length === 0 ? loaded : { type: "damaged", damage: { ref, objects, metadata: loaded.metadata } };
 }
@@ -103,7 +124,9 @@ async function replace(options: RestoreOptions, damage: Damage, mayRepair: boole
   const { log, plan, env, copies, damaged, allowReplay, signal } = options;
   const { jobDir } = log;
   const inJob = (path: string): string => path.slice(jobDir.length + 1);
-  const parts = damage.objects.filter(({ kind }) => kind === "part").map(({ object }) => inJob(object));
+  // Of a savepoint nobody keeps copies: it does not lie in the job's directory.
+  const isOwn = damage.metadata?.base === "job";
+  const parts = isOwn ? damage.objects.filter(({ kind }) => kind === "part").map(({ object }) => inJob(object)) : [];
   env.log.warn("the newest checkpoint is damaged", { checkpoint: damage.ref.id, objects: damage.objects.length });
   const found = mayRepair && parts.length > 0 ? await copies.find(parts, signal) : new Set<string>(); // JR2
   const whole: CheckpointRef[] = [];
@@ -143,11 +166,11 @@ function assign(
   options: RestoreOptions,
   from: {
     readonly metadata: CheckpointMetadata;
-    readonly restoreDir: string;
+    readonly place: CheckpointPlace;
     readonly retractThrough: CheckpointId | undefined;
   },
 ): PreparedRestore {
-  const { metadata, restoreDir, retractThrough } = from;
+  const { metadata, place, retractThrough } = from;
   const tasks = new Map<string, TaskRestore>();
   const { plan, unclaimedState, env } = options;
   const { subtasks, droppedUids } = assignState({ metadata, vertices: checkpointVertices(plan), unclaimedState });
@@ -156,5 +179,12 @@ function assign(
   for (const { vertexId, subtaskIndex, parts } of subtasks) {
     tasks.set(subtaskKey({ vertexId, subtaskIndex }), { checkpointId: metadata.checkpointId, retractThrough, parts });
   }
-  return { metadata, restoreDir, tasks };
+  const { jobState } = options.log.head;
+  return {
+    metadata,
+    restoreDir: objectsDirectory(place, metadata),
+    restoreStore: place.storeUri ?? null,
+    endsAtOnce: jobState === "stopping" || jobState === "draining",
+    tasks,
+  };
 }

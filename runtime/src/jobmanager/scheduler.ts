@@ -80,6 +80,8 @@ export type SchedulerEvent =
   | { readonly type: "attemptEnded"; readonly attempt: AttemptNumber; readonly taskManagerId: string }
   /** Without a task: too many failed checkpoints. */
   | { readonly type: "jobFailure"; readonly failure: Failure }
+  /** Its sources emit nothing more: the next attempt goes on from the newest checkpoint. Nothing of the job failed. */
+  | { readonly type: "stopFailed"; readonly failure: Failure }
   | { readonly type: "cancelRequested" }
   | { readonly type: "suspendRequested" }
   | { readonly type: "closed"; readonly as: EndState };
@@ -193,6 +195,8 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
       return attemptEnded(state, event.taskManagerId, context);
     case "jobFailure":
       return attemptFailed(state, { failure: event.failure, subtask: null, taskManagerId: null }, context);
+    case "stopFailed":
+      return mayFail(state) ? restart(state, event.failure, 0) : afterRelease(state);
     case "cancelRequested":
       if (state.job !== "CREATED" && state.job !== "RUNNING" && state.job !== "RESTARTING") return [state, []];
       if (isAllFinished(state)) return [state, []]; // too late: its last output is published
@@ -297,14 +301,23 @@ interface Cause {
 
 /** The running attempt failed: restart it or fail the job. */
 function attemptFailed(state: SchedulerState, cause: Cause, context: SchedulerContext): Step {
-  const { deployment, job } = state;
-  if (job !== "RUNNING" || deployment === undefined || deployment.isCancelled || isAllFinished(state))
-    return afterRelease(state); // SC4
+  if (!mayFail(state)) return afterRelease(state); // SC4
   const effects: SchedulerEffect[] = [{ type: "recordException", ...cause }];
   const decision = context.decideRestart(cause.failure);
   if (decision.type === "fail") return follow(fail(state, cause.failure), effects);
+  return follow(restart(state, cause.failure, decision.delayMs), effects);
+}
+
+/** An attempt is deployed that nobody ends yet. */
+function mayFail(state: SchedulerState): boolean {
+  const { deployment, job } = state;
+  return job === "RUNNING" && deployment !== undefined && !deployment.isCancelled && !isAllFinished(state);
+}
+
+function restart(state: SchedulerState, failure: Failure, delayMs: number): Step {
+  const { job } = state;
+  assert(job === "RUNNING", "only a running job restarts");
   const attempt = (state.attempt + 1) as AttemptNumber;
-  const { delayMs } = decision;
   const [cancelled, cancelEffects] = cancelDeployment({
     ...state,
     job: jobTransition(job, "RESTARTING"),
@@ -312,10 +325,11 @@ function attemptFailed(state: SchedulerState, cause: Cause, context: SchedulerCo
     isPrepared: false,
     isDelayOver: delayMs === 0,
   });
-  effects.push({ type: "restarting", attempt, delayMs, failure: cause.failure }, ...cancelEffects, {
-    type: "prepare",
-    attempt,
-  });
+  const effects: SchedulerEffect[] = [
+    { type: "restarting", attempt, delayMs, failure },
+    ...cancelEffects,
+    { type: "prepare", attempt },
+  ];
   if (delayMs > 0) effects.push({ type: "armDelay", attempt, delayMs });
   return [cancelled, effects];
 }

@@ -8,7 +8,16 @@
 import { Failure } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
-import { CommitLog, endedBySubmission, readCommitHead, requireOrigin, retryStorage } from "../checkpoint/index.ts";
+import {
+  CommitLog,
+  endedBySubmission,
+  loadOrigin,
+  placeOf,
+  readCommitHead,
+  recordedPath,
+  retryStorage,
+} from "../checkpoint/index.ts";
+import type { StoreOpener } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { JobManagerConfig, JobPlan, StoreConfig } from "../model/index.ts";
 import type { JobStorage } from "./job-master.ts";
@@ -42,7 +51,7 @@ export type StartedJob =
   | { readonly type: "claimed"; readonly storage: JobStorage }
   | { readonly type: "ended"; readonly state: "FINISHED" | "CANCELED" | "FAILED" };
 
-const ENDED = { finished: "FINISHED", cancelled: "CANCELED", failed: "FAILED" } as const;
+const ENDED = { stopped: "FINISHED", finished: "FINISHED", cancelled: "CANCELED", failed: "FAILED" } as const;
 
 /** Opens and claims. Rejects with what checkpoint/decideStart refuses, or with a failure of the store. */
 export async function claimJob(options: {
@@ -50,15 +59,18 @@ export async function claimJob(options: {
   readonly plan: JobPlan;
   readonly settings: RuntimeSettings;
   readonly store: ObjectStore;
+  readonly openStore: StoreOpener;
   readonly env: { readonly clock: Clock; readonly timers: Timers; readonly rng: Rng; readonly log: Log };
   readonly signal: AbortSignal;
 }): Promise<StartedJob> {
-  const { config, plan, settings, store, env, signal } = options;
+  const { config, plan, settings, store, openStore, env, signal } = options;
   const jobDir = jobDirectory(config.namespace, config.jobName);
   const before = await retryStorage(env, signal, "commit-log-read", () => readCommitHead(store, jobDir, signal));
   const ended = endedBySubmission(before, { lineage: config.start.lineage, uid: config.uid });
   if (ended !== undefined) return { type: "ended", state: ENDED[ended] };
-  const from = config.start.from ?? settings.restorePath;
+  const named = config.start.from ?? settings.restorePath;
+  // People name checkpoints by path or URI; the log names those in its own store relative to that.
+  const from = named === undefined ? undefined : recordedPath(await placeOf(named, { store, openStore }));
   const { log } = await CommitLog.claim({
     store,
     jobDir,
@@ -68,25 +80,12 @@ export async function claimJob(options: {
       uid: config.uid,
       lineage: config.start.lineage,
       newLineage: config.start.newLineage,
-      ...(from === undefined ? {} : { from: pathInStore(from, store.uri) }),
+      ...(from === undefined ? {} : { from }),
       mayCreate: true,
     },
     planDigest: plan.digest,
-    checkOrigin: (origin) => requireOrigin({ store, origin, env, signal }),
+    checkOrigin: async (origin) => void (await loadOrigin({ store, openStore, origin, env, signal })),
     signal,
   });
-  return { type: "claimed", storage: { store, log } };
-}
-
-/** People name checkpoints by their whole URI; the log names them relative to the store. */
-function pathInStore(path: string, storeUri: string): string {
-  const root = storeUri.replace(/\/*$/u, "/");
-  if (path.startsWith("/") && root.startsWith("file:")) return pathInStore(`file://${path}`, storeUri);
-  if (path.startsWith(root)) return path.slice(root.length);
-  if (!/^[a-z][a-z0-9+.-]*:/iu.test(path)) return path;
-  throw new Failure("CONFIG_INVALID", {
-    retry: "never",
-    message: `the checkpoint ${path} does not lie in the job's store ${storeUri}`,
-    remedy: "name a checkpoint below that store, or set execution.checkpointing.dir to the store that holds it",
-  });
+  return { type: "claimed", storage: { store, openStore, log } };
 }

@@ -22,9 +22,22 @@ export interface Barrier {
   readonly checkpointId: CheckpointId;
   /** Wall clock of the trigger at the JobManager. */
   readonly timestampMs: number;
-  /** The last checkpoint: taken after all input has ended (Flink: final checkpoint). */
+  /** The last checkpoint: taken after all input has ended (Flink: final checkpoint). A drain makes the sources end their input first. */
   readonly isFinal: boolean;
+  /** Set for a savepoint. */
+  readonly savepoint?: SavepointTarget | undefined;
 }
+
+/** What everybody who takes part in a savepoint must know; it travels in the barrier, so that nobody can see the one without the other. */
+export interface SavepointTarget {
+  /** URI of the savepoint's directory, without a slash at its end; at most {@link SAVEPOINT_LOCATION_BYTES_MAX} bytes. */
+  readonly location: string;
+  /** The job stops with it: nothing is processed after the barrier, and tasks end once it is confirmed. */
+  readonly stops: boolean;
+}
+
+/** A barrier fits into a slot of a ring. */
+export const SAVEPOINT_LOCATION_BYTES_MAX = 2_048;
 
 /**
  * How the items of a named operator state are handed out again (Flink: OperatorStateHandle.Mode).

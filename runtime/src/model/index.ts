@@ -48,7 +48,7 @@ export type {
   RuntimeContext,
   SideOutputContext,
 } from "./functions.ts";
-export { subtaskKey } from "./checkpoint.ts";
+export { SAVEPOINT_LOCATION_BYTES_MAX, subtaskKey } from "./checkpoint.ts";
 export type {
   AttemptNumber,
   Barrier,
@@ -60,6 +60,7 @@ export type {
   OperatorStateMode,
   PartHandle,
   PartKind,
+  SavepointTarget,
   SnapshotPart,
   SubtaskCheckpointStats,
   SubtaskId,

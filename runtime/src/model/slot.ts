@@ -65,6 +65,8 @@ export interface SlotSpec {
   readonly channels: readonly ChannelSpec[];
   /** Int32[2] {sequence, parked}: rung by whoever made work for this slot (network/doorbell). */
   readonly doorbell: SharedArrayBuffer;
+  /** The job was stopped with the savepoint that is restored: publish what it holds, process nothing. */
+  readonly endsAtOnce: boolean;
   /** Control messages (network/mailbox). */
   readonly mailbox: SharedArrayBuffer;
   /** Float64 counters, layout in task/counters. */
@@ -108,6 +110,8 @@ export interface SnapshotSubmission {
   readonly attempt: AttemptNumber;
   readonly subtask: SubtaskId;
   readonly parts: readonly SnapshotPart[];
+  /** URI of the savepoint's directory that they go to; undefined: a checkpoint of the job. */
+  readonly savepoint?: string | undefined;
   readonly finished: boolean;
   /** `asyncMs` so far; the store adds its own time. */
   readonly stats: SubtaskCheckpointStats;

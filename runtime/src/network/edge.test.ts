@@ -439,3 +439,20 @@ describe("record writer and input gate", () => {
     expect(() => take(gate)).toThrow("IG1: channel 0 delivers frame 1, found 7");
   });
 });
+
+test("a barrier arrives as it was sent, also one of a savepoint", () => {
+  const { writer, gates } = makeEdge({ partitioning: "FORWARD", targets: 1, type: PAIR });
+  const location = "s3://bucket/savepoints with ü/savepoint-123456-0123456789ab";
+  const sent: readonly Barrier[] = [
+    barrier(1),
+    barrier(2),
+    { ...barrier(3), savepoint: { location, stops: false } },
+    { ...barrier(4), savepoint: { location: `${location}7`, stops: true } },
+  ];
+  for (const one of sent) {
+    writer.broadcastBarrier(one);
+    const channel = gates[0]?.nextReady(OPEN) ?? -1;
+    expect(gates[0]?.head(channel).barrier).toEqual(one);
+    gates[0]?.consume(channel);
+  }
+});

@@ -11,7 +11,7 @@
 //   28  u32 zero
 // Payload by kind:
 //   RECORDS      columns, then the tail (codec/layout.ts)
-//   BARRIER      f64 checkpointId | f64 timestampMs | u32 isFinal | u32 zero
+//   BARRIER      f64 checkpointId | f64 timestampMs | u32 flags (1 final, 2 savepoint, 4 stops) | u32 locationBytes | location (UTF-8)
 //   WATERMARK    reserved
 //   END_OF_DATA  empty
 //   FRAGMENT     the next bytes of a RECORDS frame of one row that is larger than a slot; the last one has rowCount 1
@@ -26,6 +26,7 @@
 
 import { assert, Failure } from "@sluice/kit";
 import type { Barrier, CheckpointId } from "../model/index.ts";
+import { SAVEPOINT_LOCATION_BYTES_MAX } from "../model/index.ts";
 import type { FrameMemory } from "./ring.ts";
 
 assert(new Uint8Array(new Uint32Array([1]).buffer)[0] === 1, "FR3: this machine is little endian");
@@ -47,7 +48,9 @@ export const FLAG_HASHES = 2;
 export const FLAG_INFERRED = 4;
 
 const BARRIER_PAYLOAD_BYTES = 24;
-export const BARRIER_FRAME_BYTES = FRAME_HEADER_BYTES + BARRIER_PAYLOAD_BYTES;
+const BARRIER_FINAL = 1;
+const BARRIER_SAVEPOINT = 2;
+const BARRIER_STOPS = 4;
 
 /** Everything in a header but the sequence number, which the channel assigns when the frame enters the ring. */
 export interface FrameHeader {
@@ -98,27 +101,43 @@ export function writeWire(memory: FrameMemory, offset: number, wireType: number,
   memory.u32[at + 1] = wireChannel;
 }
 
+/** Bytes of the frame that `writeBarrierFrame` writes. */
+export function barrierFrameBytes(barrier: Barrier): number {
+  return FRAME_HEADER_BYTES + BARRIER_PAYLOAD_BYTES + Buffer.byteLength(barrier.savepoint?.location ?? "");
+}
+
 export function writeBarrierFrame(memory: FrameMemory, offset: number, barrier: Barrier): void {
-  writeFrameHeader(memory, offset, {
-    kind: FRAME_BARRIER,
-    flags: 0,
-    rowCount: 0,
-    byteLength: BARRIER_FRAME_BYTES,
-    totalBytes: 0,
-  });
+  const { savepoint } = barrier;
+  const byteLength = barrierFrameBytes(barrier);
+  const locationBytes = byteLength - FRAME_HEADER_BYTES - BARRIER_PAYLOAD_BYTES;
+  assert(locationBytes <= SAVEPOINT_LOCATION_BYTES_MAX, "a barrier fits into a slot");
+  writeFrameHeader(memory, offset, { kind: FRAME_BARRIER, flags: 0, rowCount: 0, byteLength, totalBytes: 0 });
   const at = (offset + FRAME_HEADER_BYTES) >>> 3;
   memory.f64[at] = barrier.checkpointId;
   memory.f64[at + 1] = barrier.timestampMs;
-  memory.u32[(at + 2) << 1] = barrier.isFinal ? 1 : 0;
-  memory.u32[((at + 2) << 1) + 1] = 0;
+  memory.u32[(at + 2) << 1] =
+    (barrier.isFinal ? BARRIER_FINAL : 0) |
+    (savepoint === undefined ? 0 : BARRIER_SAVEPOINT) |
+    (savepoint?.stops === true ? BARRIER_STOPS : 0);
+  memory.u32[((at + 2) << 1) + 1] = locationBytes;
+  if (savepoint !== undefined)
+    memory.bytes.write(savepoint.location, offset + FRAME_HEADER_BYTES + BARRIER_PAYLOAD_BYTES, "utf8");
 }
 
 export function readBarrier(memory: FrameMemory, offset: number): Barrier {
   const at = (offset + FRAME_HEADER_BYTES) >>> 3;
+  const flags = memory.u32[(at + 2) << 1] as number;
+  const from = offset + FRAME_HEADER_BYTES + BARRIER_PAYLOAD_BYTES;
+  const locationBytes = memory.u32[((at + 2) << 1) + 1] as number;
+  const savepoint = {
+    location: memory.bytes.toString("utf8", from, from + locationBytes),
+    stops: (flags & BARRIER_STOPS) !== 0,
+  };
   return {
     checkpointId: memory.f64[at] as CheckpointId,
     timestampMs: memory.f64[at + 1] as number,
-    isFinal: memory.u32[(at + 2) << 1] === 1,
+    isFinal: (flags & BARRIER_FINAL) !== 0,
+    ...((flags & BARRIER_SAVEPOINT) === 0 ? {} : { savepoint }),
   };
 }
 

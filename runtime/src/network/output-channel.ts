@@ -12,7 +12,7 @@ import { assert, Failure } from "@sluice/kit";
 import type { Barrier, TypeDescriptor } from "../model/index.ts";
 import type { RowWriter } from "./codec/row-codec.ts";
 import {
-  BARRIER_FRAME_BYTES,
+  barrierFrameBytes,
   FRAME_FRAGMENT,
   FRAME_HEADER_BYTES,
   FRAME_SCHEMA,
@@ -150,7 +150,7 @@ export class OutputChannel {
 
   sendBarrier(barrier: Barrier): void {
     this.seal();
-    this.#writeFrame(BARRIER_FRAME_BYTES, (memory, offset) => writeBarrierFrame(memory, offset, barrier));
+    this.#writeFrame(barrierFrameBytes(barrier), (memory, offset) => writeBarrierFrame(memory, offset, barrier));
   }
 
   sendEndOfData(): void {

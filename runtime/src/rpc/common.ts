@@ -8,6 +8,7 @@ import type {
   CheckpointId,
   Epoch,
   PartHandle,
+  SavepointTarget,
   SubtaskCheckpointStats,
   SubtaskId,
 } from "../model/index.ts";
@@ -47,7 +48,12 @@ export const partFields: Fields<PartHandle> = {
 
 export const part: Shape<PartHandle> = record<PartHandle>(partFields);
 
-export const barrier: Shape<Barrier> = record<Barrier>({ checkpointId, timestampMs: number, isFinal: flag });
+export const barrier: Shape<Barrier> = record<Barrier>({
+  checkpointId,
+  timestampMs: number,
+  isFinal: flag,
+  savepoint: optional(record<SavepointTarget>({ location: text, stops: flag })),
+});
 
 const stats: Shape<SubtaskCheckpointStats> = record<SubtaskCheckpointStats>({
   startDelayMs: number,

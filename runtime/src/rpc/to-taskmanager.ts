@@ -44,9 +44,13 @@ export interface DeployRequest {
   readonly jobDir: string;
   /** Store directory that the restored parts are relative to. */
   readonly restoreDir: string;
+  /** URI of the store that it is in; null: the job's own. */
+  readonly restoreStore: string | null;
   readonly restoredCheckpointId: CheckpointId | null;
   /** False: nothing is ever stored. */
   readonly checkpointing: boolean;
+  /** The job was stopped with the savepoint that is restored: publish what it holds, process nothing. */
+  readonly endsAtOnce: boolean;
 }
 
 /** Which of these objects (relative to the job's directory) lie here in a verified local copy? */
@@ -119,8 +123,10 @@ export const jobManagerRequest: Shape<JobManagerRequest> = variants<JobManagerRe
     slots: list(record<DeployRequest["slots"][number]>({ slotIndex: count(), tasks: list(taskSpec) })),
     jobDir: text,
     restoreDir: text,
+    restoreStore: nullable(text),
     restoredCheckpointId: nullable(checkpointId),
     checkpointing: flag,
+    endsAtOnce: flag,
   }),
   findLocalCopies: record<FindLocalCopiesRequest>({ type: type("findLocalCopies"), objects: list(text) }),
   repairObjects: record<RepairObjectsRequest>({ type: type("repairObjects"), jobDir: text, objects: list(text) }),

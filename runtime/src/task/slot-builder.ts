@@ -150,6 +150,7 @@ function buildTask(context: TaskContext): Task {
     restore: task.restore,
     mode: settings.mode,
     checkpointingEnabled: settings.checkpointingEnabled,
+    endsAtOnce: spec.endsAtOnce,
     bufferTimeoutMs: bufferTimeoutOf(vertex, settings),
     chain,
     gate,

@@ -41,6 +41,7 @@ async function runningTask(work: Work, parts: Pick<TaskOptions, "chain" | "gate"
     restore: undefined,
     mode: "EXACTLY_ONCE",
     checkpointingEnabled: true,
+    endsAtOnce: false,
     bufferTimeoutMs: 1_000_000,
     writers: [],
     keyedState: undefined,

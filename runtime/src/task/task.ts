@@ -7,7 +7,8 @@
 //   TK3. A task whose output has no room is not run until its staging has drained; nothing is dropped.
 //   TK4. A snapshot is submitted at most once, and only while its checkpoint was not aborted.
 //   TK5. Side effects of checkpoint n are asked for only by notifyCheckpointComplete(m >= n).
-//   TK6. FINISHED is reported after the final checkpoint was confirmed (or at once without checkpointing).
+//   TK6. FINISHED is reported after the final checkpoint, or a stop, was confirmed (or at once without checkpointing).
+//   TK7. After the barrier of a stop nothing is processed: what is not in its savepoint happens in the job that goes on from it.
 //
 // Not here: the loop over tasks (slot-runner.ts), barrier alignment (checkpoint/aligner), codecs and rings (network/).
 
@@ -73,6 +74,8 @@ export interface TaskOptions {
   readonly restore: TaskRestore | undefined;
   readonly mode: CheckpointingMode;
   readonly checkpointingEnabled: boolean;
+  /** The job was stopped with what is restored: opening publishes it, then the task ends (TK7). */
+  readonly endsAtOnce: boolean;
   readonly bufferTimeoutMs: number;
   /** Head first. */
   readonly chain: readonly ChainedOperator[];
@@ -103,7 +106,10 @@ export class Task {
   #endedChannelCount = 0;
   /** By channel, 1 while the aligner holds it back. */
   readonly #blocked: Uint8Array;
+  /** Of the final checkpoint, or of a stop's savepoint. */
   #finalId: CheckpointId | undefined;
+  /** TK7. */
+  #stopped = false;
   #committing = 0;
   #lastFlushMs = 0;
   #lastPublishMs = 0;
@@ -174,6 +180,9 @@ export class Task {
       state: "RUNNING",
       ...(restore === undefined ? {} : { restoreMs: clock.nowMs() - startedMs }),
     });
+    if (!this.#options.endsAtOnce) return;
+    this.#stopped = true;
+    void this.#succeed();
   }
 
   /**
@@ -188,6 +197,7 @@ export class Task {
         return encoded;
       }
       this.#options.counters.set("isBackPressured", 0);
+      if (this.#stopped) return encoded;
       if (this.#drained && !this.#options.checkpointingEnabled) {
         void this.#succeed(); // nothing will confirm anything: what was emitted has left this task (TK6)
         return true;
@@ -204,7 +214,7 @@ export class Task {
 
   /** Clock time at which this task may have work that nobody will ring for; Infinity: never. */
   nextRunMs(): number {
-    if (this.#state !== "RUNNING") return Number.POSITIVE_INFINITY;
+    if (this.#state !== "RUNNING" || this.#stopped) return Number.POSITIVE_INFINITY;
     const flushMs = this.#lastFlushMs + this.#options.bufferTimeoutMs;
     return this.#source !== undefined && this.#blockedOutputs()
       ? flushMs
@@ -218,7 +228,9 @@ export class Task {
   /** From the JobManager, to sources: start a checkpoint. */
   triggerCheckpoint(barrier: Barrier, wallMs: number): void {
     if (this.#source === undefined || (this.#state !== "RUNNING" && this.#state !== "DRAINED")) return;
+    if (this.#stopped) return;
     try {
+      if (barrier.savepoint?.stops === true && barrier.isFinal && !this.#drained) this.#finishChain(); // a drain
       this.#takeSnapshot({ barrier, alignmentMs: 0, startDelayMs: Math.max(0, wallMs - barrier.timestampMs) });
     } catch (thrown) {
       void this.fail(thrown);
@@ -472,7 +484,8 @@ export class Task {
     counters.set("checkpointAlignmentMs", trigger.alignmentMs);
     counters.set("checkpointStartDelayMs", trigger.startDelayMs);
     counters.set("lastCheckpointSyncMs", snapshot.times.syncMs);
-    if (barrier.isFinal) this.#finalId = barrier.checkpointId;
+    this.#stopped = barrier.savepoint?.stops === true;
+    if (barrier.isFinal || this.#stopped) this.#finalId = barrier.checkpointId;
     this.#snapshots.push(snapshot);
     // Not at the final one: a task that is confirmed before it acknowledged would end, and nothing would ever complete.
     if (planted("sink-commits-before-record") && !barrier.isFinal) this.#commit(barrier.checkpointId);
@@ -504,6 +517,7 @@ export class Task {
     counters.set("stateSizeBytes", stateSizeBytes);
     port.submitSnapshot({
       checkpointId: snapshot.barrier.checkpointId,
+      savepoint: snapshot.barrier.savepoint?.location,
       epoch,
       attempt,
       subtask: this.subtask,
@@ -556,7 +570,12 @@ export class Task {
   }
 
   #finishIfConfirmed(id: CheckpointId): void {
-    if (this.#drained && this.#committing === 0 && this.#finalId !== undefined && id >= this.#finalId)
+    if (
+      (this.#drained || this.#stopped) &&
+      this.#committing === 0 &&
+      this.#finalId !== undefined &&
+      id >= this.#finalId
+    )
       void this.#succeed(); // TK6
   }
 

@@ -34,6 +34,8 @@ const REQUEST: DeployRequest = {
   ],
   jobDir: "",
   restoreDir: "",
+  restoreStore: null,
+  endsAtOnce: false,
   restoredCheckpointId: null,
   checkpointing: false,
 };

@@ -211,7 +211,7 @@ function wire(options: AttemptOptions): Wiring {
     if (isOutgoing) outgoing.push(channel);
     else incoming.push(channel);
   }
-  const { epoch, attempt, lineage, moduleUrl, plan } = request;
+  const { epoch, attempt, lineage, moduleUrl, plan, endsAtOnce } = request;
   const specs = request.slots.map(({ slotIndex, tasks }): SlotSpec => {
     const doorbell = bells.get(slotIndex);
     assert(doorbell !== undefined, "a slot has a bell");
@@ -225,6 +225,7 @@ function wire(options: AttemptOptions): Wiring {
       tasks,
       channels: channels.get(slotIndex) ?? [],
       doorbell,
+      endsAtOnce,
       mailbox: allocateMailbox(),
       counters: new SharedArrayBuffer(slotCountersBytes(tasks.length)),
       plantedBugs,

@@ -44,6 +44,7 @@ class Bench {
     plan: PLAN,
     tasks: SUBTASKS.map((subtask) => ({ subtask, restore: undefined })),
     channels: [],
+    endsAtOnce: false,
     doorbell: Doorbell.allocate(),
     mailbox: allocateMailbox(1024),
     counters: new SharedArrayBuffer(slotCountersBytes(2)),

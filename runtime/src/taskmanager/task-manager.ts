@@ -315,7 +315,7 @@ export class TaskManager {
         message: `${request.slots.length} slots were asked of ${slotCount}`,
       });
     }
-    const { epoch, attempt, jobDir, restoreDir, restoredCheckpointId } = request;
+    const { epoch, attempt, jobDir, restoreDir, restoreStore, restoredCheckpointId } = request;
     const subtaskCount = request.slots.reduce((sum, slot) => sum + slot.tasks.length, 0);
     env.log.info("deploying", { epoch, attempt, slots: request.slots.length, tasks: subtaskCount });
     if (request.checkpointing) {
@@ -327,6 +327,7 @@ export class TaskManager {
         taskManagerId,
         jobDir,
         restoreDir,
+        restoreStore,
         subtaskCount,
         restoredCheckpointId,
       });

@@ -2,7 +2,7 @@
 //
 // Not here: when they start and die (mini-cluster.ts).
 
-import { AssertionError } from "@sluice/kit";
+import { AssertionError, Failure } from "@sluice/kit";
 import type { Log, Net, ObjectStore, Rng } from "@sluice/kit/env";
 import type { JobMain } from "../datastream/index.ts";
 import { claimJob, jobIdOf, JobMaster } from "../jobmanager/index.ts";
@@ -109,13 +109,25 @@ export async function startJobManager(
     return;
   }
   const { signal } = new AbortController();
-  const claimed = await claimJob({ config, plan, settings, store: part.life.store(store), env, signal });
+  const own = part.life.store(store);
+  const claimed = await claimJob({ config, plan, settings, store: own, openStore: noOtherStore, env, signal });
   if (claimed.type === "ended") {
     on.ended(claimed.state, `job ${plan.jobName} is ${claimed.state}`);
     return;
   }
   master.start(claimed.storage);
   on.started(master);
+}
+
+/** All that the cluster stores is in its one store, savepoints too. */
+function noOtherStore(uri: string): Promise<ObjectStore> {
+  return Promise.reject(
+    new Failure("CONFIG_INVALID", {
+      retry: "never",
+      message: `a MiniCluster has no store but its own, and ${uri} does not lie in it`,
+      remedy: "name a directory below the cluster's store",
+    }),
+  );
 }
 
 /** Starts a TaskManager; resolves when it has stopped. */
@@ -139,6 +151,7 @@ export async function startTaskManager(
   const io = new IoService({
     env,
     store: store === undefined ? undefined : life.store(store),
+    openStore: noOtherStore,
     disk: life.disk(disk),
     send: (event) => life.soon(() => taskManager.onIoEvent(event)),
   });

@@ -267,6 +267,7 @@ function wire(plan: JobPlan, restore: Snapshot | undefined): readonly Slot[] {
         tasks,
         channels: channels[slotIndex] ?? [],
         doorbell,
+        endsAtOnce: false,
         mailbox: allocateMailbox(),
         counters: new SharedArrayBuffer(slotCountersBytes(tasks.length)),
         plantedBugs: [],

@@ -45,6 +45,9 @@ const HEARTBEAT_MS = 150;
 
 const VERIFY_EVERY_ROUNDS = 20;
 
+/** Savepoints of this world lie in its one store. */
+const noOtherStore = (uri: string): Promise<never> => Promise.reject(new Error(`${uri} is not there`));
+
 /** Rejects with FENCED only: a store that does not answer proves nothing. */
 async function verifyOwnership(log: CommitLog): Promise<void> {
   try {
@@ -104,6 +107,7 @@ export class SimJobManager {
     this.#coordinator = new CheckpointCoordinator({
       env,
       store: env.store,
+      openStore: noOtherStore,
       commitLog: this.#log,
       vertices: worldVertices(parallelism),
       config,
@@ -116,6 +120,7 @@ export class SimJobManager {
         },
         completed: () => undefined,
         finalCompleted: () => undefined,
+        stopFailed: (failure) => this.#restart(failure.message),
       },
     });
     await env.net.listen(this.#options.address, (conn) => this.#accept(conn));
@@ -203,6 +208,7 @@ export class SimJobManager {
       this.#wantsRestart = false;
       const recovery = await recover({
         store: env.store,
+        openStore: noOtherStore,
         log,
         env,
         localCopies: new Set(),

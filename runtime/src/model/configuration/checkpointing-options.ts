@@ -66,6 +66,12 @@ export const CheckpointingOptions = {
     type: storeUri(),
     description: "Where checkpoints and the commit log live.",
   }),
+  SAVEPOINT_DIRECTORY: optional({
+    key: "execution.checkpointing.savepoint-dir",
+    aliases: ["state.savepoints.dir"],
+    type: storeUri(),
+    description: "Where savepoints go when whoever asks for one names no place.",
+  }),
   MAX_RETAINED: withDefault({
     key: "execution.checkpointing.num-retained",
     aliases: ["state.checkpoints.num-retained"],
@@ -82,7 +88,17 @@ export const StateRecoveryOptions = {
     key: "execution.state-recovery.path",
     aliases: ["execution.savepoint.path"],
     type: string(),
-    description: "A checkpoint to start from, as a new lineage (the same as `sluice run --from`).",
+    description:
+      "A savepoint or checkpoint to start from, in any store, as a new lineage (the same as `sluice run --from`).",
+  }),
+  CLAIM_MODE: withDefault({
+    key: "execution.state-recovery.claim-mode",
+    aliases: ["execution.savepoint-restore-mode", "execution.savepoint.restore-mode"],
+    type: oneOf(["NO_CLAIM", "CLAIM"]),
+    default: "NO_CLAIM",
+    only: ["NO_CLAIM"],
+    description:
+      "Who owns what the job starts from. NO_CLAIM: it stays its owner's, and the output that waits in it is neither published nor dropped. CLAIM: this job alone takes it over, publishes that output, and deletes it when its own checkpoints have replaced it. Flink's LEGACY mode does not exist.",
   }),
   IGNORE_UNCLAIMED_STATE: withDefault({
     key: "execution.state-recovery.ignore-unclaimed-state",

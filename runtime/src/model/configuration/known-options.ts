@@ -35,7 +35,6 @@ const CHECKPOINTING: readonly Row[] = [
   ["unaligned.interruptible-timers.enabled", boolean(), "false", "Timers give way to barriers."],
   ["unaligned.recover-output-on-downstream.enabled", boolean(), "false", "Who restores output in flight."],
   ["unaligned.during-recovery.enabled", boolean(), "false", "Checkpoints while in-flight data is restored."],
-  ["savepoint-dir", storeUri(), undefined, "Default place of savepoints.", ["state.savepoints.dir"]],
   [
     "create-subdir",
     boolean(),
@@ -80,13 +79,6 @@ const CHECKPOINTING: readonly Row[] = [
 ].map(([key, ...rest]) => [`execution.checkpointing.${key as string}`, ...rest] as unknown as Row);
 
 const STATE: readonly Row[] = [
-  [
-    "execution.state-recovery.claim-mode",
-    oneOf(["NO_CLAIM", "CLAIM", "LEGACY"]),
-    "NO_CLAIM",
-    "Who owns the checkpoint that a job starts from.",
-    ["execution.savepoint-restore-mode", "execution.savepoint.restore-mode"],
-  ],
   ["execution.state-recovery.from-local", boolean(), "true", "Local copies are searched first (false in Flink)."],
   [
     "execution.state-recovery.without-channel-state.checkpoint-id",

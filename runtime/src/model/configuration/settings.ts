@@ -51,6 +51,11 @@ export interface RuntimeSettings {
   readonly store: StoreConfig | undefined;
   /** Where to start from, as a new lineage. */
   readonly restorePath: string | undefined;
+  readonly claimMode: "NO_CLAIM" | "CLAIM";
+  /** Where savepoints go by default, a URI. */
+  readonly savepointDirectory: string | undefined;
+  /** To reach any other S3 store by. */
+  readonly s3: Pick<StoreConfig, "endpoint" | "region">;
   readonly allowReplay: number | undefined;
   /** State whose operator is not in the job any more is dropped instead of refused. */
   readonly ignoreUnclaimedState: boolean;
@@ -96,6 +101,9 @@ export function runtimeSettings(configuration: EffectiveConfiguration): RuntimeS
     retainOnCancellation: configuration.get(CheckpointingOptions.EXTERNALIZED_RETENTION) === "RETAIN_ON_CANCELLATION",
     store: storeSettings(configuration),
     restorePath: configuration.get(StateRecoveryOptions.PATH),
+    claimMode: configuration.get(StateRecoveryOptions.CLAIM_MODE),
+    savepointDirectory: configuration.get(CheckpointingOptions.SAVEPOINT_DIRECTORY),
+    s3: s3Settings(configuration),
     allowReplay: configuration.get(StateRecoveryOptions.ALLOW_REPLAY),
     ignoreUnclaimedState: configuration.get(StateRecoveryOptions.IGNORE_UNCLAIMED_STATE),
     restart: restartSettings(configuration),
@@ -169,13 +177,16 @@ function restartSettings(configuration: EffectiveConfiguration): RestartSettings
 
 function storeSettings(configuration: EffectiveConfiguration): StoreConfig | undefined {
   const uri = configuration.get(CheckpointingOptions.CHECKPOINTS_DIRECTORY);
-  if (uri === undefined) return undefined;
+  return uri === undefined ? undefined : { uri, ...s3Settings(configuration) };
+}
+
+function s3Settings(configuration: EffectiveConfiguration): RuntimeSettings["s3"] {
   const endpoint = configuration.get(S3Options.ENDPOINT);
   const region = configuration.get(S3Options.REGION);
   if (endpoint !== undefined && !/^https?:\/\/[^/]+\/?$/.test(endpoint)) {
     throw contradiction(`s3.endpoint "${endpoint}" is not an address`, "Give http://host:port or https://host:port.");
   }
-  return { uri, ...(endpoint === undefined ? {} : { endpoint }), ...(region === undefined ? {} : { region }) };
+  return { ...(endpoint === undefined ? {} : { endpoint }), ...(region === undefined ? {} : { region }) };
 }
 
 function contradiction(message: string, remedy: string): Failure {

@@ -9,6 +9,7 @@
 
 import { AssertionError, Failure, failureToJson, toFailure } from "@sluice/kit";
 import type { Clock, Disk, Host, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
+import type { StoreOpener } from "../../checkpoint/index.ts";
 import type { AttemptNumber, Epoch, PartHandle } from "../../model/index.ts";
 import type { IoReply, IoRequest } from "../../task/index.ts";
 import { LocalCopies } from "./local-copies.ts";
@@ -26,6 +27,8 @@ export interface IoServiceOptions {
   };
   /** Undefined: no checkpoints are taken. */
   readonly store: ObjectStore | undefined;
+  /** Of savepoints in other places. */
+  readonly openStore: StoreOpener;
   readonly disk: Disk;
   readonly send: (event: IoEvent) => void;
 }
@@ -35,7 +38,7 @@ interface RunningAttempt {
   readonly attempt: AttemptNumber;
   readonly abort: AbortController;
   readonly uploads: SnapshotUploads;
-  readonly reader: SnapshotReader;
+  readonly reader: Promise<SnapshotReader>;
 }
 
 /** Which slot a message came from. */
@@ -105,14 +108,24 @@ export class IoService {
   }
 
   async #fetch(running: RunningAttempt, parts: readonly PartHandle[]): Promise<readonly Uint8Array[]> {
-    return running.reader.read(parts, running.abort.signal);
+    return (await running.reader).read(parts, running.abort.signal);
   }
 
   #start(command: Extract<IoCommand, { readonly type: "attemptStarted" }>): void {
     this.#end();
-    const { env, store, send } = this.#options;
+    const { env, store, openStore, send } = this.#options;
     if (store === undefined) return;
-    const { epoch, attempt, taskManagerId, jobDir, restoreDir, subtaskCount } = command;
+    const { epoch, attempt, taskManagerId, jobDir, restoreDir, restoreStore, subtaskCount } = command;
+    const reader = async (): Promise<SnapshotReader> =>
+      new SnapshotReader({
+        env,
+        store: restoreStore === null ? store : await openStore(restoreStore),
+        local: this.#local,
+        restoreDir,
+        onDamaged: (object, reason) => send({ type: "objectDamaged", object, reason }),
+      });
+    const opening = reader();
+    opening.catch(() => undefined); // told to whoever fetches
     this.#running = {
       epoch,
       attempt,
@@ -120,6 +133,7 @@ export class IoService {
       uploads: new SnapshotUploads({
         env,
         store,
+        openStore,
         local: this.#local,
         epoch,
         attempt,
@@ -129,16 +143,11 @@ export class IoService {
         onAck: (ack) => send({ type: "acknowledged", ack }),
         onDecline: (decline) => send({ type: "declined", decline }),
       }),
-      reader: new SnapshotReader({
-        env,
-        store,
-        local: this.#local,
-        restoreDir,
-        onDamaged: (object, reason) => send({ type: "objectDamaged", object, reason }),
-      }),
+      reader: opening,
     };
     // Parts of another job's checkpoint never had copies here under these names.
-    this.#clean(this.#local.attemptStarted(restoreDir === jobDir ? command.restoredCheckpointId : null));
+    const isOwn = restoreStore === null && restoreDir === jobDir;
+    this.#clean(this.#local.attemptStarted(isOwn ? command.restoredCheckpointId : null));
   }
 
   #end(): void {

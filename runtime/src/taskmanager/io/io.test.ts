@@ -3,6 +3,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { crc32c } from "@sluice/kit";
 import { HEALTHY, World } from "@sluice/sim";
+import { noOtherStore } from "../../checkpoint/memory-store.fixture.ts";
 import type { FaultPlan } from "@sluice/sim";
 import fc from "fast-check";
 
@@ -76,6 +77,7 @@ class Machine {
       this.service = new IoService({
         env,
         store: env.store,
+        openStore: noOtherStore,
         disk: env.disk,
         send: (event) => void this.events.push(event),
       });
@@ -86,6 +88,7 @@ class Machine {
         taskManagerId: "tm-1",
         jobDir: "ns/job",
         restoreDir: "ns/job",
+        restoreStore: null,
         subtaskCount: this.#subtaskCount,
         restoredCheckpointId: restored === null ? null : id(restored),
       });

@@ -17,6 +17,8 @@ export type IoCommand =
       readonly jobDir: string;
       /** Store directory that restored parts are relative to. */
       readonly restoreDir: string;
+      /** URI of the store that it is in; null: the job's own. */
+      readonly restoreStore: string | null;
       /** Subtasks of this attempt that will submit snapshots from here. */
       readonly subtaskCount: number;
       readonly restoredCheckpointId: CheckpointId | null;

@@ -9,6 +9,7 @@
 
 import { crc32c, Failure, retry, toFailure } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
+import { joinPath, uriOf } from "../../checkpoint/index.ts";
 import type { PartHandle } from "../../model/index.ts";
 import type { LocalCopies } from "./local-copies.ts";
 import { STORE_BACKOFF } from "./uploads.ts";
@@ -59,6 +60,7 @@ export interface SnapshotReaderOptions {
   readonly env: { readonly clock: Clock; readonly timers: Timers; readonly rng: Rng; readonly log: Log };
   readonly store: ObjectStore;
   readonly local: LocalCopies;
+  /** In `store`; "" is its root. */
   readonly restoreDir: string;
   readonly onDamaged: (object: string, reason: string) => void;
 }
@@ -96,7 +98,7 @@ export class SnapshotReader {
 
   #readRange(range: ReadRange, signal: AbortSignal): Promise<Uint8Array | undefined> {
     const { store, restoreDir, env } = this.#options;
-    const path = `${restoreDir}/${range.object}`;
+    const path = joinPath(restoreDir, range.object);
     return retry(() => store.getRange(path, { offset: range.offset, lengthBytes: range.lengthBytes }, signal), {
       backoff: STORE_BACKOFF,
       ...env,
@@ -132,7 +134,7 @@ export class SnapshotReader {
     onDamaged(object, reason);
     throw new Failure("SNAPSHOT_DAMAGED", {
       retry: "backoff",
-      message: `${store.uri}/${restoreDir}/${object} is damaged (${reason}), and this TaskManager has no copy of it`,
+      message: `${uriOf(store, joinPath(restoreDir, object))} is damaged (${reason}), and this TaskManager has no copy of it`,
       remedy: "the JobManager looks for a copy on the other TaskManagers; if there is none, it says what can be done",
     });
   }

@@ -6,12 +6,14 @@
 //        outcome the same name gets the same bytes again (P2).
 //   UP3. Storing is tried until it succeeded, the checkpoint is over, or the store says that trying again is useless.
 //   UP4. A pack is closed when it is full, when all subtasks of this TaskManager have submitted, or after LINGER_MS.
+//   UP5. A savepoint's packs go to its own directory and nowhere else; no completed checkpoint ends its upload.
 //
 // Not here: where parts lie in a pack (pack.ts), deleting from the store (only the coordinator does).
 
 import { assert, Failure, retry, throwIfAborted, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
-import type { CheckpointDecline } from "../../checkpoint/index.ts";
+import { directoryOfMetadata, placeOf } from "../../checkpoint/index.ts";
+import type { CheckpointDecline, StoreOpener } from "../../checkpoint/index.ts";
 import type {
   AttemptNumber,
   CheckpointAck,
@@ -34,7 +36,7 @@ export const STORE_BACKOFF = {
   jitter: 0.3,
   resetAfterMs: Number.POSITIVE_INFINITY,
 } as const;
-/** Checkpoints that were aborted before their snapshots came; older ones are covered by the newest completed id. */
+/** Checkpoints that were aborted before their snapshots came: the newest of them. */
 const OVER_MAX = 64;
 
 export interface UploadEnv {
@@ -47,6 +49,8 @@ export interface UploadEnv {
 export interface UploadOptions {
   readonly env: UploadEnv;
   readonly store: ObjectStore;
+  /** Of savepoints in other places. */
+  readonly openStore: StoreOpener;
   readonly local: LocalCopies;
   readonly epoch: Epoch;
   readonly attempt: AttemptNumber;
@@ -67,6 +71,8 @@ interface Submitted {
 
 interface PendingUpload {
   readonly id: CheckpointId;
+  /** URI of a savepoint's directory. */
+  readonly savepoint: string | undefined;
   readonly abort: AbortController;
   readonly submitted: Map<string, Submitted>;
   pack: OpenPack<Submitted>;
@@ -88,9 +94,10 @@ export class SnapshotUploads {
   }
 
   submit(submission: SnapshotSubmission): void {
-    const id = submission.checkpointId;
-    if (this.#isEnded || id <= this.#completedId || this.#over.has(id)) return; // it came after its checkpoint was given up
-    const upload = this.#uploadOf(id);
+    const { checkpointId: id, savepoint } = submission;
+    if (this.#isEnded || this.#over.has(id)) return; // it came after its checkpoint was given up
+    if (savepoint === undefined && id <= this.#completedId) return;
+    const upload = this.#uploadOf(id, savepoint);
     const key = subtaskKey(submission.subtask);
     assert(!upload.submitted.has(key), "TK4: a snapshot is submitted at most once");
     const submitted: Submitted = {
@@ -118,8 +125,8 @@ export class SnapshotUploads {
   /** Its checkpoint and all below are confirmed. */
   completed(id: CheckpointId): void {
     this.#completedId = Math.max(this.#completedId, id);
-    for (const upload of this.#pending.values()) if (upload.id <= id) this.#drop(upload);
-    for (const over of this.#over) if (over <= id) this.#over.delete(over);
+    for (const upload of this.#pending.values())
+      if (upload.id <= id && upload.savepoint === undefined) this.#drop(upload); // UP5
   }
 
   aborted(id: CheckpointId): void {
@@ -135,11 +142,12 @@ export class SnapshotUploads {
     for (const upload of this.#pending.values()) this.#drop(upload);
   }
 
-  #uploadOf(id: CheckpointId): PendingUpload {
+  #uploadOf(id: CheckpointId, savepoint: string | undefined): PendingUpload {
     const known = this.#pending.get(id);
     if (known !== undefined) return known;
     const upload: PendingUpload = {
       id,
+      savepoint,
       abort: new AbortController(),
       submitted: new Map(),
       pack: new OpenPack(),
@@ -163,7 +171,8 @@ export class SnapshotUploads {
     const { epoch, attempt, taskManagerId, env } = this.#options;
     // UP2: chance keeps the name apart from that of another process with the same id in the same attempt.
     const chance = env.rng.u32().toString(16).padStart(8, "0");
-    const object = `chk-${upload.id}/x-${epoch}.${attempt}.${taskManagerId}.${chance}-${upload.packCount}`;
+    const directory = upload.savepoint === undefined ? `chk-${upload.id}/` : "";
+    const object = `${directory}x-${epoch}.${attempt}.${taskManagerId}.${chance}-${upload.packCount}`;
     const pack = upload.pack.close(object);
     upload.packCount += 1;
     upload.pack = new OpenPack();
@@ -171,11 +180,14 @@ export class SnapshotUploads {
   }
 
   async #store(upload: PendingUpload, object: string, pack: ClosedPack<Submitted>): Promise<void> {
-    const { store, local, jobDir, env } = this.#options;
+    const { local, env } = this.#options;
     const { signal } = upload.abort;
-    const path = `${jobDir}/${object}`;
+    let path = object;
     try {
-      await local.keep(object, pack.bytes);
+      if (upload.savepoint === undefined) await local.keep(object, pack.bytes);
+      const place = await this.#placeOf(upload);
+      const { store } = place;
+      path = `${place.directory}${object}`;
       await retry(
         async () => {
           throwIfAborted(signal);
@@ -211,6 +223,14 @@ export class SnapshotUploads {
       owner.missingCount -= 1;
       if (owner.missingCount === 0) this.#acknowledge(upload, owner); // UP1
     }
+  }
+
+  /** Where the objects of an upload go; `directory` ends with a slash. */
+  async #placeOf(upload: PendingUpload): Promise<{ readonly store: ObjectStore; readonly directory: string }> {
+    const { store, openStore, jobDir } = this.#options;
+    if (upload.savepoint === undefined) return { store, directory: `${jobDir}/` };
+    const place = await placeOf(upload.savepoint, { store, openStore });
+    return { store: place.store, directory: directoryOfMetadata(place.metadataPath) };
   }
 
   #acknowledge(upload: PendingUpload, submitted: Submitted): void {
