@@ -2,8 +2,10 @@
 
 export { canBeKey, keyHasher } from "./key-hash.ts";
 export type { KeyHasher } from "./key-hash.ts";
-export { containsGeneric, describeType, sameType, TypeInformation, Types } from "./types.ts";
-export type { TypeDescriptor, TypeKind } from "./types.ts";
+export { valueFromJson, valueToJson } from "./json-value.ts";
+export { containsGeneric, describeType, sameType } from "./type-descriptor.ts";
+export type { JsonValue, TypeDescriptor, TypeKind } from "./type-descriptor.ts";
+export { TypeInformation, Types } from "./types.ts";
 export {
   AggregatingStateDescriptor,
   ListStateDescriptor,

@@ -5,7 +5,7 @@ import { Failure, hashBytes } from "@sluice/kit";
 import fc from "fast-check";
 
 import { canBeKey, keyHasher } from "./key-hash.ts";
-import type { TypeDescriptor } from "./types.ts";
+import type { TypeDescriptor } from "./type-descriptor.ts";
 
 interface Typed {
   readonly type: TypeDescriptor;

@@ -21,7 +21,7 @@ import {
   hashLong,
   hashString,
 } from "@sluice/kit";
-import type { TypeDescriptor } from "./types.ts";
+import type { TypeDescriptor } from "./type-descriptor.ts";
 
 /** Checks and hashes keys of one type: a signed 32-bit integer. */
 export type KeyHasher = (key: unknown) => number;

@@ -13,7 +13,7 @@ import type { Clock, Log } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
 import type { Collector, MetricGroup, OutputTag } from "./functions.ts";
 import type { ValueState, ValueStateDescriptor } from "./state.ts";
-import type { TypeDescriptor } from "./types.ts";
+import type { TypeDescriptor } from "./type-descriptor.ts";
 
 /** Which subtask of which operator this is. */
 export interface SubtaskInfo {

@@ -6,7 +6,7 @@
 //   P2. Names, configuration, buffer timeouts and enumerated splits are not in the digest: they may differ between deployments of one
 //       graph.
 
-import type { TypeDescriptor } from "./types.ts";
+import type { TypeDescriptor } from "./type-descriptor.ts";
 
 /**
  * How records of an edge are spread over the consumer's subtasks (Flink's names): FORWARD to the same subtask, HASH by key, REBALANCE

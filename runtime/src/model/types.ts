@@ -1,23 +1,14 @@
 // Declared types of records, keys and state: how values travel, hash and are stored.
 //
 // Invariants:
-//   T1. A TypeDescriptor is plain JSON: plan, snapshot and channel carry the same description.
-//   T2. Two descriptors are equal iff their canonical JSON is equal.
-//   T3. Keys and state are never GENERIC.
+//   T1-T3 of type-descriptor.ts.
 //
 // Not here: the codecs generated from a descriptor (network/, state/).
 
-import { assert } from "@sluice/kit";
-
-/** Plain-data description of a type (T1). Names follow Flink's `Types`. */
-export type TypeDescriptor =
-  | { readonly kind: "INT" | "LONG" | "DOUBLE" | "STRING" | "BOOLEAN" | "INSTANT" | "BYTES" | "GENERIC" }
-  | { readonly kind: "TUPLE"; readonly fields: readonly TypeDescriptor[] }
-  | { readonly kind: "ROW"; readonly names: readonly string[]; readonly fields: readonly TypeDescriptor[] }
-  | { readonly kind: "LIST"; readonly element: TypeDescriptor }
-  | { readonly kind: "MAP"; readonly key: TypeDescriptor; readonly value: TypeDescriptor };
-
-export type TypeKind = TypeDescriptor["kind"];
+import { assert, Failure } from "@sluice/kit";
+import { valueToJson } from "./json-value.ts";
+import { describeType } from "./type-descriptor.ts";
+import type { JsonValue, TypeDescriptor } from "./type-descriptor.ts";
 
 /** A descriptor that remembers the TypeScript type of its values. */
 export class TypeInformation<T> {
@@ -51,16 +42,23 @@ export const Types = {
     ...fields: F
   ): TypeInformation<{ -readonly [I in keyof F]: ValueOf<F[I]> }> =>
     new TypeInformation({ kind: "TUPLE", fields: fields.map((f) => f.descriptor) }),
-  /** A JS object with one declared type per property, in this order. */
+  /**
+   * A JS object with one declared type per property, in this order. `defaults`: what a field that was added has in state
+   * stored before; records must have all their fields.
+   */
   ROW: <F extends Readonly<Record<string, TypeInformation<unknown>>>>(
     fields: F,
+    options: { readonly defaults?: { readonly [K in keyof F]?: ValueOf<F[K]> } } = {},
   ): TypeInformation<{ -readonly [K in keyof F]: ValueOf<F[K]> }> => {
     const names = Object.keys(fields);
     assert(names.length > 0, "a ROW has at least one field");
+    const types = names.map((n) => (fields[n] as TypeInformation<unknown>).descriptor);
+    const row = { kind: "ROW", names, fields: types } as const;
+    const given = Object.entries(options.defaults ?? {});
+    if (given.length === 0) return new TypeInformation(row);
     return new TypeInformation({
-      kind: "ROW",
-      names,
-      fields: names.map((n) => (fields[n] as TypeInformation<unknown>).descriptor),
+      ...row,
+      defaults: Object.fromEntries(given.map(([n, v]) => [n, defaultOf(row, n, v)])),
     });
   },
   LIST: <E>(element: TypeInformation<E>): TypeInformation<E[]> =>
@@ -69,40 +67,15 @@ export const Types = {
     new TypeInformation({ kind: "MAP", key: key.descriptor, value: value.descriptor }),
 } as const;
 
-/** Canonical text of a descriptor, as messages and equality use it (T2): `TUPLE(LONG, STRING)`. */
-export function describeType(type: TypeDescriptor): string {
-  switch (type.kind) {
-    case "TUPLE":
-      return `TUPLE(${type.fields.map(describeType).join(", ")})`;
-    case "ROW":
-      return `ROW(${type.names.map((name, i) => `${name} ${describeType(type.fields[i] as TypeDescriptor)}`).join(", ")})`;
-    case "LIST":
-      return `LIST(${describeType(type.element)})`;
-    case "MAP":
-      return `MAP(${describeType(type.key)}, ${describeType(type.value)})`;
-    default:
-      return type.kind;
+/** A declared default as the descriptor holds it; Failure TYPE_MISMATCH when it is none of the field. */
+function defaultOf(row: Extract<TypeDescriptor, { readonly kind: "ROW" }>, name: string, value: unknown): JsonValue {
+  const type = row.fields[row.names.indexOf(name)];
+  if (type === undefined) {
+    throw new Failure("TYPE_MISMATCH", {
+      retry: "never",
+      message: `a default for the field "${name}", which ${describeType(row)} does not have`,
+      remedy: "give defaults for fields of the ROW",
+    });
   }
-}
-
-/** T2. */
-export function sameType(a: TypeDescriptor, b: TypeDescriptor): boolean {
-  return describeType(a) === describeType(b);
-}
-
-/** True when the type, or a type inside it, is GENERIC. */
-export function containsGeneric(type: TypeDescriptor): boolean {
-  switch (type.kind) {
-    case "GENERIC":
-      return true;
-    case "TUPLE":
-    case "ROW":
-      return type.fields.some(containsGeneric);
-    case "LIST":
-      return containsGeneric(type.element);
-    case "MAP":
-      return containsGeneric(type.key) || containsGeneric(type.value);
-    default:
-      return false;
-  }
+  return valueToJson(type, value, name);
 }
