@@ -1,8 +1,12 @@
 // The contract cases of the seams (kit/env/contract.ts), run against the simulated implementations in virtual time.
 
 import { netContract, storeContract, type ContractCase } from "@sluice/kit/env/contract";
+import { uploadsContract } from "@sluice/kit/env/uploads-contract";
+import { SeededRng } from "@sluice/kit";
+import type { ObjectStore } from "@sluice/kit/env";
 import { HEALTHY } from "./faults.ts";
 import { World } from "./node.ts";
+import { UploadSpace } from "./uploads.ts";
 
 const LIMITS = { virtualMs: 3_600_000, events: 2_000_000 };
 
@@ -18,6 +22,15 @@ export async function runContracts(): Promise<{
     ...netContract(() => Promise.resolve(world.wires.net(owner, "machine")), {
       listenAddress: "machine:0",
       deadAddress: "machine:1",
+    }),
+    ...uploadsContract(() => {
+      const space = new UploadSpace(new SeededRng(1));
+      const { objects } = space;
+      const store: Pick<ObjectStore, "get" | "list"> = {
+        get: (path) => Promise.resolve(objects.get(path)),
+        list: (prefix) => Promise.resolve(space.list(prefix)),
+      };
+      return Promise.resolve({ uploads: space.client(), store });
     }),
   ];
   const failed: { readonly name: string; readonly reason: string }[] = [];

@@ -10,4 +10,5 @@ export { SimNode, Violation, World } from "./node.ts";
 export type { SimEnv, WorldOptions } from "./node.ts";
 export { SimStorage } from "./store.ts";
 export type { StorageObserver } from "./store.ts";
+export { UploadSpace } from "./uploads.ts";
 export { armTripwires } from "./tripwires.ts";

@@ -25,7 +25,9 @@ import { startFaultProxy } from "./fault-proxy.ts";
 import type { FaultProxy } from "./fault-proxy.ts";
 import { FileObjectStore } from "./file-store.ts";
 import { NodeNet } from "./net.ts";
+import { uploadsContract } from "../uploads-contract.ts";
 import { S3ObjectStore } from "./s3-store.ts";
+import { S3StagedUploads } from "./s3-uploads.ts";
 import { openObjectStore } from "./stores.ts";
 
 let folder = "";
@@ -213,6 +215,27 @@ describeWithPeer(minio, "S3ObjectStore on MinIO", () => {
   });
 
   testAll(storeContract(async () => storeAt(server.endpoint), { listedCount: 1_050 }));
+
+  describe("staged uploads", () => {
+    testAll(
+      uploadsContract(async () => {
+        nextPrefix += 1;
+        const target = { bucket, prefix: `p${nextPrefix}/q` };
+        const { endpoint, accessKey, secretKey } = server;
+        const options = { endpoint, accessKey, secretKey };
+        return { uploads: new S3StagedUploads(target, options), store: new S3ObjectStore(target, options) };
+      }),
+    );
+
+    test("a missing bucket is CONFIG_INVALID, for every call", async () => {
+      const { endpoint, accessKey, secretKey } = server;
+      const target = { bucket: "no-such-bucket", prefix: "p" };
+      const uploads = new S3StagedUploads(target, { endpoint, accessKey, secretKey });
+      // Completing says "absent" there, as the store does: whoever hears that asks whether the object exists.
+      await expect(uploads.begin("a")).rejects.toEqual(failing("CONFIG_INVALID"));
+      await expect(uploads.exists("a")).rejects.toEqual(failing("CONFIG_INVALID"));
+    });
+  });
 
   test("a missing bucket is CONFIG_INVALID with its name, for every call: never 'absent'", async () => {
     const store = storeAt(server.endpoint, { bucket: "no-such-bucket" });

@@ -10,6 +10,6 @@ export type { NodeLogOptions } from "./log.ts";
 export { FRAME_BYTES_MAX, NodeNet } from "./net.ts";
 export type { NodeNetOptions } from "./net.ts";
 export { NodeClock, nodeRng, NodeTimers } from "./time.ts";
-export { openObjectStore } from "./stores.ts";
+export { openObjectStore, openStagedUploads } from "./stores.ts";
 export type { OpenStoreOptions } from "./stores.ts";
-export type { S3StoreOptions } from "./s3-store.ts";
+export type { S3StoreOptions } from "./s3-calls.ts";

@@ -8,8 +8,9 @@ import { Failure } from "../../failure.ts";
 import { FaultInjectingStore } from "../faults.ts";
 import type { StoreFaults } from "../faults.ts";
 import type { ObjectStore } from "../storage.ts";
+import type { StagedUploads } from "../uploads.ts";
 import { FileObjectStore } from "./file-store.ts";
-import type { S3StoreOptions } from "./s3-store.ts";
+import type { S3StoreOptions } from "./s3-calls.ts";
 
 /** Stores that Sluice is going to speak, but does not yet. */
 const PLANNED = ["hdfs", "webhdfs", "gs", "abfs", "abfss", "wasb", "oss", "swift"] as const;
@@ -58,6 +59,20 @@ async function open(uri: string, options: OpenStoreOptions): Promise<ObjectStore
       }
       throw invalid(uri, `has the unknown scheme "${scheme}"${didYouMean(scheme, ["file", "s3", ...PLANNED])}`);
   }
+}
+
+/**
+ * Staged uploads at `s3://bucket/prefix`; does no I/O. Rejects with CONFIG_INVALID for another scheme or missing settings.
+ */
+export async function openStagedUploads(
+  uri: string,
+  options: Pick<OpenStoreOptions, "s3"> = {},
+): Promise<StagedUploads> {
+  if (!/^s3[ap]?:/i.test(uri)) throw invalid(uri, "is not of an S3 store");
+  const target = s3Target(uri);
+  const s3 = s3Options(uri, options.s3);
+  const { S3StagedUploads } = await import("./s3-uploads.ts");
+  return new S3StagedUploads(target, s3);
 }
 
 function fileRoot(uri: string): string {

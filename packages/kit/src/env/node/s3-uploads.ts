@@ -1,0 +1,104 @@
+// Staged uploads on S3 or MinIO: multipart uploads.
+//
+// Invariants (besides SU1-SU4 of ../uploads.ts): M1, M3, M4 of s3-calls.ts, and
+//   MU1. Completing is the only call whose success may show as "absent" the next time; everything else is repeated as it is.
+
+import { assert } from "../../assert.ts";
+import { isFailure } from "../../failure.ts";
+import { UPLOAD_PARTS_MAX } from "../uploads.ts";
+import type { StagedUpload, StagedUploads, UploadedPart } from "../uploads.ts";
+import { asBuffer, S3Calls } from "./s3-calls.ts";
+import type { Call, Run, S3StoreOptions } from "./s3-calls.ts";
+
+export class S3StagedUploads implements StagedUploads {
+  readonly uri: string;
+  readonly #calls: S3Calls;
+
+  /** `prefix`: without slashes around it, may be empty. Throws CONFIG_INVALID for an endpoint that is none. */
+  constructor(target: { readonly bucket: string; readonly prefix: string }, options: S3StoreOptions) {
+    this.#calls = new S3Calls(target, options);
+    this.uri = this.#calls.uri;
+  }
+
+  /** One that was begun without an answer stays behind, empty. */
+  async begin(path: string, signal?: AbortSignal): Promise<StagedUpload> {
+    const call: Call = { verb: "begin the upload of", path, signal, sizeBytes: 0, idempotent: true };
+    const uploadId = await this.#done(call, (client, key) =>
+      client.initiateNewMultipartUpload(this.#calls.bucket, key, {}),
+    );
+    return { path, uploadId };
+  }
+
+  async putPart(
+    upload: StagedUpload,
+    part: { readonly number: number; readonly bytes: Uint8Array },
+    signal?: AbortSignal,
+  ): Promise<UploadedPart | "absent"> {
+    const { path, uploadId } = upload;
+    const { number, bytes } = part;
+    assert(
+      Number.isInteger(number) && number >= 1 && number <= UPLOAD_PARTS_MAX,
+      "parts are numbered from 1 to 10,000",
+    );
+    const call: Call = { verb: "upload a part of", path, signal, sizeBytes: bytes.length, idempotent: true };
+    return await this.#done(call, async (client, key) => {
+      const target = { bucketName: this.#calls.bucket, objectName: key, uploadID: uploadId, partNumber: number };
+      try {
+        const { etag } = await client.uploadPart({ ...target, headers: {} }, asBuffer(bytes));
+        return { number, etag };
+      } catch (error) {
+        return absentOrThrow(error);
+      }
+    });
+  }
+
+  async complete(
+    upload: StagedUpload,
+    parts: readonly UploadedPart[],
+    signal?: AbortSignal,
+  ): Promise<"completed" | "absent"> {
+    const { path, uploadId } = upload;
+    assert(parts.length > 0, "an object has at least one part");
+    const call: Call = { verb: "complete the upload of", path, signal, sizeBytes: 0, idempotent: true };
+    return await this.#done(call, async (client, key) => {
+      try {
+        const etags = parts.map(({ number, etag }) => ({ part: number, etag }));
+        await client.completeMultipartUpload(this.#calls.bucket, key, uploadId, etags);
+        return "completed" as const;
+      } catch (error) {
+        return absentOrThrow(error);
+      }
+    });
+  }
+
+  async abort(upload: StagedUpload, signal?: AbortSignal): Promise<void> {
+    const { path, uploadId } = upload;
+    const call: Call = { verb: "abort the upload of", path, signal, sizeBytes: 0, idempotent: true };
+    await this.#done(call, async (client, key) => {
+      try {
+        await client.abortMultipartUpload(this.#calls.bucket, key, uploadId);
+      } catch (error) {
+        absentOrThrow(error);
+      }
+    });
+  }
+
+  async exists(path: string, signal?: AbortSignal): Promise<boolean> {
+    const call: Call = { verb: "stat", path, signal, sizeBytes: 0, idempotent: true };
+    const found = await this.#calls.found(call, (client, key) => client.statObject(this.#calls.bucket, key));
+    if (found === undefined) await this.#calls.bucketMustExist(call); // M3
+    return found !== undefined;
+  }
+
+  /** SU4: every one of these calls may be repeated, so an ambiguous end is a failure like any other. */
+  async #done<T>(call: Call, run: Run<T>): Promise<T> {
+    const result = await this.#calls.call(call, run);
+    if (result.type === "done") return result.value;
+    throw result.failure;
+  }
+}
+
+function absentOrThrow(error: unknown): "absent" {
+  if (!isFailure(error) && (error as { readonly code?: unknown }).code === "NoSuchUpload") return "absent";
+  throw error;
+}

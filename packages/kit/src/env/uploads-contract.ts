@@ -1,0 +1,95 @@
+// What every implementation of StagedUploads must do, as named cases (see contract.ts).
+
+import { assert } from "../assert.ts";
+import type { ContractCase } from "./contract.ts";
+import { patternBytes } from "./contract.ts";
+import type { ObjectStore } from "./storage.ts";
+import { UPLOAD_PART_BYTES_MIN, type StagedUploads, type UploadedPart } from "./uploads.ts";
+
+/** Both look at the same place: what was completed is read through the store. */
+export interface UploadsAndStore {
+  readonly uploads: StagedUploads;
+  readonly store: Pick<ObjectStore, "get" | "list">;
+}
+
+/** Cases of {@link StagedUploads}. `make` gives an empty place for each case. */
+export function uploadsContract(make: () => Promise<UploadsAndStore>): readonly ContractCase[] {
+  const cases: readonly (readonly [string, (place: UploadsAndStore) => Promise<void>])[] = [
+    [
+      "SU1, SU2: parts are invisible until the upload is completed, by whoever knows its name",
+      async ({ uploads, store }) => {
+        const upload = await uploads.begin("dir/o");
+        const first = patternBytes(UPLOAD_PART_BYTES_MIN, 1);
+        const second = patternBytes(1_000, 2);
+        const parts = [await put(uploads, upload, 1, first), await put(uploads, upload, 2, second)];
+        assert((await store.list("dir/")).length === 0, "SU1: nothing is listed");
+        assert((await store.get("dir/o")) === undefined, "SU1: nothing is read");
+        assert(!(await uploads.exists("dir/o")), "SU1: it does not exist");
+        const elsewhere = structuredClone({ upload, parts });
+        assert((await uploads.complete(elsewhere.upload, elsewhere.parts)) === "completed", "completed");
+        const bytes = await store.get("dir/o");
+        assert(bytes?.length === first.length + second.length, "SU1: all of it is there");
+        assert(
+          bytes.subarray(0, first.length).every((byte, i) => byte === first[i]),
+          "the first part comes first",
+        );
+        assert(
+          bytes.subarray(first.length).every((byte, i) => byte === second[i]),
+          "the second part follows",
+        );
+        assert(await uploads.exists("dir/o"), "it exists");
+      },
+    ],
+    [
+      "SU3: a part put again replaces the first one; completing again is absent and changes nothing",
+      async ({ uploads, store }) => {
+        const upload = await uploads.begin("a");
+        await put(uploads, upload, 1, patternBytes(10, 1));
+        const part = await put(uploads, upload, 1, patternBytes(10, 2));
+        assert((await uploads.complete(upload, [part])) === "completed", "completed");
+        assert((await uploads.complete(upload, [part])) === "absent", "SU3: the second time it is absent");
+        assert((await store.get("a"))?.[0] === patternBytes(10, 2)[0], "the second content stands");
+      },
+    ],
+    [
+      "SU3: an aborted upload is gone, and aborting again is success",
+      async ({ uploads }) => {
+        const upload = await uploads.begin("a");
+        const part = await put(uploads, upload, 1, patternBytes(10));
+        await uploads.abort(upload);
+        await uploads.abort(upload);
+        assert((await uploads.complete(upload, [part])) === "absent", "nothing to complete");
+        assert(
+          (await uploads.putPart(upload, { number: 2, bytes: patternBytes(10) })) === "absent",
+          "nothing to add to",
+        );
+        assert(!(await uploads.exists("a")), "nothing became visible");
+      },
+    ],
+    [
+      "two uploads of one name do not mix",
+      async ({ uploads, store }) => {
+        const [one, two] = [await uploads.begin("a"), await uploads.begin("a")];
+        const parts = [
+          await put(uploads, one, 1, patternBytes(10, 1)),
+          await put(uploads, two, 1, patternBytes(20, 2)),
+        ] as const;
+        await uploads.abort(one);
+        assert((await uploads.complete(two, [parts[1]])) === "completed", "the other one is whole");
+        assert((await store.get("a"))?.length === 20, "and has its own content");
+      },
+    ],
+  ];
+  return cases.map(([name, run]) => ({ name, run: async () => await run(await make()) }));
+}
+
+async function put(
+  uploads: StagedUploads,
+  upload: Parameters<StagedUploads["putPart"]>[0],
+  number: number,
+  bytes: Uint8Array,
+): Promise<UploadedPart> {
+  const part = await uploads.putPart(upload, { number, bytes });
+  assert(part !== "absent", "an upload that was begun takes parts");
+  return part;
+}

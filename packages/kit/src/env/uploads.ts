@@ -1,0 +1,48 @@
+// Staged uploads: objects that appear as a whole when their writer says so (S3: multipart uploads).
+//
+// Invariants:
+//   SU1. Nothing of an upload is visible before `complete`; afterwards all of it is, at once.
+//   SU2. A stored part is durable: `complete` may come from another process, much later, as long as nobody aborted the upload.
+//   SU3. Every call may be repeated: a part replaces the part of its number, a completed or aborted upload is "absent".
+//   SU4. `absent` is only what the store said. What may or may not have happened rejects with retry `backoff`: ask again.
+//
+// Not here: when an upload is completed (the sinks' protocol). What nobody completes or aborts lies in the store invisibly, until the
+// store's own rule for incomplete uploads deletes it: MinIO does after 24 h, a bucket of Amazon needs a lifecycle rule.
+
+/** Smallest part that is not the last of its upload (S3's limit). */
+export const UPLOAD_PART_BYTES_MIN = 5 * 1024 * 1024;
+/** Most parts of an upload (S3's limit). */
+export const UPLOAD_PARTS_MAX = 10_000;
+
+/** An upload that was begun. Plain data: it travels in operator state. */
+export interface StagedUpload {
+  /** Of the object, relative to the root. */
+  readonly path: string;
+  readonly uploadId: string;
+}
+
+/** A part that is stored. */
+export interface UploadedPart {
+  /** From 1, in the order of the object's bytes. */
+  readonly number: number;
+  readonly etag: string;
+}
+
+/** Failures as for ObjectStore: STORAGE_UNAVAILABLE, STORAGE_FULL (backoff), STORAGE_DENIED, CONFIG_INVALID (never). */
+export interface StagedUploads {
+  /** `s3://bucket/prefix`, for messages. */
+  readonly uri: string;
+  begin(path: string, signal?: AbortSignal): Promise<StagedUpload>;
+  /** At least {@link UPLOAD_PART_BYTES_MIN}, but for the last one. "absent": there is no such upload (any more). */
+  putPart(
+    upload: StagedUpload,
+    part: { readonly number: number; readonly bytes: Uint8Array },
+    signal?: AbortSignal,
+  ): Promise<UploadedPart | "absent">;
+  /** Makes the object of these parts, which is at least one. "absent": completed or aborted before; {@link exists} tells which. */
+  complete(upload: StagedUpload, parts: readonly UploadedPart[], signal?: AbortSignal): Promise<"completed" | "absent">;
+  /** Absent is success. */
+  abort(upload: StagedUpload, signal?: AbortSignal): Promise<void>;
+  /** Whether an object is visible under this path. */
+  exists(path: string, signal?: AbortSignal): Promise<boolean>;
+}
