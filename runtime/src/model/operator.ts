@@ -88,6 +88,11 @@ export interface Operator {
   /** Checkpoint `id` and all below it are durable. May be called again for the same or a lower id. */
   notifyCheckpointComplete?(id: CheckpointId): void | Promise<void>;
   notifyCheckpointAborted?(id: CheckpointId): void;
+  /**
+   * False while the operator can take no more records: its task stands still, as with a full output, until the operator has called
+   * `wake()` and this is true again. Asked between chunks of rows: up to a chunk of records may still come after it became false.
+   */
+  readonly isAvailable?: boolean;
   /** All input was seen: emit what is still held back. */
   finish?(): void;
   /** Always called once, also after failures; `succeeded` false: leave pending side effects for the next attempt. */

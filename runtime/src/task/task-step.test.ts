@@ -79,7 +79,7 @@ const sourceTask = (work: Work, perRowMs: number): Promise<Task> =>
   });
 
 /** An input that never runs dry, in frames of 1,000 rows. */
-const inputTask = (work: Work, perRowMs: number): Promise<Task> => {
+const inputTask = (work: Work, perRowMs: number, operator: Partial<SourceOperator> = {}): Promise<Task> => {
   const head = { channel: 0, inputIndex: 0, kind: "RECORDS", rowCount: 1_000, cursor: 0 } as unknown as ChannelHead;
   const gate = {
     channelCount: 1,
@@ -90,7 +90,7 @@ const inputTask = (work: Work, perRowMs: number): Promise<Task> => {
     consume: () => (head.cursor = 0),
   };
   return runningTask(work, {
-    chain: chainOf({}),
+    chain: chainOf(operator),
     gate: gate as unknown as InputGate,
     headLoops: [{ process: (_reader: unknown, from: number, to: number) => work.do(to - from, perRowMs) }],
   } as unknown as Pick<TaskOptions, "chain" | "gate" | "headLoops">);
@@ -119,4 +119,19 @@ describe.each([
     expect(Math.max(...stepsMs)).toBeLessThan(110); // the first chunk, before anybody knew
     expect(Math.max(...stepsMs.slice(6))).toBeLessThan(10);
   });
+});
+
+test("TK3: an operator that can take no more holds its task up until it can", async () => {
+  const work = new Work();
+  const operator = { isAvailable: true };
+  const task = await inputTask(work, 1, operator);
+  task.runStep(work.nowMs);
+  const before = work.rows;
+  expect(before).toBeGreaterThan(0);
+  operator.isAvailable = false;
+  expect(task.runStep(work.nowMs)).toBe(false);
+  expect([work.rows, task.backPressured]).toEqual([before, true]);
+  operator.isAvailable = true;
+  task.runStep(work.nowMs);
+  expect(work.rows).toBeGreaterThan(before);
 });

@@ -106,6 +106,8 @@ export class Task {
   #endedChannelCount = 0;
   /** By channel, 1 while the aligner holds it back. */
   readonly #blocked: Uint8Array;
+  /** Operators of the chain that may say that they can take no more. */
+  readonly #gated: readonly Operator[];
   /** Of the final checkpoint, or of a stop's savepoint. */
   #finalId: CheckpointId | undefined;
   /** TK7. */
@@ -125,6 +127,7 @@ export class Task {
     if (options.gate === undefined) this.#source = head.operator as SourceOperator;
     else this.#aligner = new BarrierAligner({ channelCount: options.gate.channelCount, mode: options.mode });
     this.#blocked = new Uint8Array(options.gate?.channelCount ?? 0);
+    this.#gated = options.chain.map(({ operator }) => operator).filter((operator) => "isAvailable" in operator);
   }
 
   get state(): TaskState {
@@ -385,6 +388,13 @@ export class Task {
   #outputsAvailable(): boolean {
     const { writers } = this.#options;
     for (let i = 0; i < writers.length; i += 1) if (!(writers[i] as RecordWriter).available) return false;
+    return this.#operatorsAvailable();
+  }
+
+  /** An operator that can take no more holds its task up like a full output (TK3). */
+  #operatorsAvailable(): boolean {
+    const gated = this.#gated;
+    for (let i = 0; i < gated.length; i += 1) if ((gated[i] as Operator).isAvailable === false) return false;
     return true;
   }
 
@@ -399,7 +409,7 @@ export class Task {
       const writer = writers[i] as RecordWriter;
       if (!writer.available && !writer.drain()) drained = false;
     }
-    return drained;
+    return drained && this.#operatorsAvailable();
   }
 
   #flush(nowMs: number): void {
