@@ -11,6 +11,7 @@ import { setImmediate as immediate } from "node:timers/promises";
 import { NodeClock, NodeLog } from "@sluice/kit/env/node";
 import { buildGraph } from "@sluice/runtime/internal/datastream";
 import { buildPlan, enumerateSplits } from "@sluice/runtime/internal/graph";
+import { NOTHING_READ } from "@sluice/runtime/internal/model";
 import type { AttemptNumber, ChannelSpec, Epoch, SlotCommand, SlotPort } from "@sluice/runtime/internal/model";
 import { allocateMailbox, allocateRing, Doorbell } from "@sluice/runtime/internal/network";
 import { buildSlot, readSlotCounters, slotCountersBytes } from "@sluice/runtime/internal/task";
@@ -45,7 +46,7 @@ const port: SlotPort = {
   submitSnapshot: () => {
     throw new Error("nobody triggers checkpoints here");
   },
-  fetchParts: () => Promise.resolve([]),
+  fetchParts: () => Promise.resolve({ contents: [], read: NOTHING_READ }),
 };
 const runner = buildSlot(
   {

@@ -151,6 +151,7 @@ export function runningJob(change: Partial<JobView> = {}): JobView {
     checkpointConfig: { ...DEFAULT_CHECKPOINT_CONFIG, intervalMs: 4_000 },
     configuration: { "execution.checkpointing.interval": "4 s", "parallelism.default": "2" },
     storeUri: "file:///data/checkpoints",
+    restored: undefined,
     ...change,
   };
 }

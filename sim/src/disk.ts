@@ -3,7 +3,7 @@
 // Invariants (the seam's S4, and):
 //   SD1. What was written and answered survives a crash of the process, unless the machine is lost; a write under way may be torn.
 
-import { Failure } from "@sluice/kit";
+import { assert, Failure } from "@sluice/kit";
 import type { Disk, ObjectInfo, Rng } from "@sluice/kit/env";
 import type { EventLoop, EventOwner } from "./event-loop.ts";
 import type { FaultPlan } from "./faults.ts";
@@ -34,14 +34,34 @@ export class SimDisk {
         });
       });
     return {
-      read: (path) => later(`read ${path}`, () => this.#files.get(path)?.bytes.slice()),
-      write: (path, bytes) => {
-        this.#underWay.set(path, bytes.slice());
+      read: (path) => later(`read ${path}`, () => this.#read(path)?.slice()),
+      readRange: (path, { offset, lengthBytes }) =>
+        later(`read ${path}`, () => this.#read(path)?.slice(offset, offset + lengthBytes)),
+      write: (path, pieces) => {
+        this.#underWay.set(path, new Uint8Array(Buffer.concat(pieces)));
         return later(`write ${path}`, () => this.#finish(path));
       },
       list: (prefix) => later(`list ${prefix}`, () => this.#list(prefix)),
-      remove: (path) => later(`remove ${path}`, () => void this.#files.delete(path)),
+      remove: (path) =>
+        later(`remove ${path}`, () => {
+          this.#maybeFail(path);
+          this.#files.delete(path);
+        }),
     };
+  }
+
+  /** Paths of all files below a prefix, ascending. */
+  pathsOf(prefix: string): readonly string[] {
+    return this.#list(prefix).map(({ path }) => path);
+  }
+
+  /** Changes the bytes of a file behind everybody's back; undefined removes it. */
+  damage(path: string, change: (bytes: Uint8Array) => Uint8Array | undefined): void {
+    const file = this.#files.get(path);
+    assert(file !== undefined, "only a file that is there is damaged");
+    const bytes = change(file.bytes);
+    if (bytes === undefined) this.#files.delete(path);
+    else this.#files.set(path, { ...file, bytes });
   }
 
   /** The process died: what was being written is whole, torn, or was never there; sometimes the machine is gone. */
@@ -55,9 +75,20 @@ export class SimDisk {
     if (this.#rng.chance(lossProbability)) this.#files.clear();
   }
 
+  #read(path: string): Uint8Array | undefined {
+    this.#maybeFail(path);
+    return this.#files.get(path)?.bytes;
+  }
+
+  #maybeFail(path: string): void {
+    if (this.#rng.chance(this.faults.disk.failProbability))
+      throw new Failure("DISK_FAILED", { retry: "backoff", message: `${path}: simulated EIO` });
+  }
+
   #finish(path: string): void {
     const bytes = this.#underWay.get(path);
     this.#underWay.delete(path);
+    this.#maybeFail(path);
     if (this.#rng.chance(this.faults.disk.fullProbability)) {
       throw new Failure("DISK_FULL", { retry: "backoff", message: `${path}: simulated ENOSPC` });
     }

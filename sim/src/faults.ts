@@ -34,6 +34,8 @@ export interface FaultPlan {
   };
   readonly disk: {
     readonly fullProbability: number;
+    /** Per read, write or removal: DISK_FAILED. */
+    readonly failProbability: number;
     /** At a crash: a file whose write was under way is torn. */
     readonly tornProbability: number;
     /** At a crash: everything is lost (another machine). */
@@ -62,7 +64,7 @@ export const HEALTHY: FaultPlan = {
     slowMs: 0,
     fullMeanMs: 0,
   },
-  disk: { fullProbability: 0, tornProbability: 0, lossProbability: 0 },
+  disk: { fullProbability: 0, failProbability: 0, tornProbability: 0, lossProbability: 0 },
   crashMeanMs: 0,
   pauseMeanMs: 0,
 };
@@ -90,7 +92,12 @@ export function swarm(rng: Rng): FaultPlan {
       slowMs: 200 + rng.below(1_500),
       fullMeanMs: mean(1_000, 4_000),
     },
-    disk: { fullProbability: rate(0.1), tornProbability: rate(0.5), lossProbability: rate(0.5) },
+    disk: {
+      fullProbability: rate(0.1),
+      failProbability: rate(0.1),
+      tornProbability: rate(0.5),
+      lossProbability: rate(0.5),
+    },
     crashMeanMs: mean(500, 3_000),
     pauseMeanMs: mean(500, 3_000),
   };

@@ -110,14 +110,14 @@ export class World {
 export class SimNode {
   readonly name: string;
   readonly #world: World;
-  readonly #disk: SimDisk;
+  readonly disk: SimDisk;
   #incarnation = 0;
   #current: EventOwner | undefined;
 
   constructor(world: World, name: string, disk: SimDisk) {
     this.name = name;
     this.#world = world;
-    this.#disk = disk;
+    this.disk = disk;
   }
 
   get isUp(): boolean {
@@ -144,7 +144,7 @@ export class SimNode {
     if (owner?.isAlive !== true) return;
     this.#world.loop.note(owner.name, `crash: ${reason}`);
     owner.isAlive = false;
-    this.#disk.crash();
+    this.disk.crash();
     this.#world.wires.drop(owner);
   }
 
@@ -188,7 +188,7 @@ export class SimNode {
       timers,
       rng,
       net: world.wires.net(owner, this.name),
-      disk: this.#disk.client(owner),
+      disk: this.disk.client(owner),
       log: traceLog(world, owner, {}),
       host,
       store: world.storage.client(owner),

@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { JsonDisplay, PlainDisplay, TerminalDisplay } from "./display.ts";
-import { formatCount, progressLine, progressLines, progressOf } from "./progress.ts";
+import { formatCount, progressLine, progressLines, progressOf, restoredLine } from "./progress.ts";
 import type { Progress } from "./progress.ts";
 import { announceRun, listRuns, refuseSecondRun, withdrawRun } from "./run-file.ts";
 
@@ -76,6 +76,21 @@ describe("progress", () => {
       recordsOutPerSecond: 500,
     });
     expect(progressOf(answers({ durationMs: 12_000, written: 10 }), before).recordsInPerSecond).toBe(0);
+  });
+
+  test("a restore in one line: where the state came from", () => {
+    const metrics = { lastRestoreCheckpointId: 12, lastRestoreDuration: 85, lastRestoreStoreSubtasks: 1 };
+    expect(
+      restoredLine({
+        ...metrics,
+        lastRestoreLocalSubtasks: 3,
+        lastRestoreLocalBytes: 2_048,
+        lastRestoreStoreBytes: 10,
+      }),
+    ).toBe("restored checkpoint 12 in 85 ms: 3 tasks from local copies (2 kb), 1 task from the store (10 bytes)");
+    expect(restoredLine({ ...metrics, lastRestoreStoreSubtasks: 0 })).toBe(
+      "restored checkpoint 12 in 85 ms: 0 tasks from local copies, 0 tasks from the store",
+    );
   });
 
   test("one line for logs, four for a terminal", () => {

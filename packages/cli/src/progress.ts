@@ -119,6 +119,32 @@ export function progressLines(progress: Progress, width: number): readonly strin
   ].map((line) => (line.length > width ? line.slice(0, Math.max(0, width)) : line));
 }
 
+/** Metrics of the JobManager about the last restore. */
+export const RESTORE_METRICS = [
+  "lastRestoreCheckpointId",
+  "lastRestoreFinishedTimestamp",
+  "lastRestoreDuration",
+  "lastRestoreLocalSubtasks",
+  "lastRestoreLocalBytes",
+  "lastRestoreStoreSubtasks",
+  "lastRestoreStoreBytes",
+] as const;
+
+export type RestoreMetrics = Readonly<Partial<Record<(typeof RESTORE_METRICS)[number], number>>>;
+
+/** Where the tasks had their state from, in one line. */
+export function restoredLine(metrics: RestoreMetrics): string {
+  const source = (subtasks: number | undefined, bytes: number | undefined, place: string): string =>
+    `${subtasks ?? 0} ${subtasks === 1 ? "task" : "tasks"} from ${place}${(bytes ?? 0) > 0 ? ` (${formatBytes(bytes ?? 0)})` : ""}`;
+  return [
+    `restored checkpoint ${metrics.lastRestoreCheckpointId} in ${formatDuration(metrics.lastRestoreDuration ?? 0)}`,
+    [
+      source(metrics.lastRestoreLocalSubtasks, metrics.lastRestoreLocalBytes, "local copies"),
+      source(metrics.lastRestoreStoreSubtasks, metrics.lastRestoreStoreBytes, "the store"),
+    ].join(", "),
+  ].join(": ");
+}
+
 /** One line, for logs. */
 export function progressLine(progress: Progress): string {
   const { lastCheckpoint: last } = progress;

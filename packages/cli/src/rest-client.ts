@@ -54,8 +54,14 @@ export class RestClient {
 
   /** A metric of the job; NaN when there is none of this name. */
   async metric(name: string): Promise<number> {
-    const [entry] = await this.get<readonly MetricEntry[]>(`/jobs/${await this.jobId()}/metrics?get=${name}`);
-    return Number(entry?.value ?? Number.NaN);
+    return (await this.metrics([name]))[name] ?? Number.NaN;
+  }
+
+  /** Metrics of the job, of one moment; those that do not exist are left out. */
+  async metrics<Name extends string>(names: readonly Name[]): Promise<Readonly<Partial<Record<Name, number>>>> {
+    const path = `/jobs/${await this.jobId()}/metrics?get=${names.join(",")}`;
+    const entries = await this.get<readonly MetricEntry[]>(path);
+    return Object.fromEntries(entries.map(({ id, value }) => [id, Number(value)])) as Partial<Record<Name, number>>;
   }
 
   /** Asks for cancellation; the job ends some time after. */

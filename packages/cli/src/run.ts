@@ -17,7 +17,7 @@ import type { Display } from "./display.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
 import { startLocalCluster } from "./local-cluster.ts";
 import type { ClusterEvent, JobOutcome, LocalCluster } from "./local-cluster.ts";
-import { progressOf } from "./progress.ts";
+import { progressOf, RESTORE_METRICS, restoredLine } from "./progress.ts";
 import type { Progress } from "./progress.ts";
 
 export interface RunOptions {
@@ -149,16 +149,24 @@ async function watch(cluster: LocalCluster, display: Display): Promise<void> {
   const recent: Progress[] = [];
   let isWaitTold = false;
   let newestAtMs = 0;
+  let restoredAtMs = 0;
   while (cluster.outcome === undefined) {
     try {
       const { rest } = cluster;
-      const [job, checkpoints, overview, restarts, exceptions] = await Promise.all([
+      const [job, checkpoints, overview, metrics, exceptions] = await Promise.all([
         rest.job(),
         rest.checkpoints(),
         rest.overview(),
-        rest.metric("numRestarts"),
+        rest.metrics(["numRestarts", ...RESTORE_METRICS]),
         rest.exceptions(),
       ]);
+      const restarts = metrics.numRestarts ?? 0;
+      const { lastRestoreFinishedTimestamp: finishedAtMs = -1 } = metrics;
+      if (finishedAtMs > restoredAtMs) {
+        restoredAtMs = finishedAtMs;
+        const { numRestarts: _, ...fields } = metrics;
+        display.notice({ kind: "restored", text: restoredLine(metrics), fields });
+      }
       const [exception] = exceptions.exceptionHistory.entries;
       if (exception !== undefined && exception.timestamp > newestAtMs) {
         newestAtMs = exception.timestamp;

@@ -51,7 +51,13 @@ runProcess(async () => {
   const dataPlane = new DataPlane({ env, net: dataNet, server, address: dataAddress, taskManagerId: id, secret });
 
   const io = new IoThread({
-    data: { taskManagerId: id, workDir: config.workDir, store: config.store ?? settings.store, s3: settings.s3 },
+    data: {
+      taskManagerId: id,
+      workDir: config.workDir,
+      store: config.store ?? settings.store,
+      s3: settings.s3,
+      localCopies: settings.localCopies,
+    },
     host,
     onEvent: (event) => taskManager.onIoEvent(event),
   });

@@ -179,7 +179,7 @@ class SimSlot implements SlotThread {
         this.#all("FAILED", { failure: reply.failure });
         return;
       }
-      const state = JSON.parse(new TextDecoder().decode(reply.contents[0])) as Snapshot;
+      const state = JSON.parse(new TextDecoder().decode(reply.fetched.contents[0])) as Snapshot;
       this.#position = state.position;
       this.#pending = [...state.pending];
       this.#ledger.restores += 1;
@@ -273,7 +273,7 @@ function startTaskManager(node: SimNode, name: string, ledger: Ledger): void {
       env,
       store: env.store,
       openStore: noOtherStore,
-      disk: env.disk,
+      localCopies: { disks: [env.disk], bytesMax: 10_000, readsFirst: true },
       send: (event) => taskManager.onIoEvent(event),
     });
     const server = new DataServer({ ...env, listenAddress: `${name}:2`, taskManagerId: name });
@@ -441,7 +441,7 @@ describe("a simulated cluster", () => {
       ...HEALTHY,
       net: { ...HEALTHY.net, breakProbability: 0.0005 },
       store: { ...HEALTHY.store, failProbability: 0.03, unknownProbability: 0.03, conflictProbability: 0.02 },
-      disk: { fullProbability: 0.05, tornProbability: 0.5, lossProbability: 0.2 },
+      disk: { fullProbability: 0.05, failProbability: 0.05, tornProbability: 0.5, lossProbability: 0.2 },
     };
     let restores = 0;
     let kills = 0;

@@ -10,7 +10,13 @@
 
 import { assert, AssertionError, describeFailure, Failure, failureFromJson, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, Net, ObjectStore, Rng, Timers } from "@sluice/kit/env";
-import { CheckpointCoordinator, checkpointVertices, endStateOf, fitPlan } from "../checkpoint/index.ts";
+import {
+  CheckpointCoordinator,
+  checkpointIdOfPath,
+  checkpointVertices,
+  endStateOf,
+  fitPlan,
+} from "../checkpoint/index.ts";
 import type {
   CommitLog,
   OperationRequest,
@@ -20,7 +26,16 @@ import type {
   TaskGateway,
 } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
-import type { AttemptNumber, CheckpointId, Epoch, JobPlan, TaskSpec } from "../model/index.ts";
+import type {
+  AttemptNumber,
+  CheckpointAck,
+  CheckpointId,
+  Epoch,
+  JobPlan,
+  SubtaskId,
+  TaskRestored,
+  TaskSpec,
+} from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
 import { objectsReply, parse } from "../rpc/index.ts";
 import type {
@@ -32,12 +47,14 @@ import type {
 } from "../rpc/index.ts";
 import { JobHistory } from "./job-history.ts";
 import { jobView, taskManagerView } from "./job-view.ts";
+import { LocalCopyMap } from "./local-copy-map.ts";
 import { Operations } from "./operations.ts";
 import type { OperationRunners } from "./operations.ts";
 import { slotsRequired, subtasksOfSlot } from "./placement.ts";
-import type { JobManagerView, JobView, TaskManagerView } from "./rest/source.ts";
+import type { JobManagerView, JobView, RestoreSummary, TaskManagerView } from "./rest/source.ts";
 import { NOTHING_TO_RESTORE, prepareRestore } from "./restore.ts";
 import type { CopyHolders, PreparedRestore } from "./restore.ts";
+import { RestoreReport } from "./restore-report.ts";
 import { RestartStrategy } from "./restart-strategy.ts";
 import { savepointLocation } from "./savepoint-location.ts";
 import { initialSchedulerState, schedule } from "./scheduler.ts";
@@ -48,6 +65,8 @@ import type { TaskManagerEntry } from "./task-managers.ts";
 /** A deployment includes the end of the threads before it: cancellation, termination, and then some. */
 const DEPLOY_TIMEOUT_MS = 120_000;
 const LOCAL_COPIES_TIMEOUT_MS = 60_000;
+/** A TaskManager that lost its JobManager looks for the next one at least this often (task-manager.ts), and then some. */
+const COPIES_WAIT_MS = 2_500;
 
 export interface JobMasterEnv {
   readonly clock: Clock;
@@ -94,6 +113,9 @@ export class JobMaster implements JobManagerView {
   readonly #queue: SchedulerEvent[] = [];
   readonly #prepared = new Map<AttemptNumber, PreparedRestore>();
   readonly #damaged = new Map<string, string>();
+  readonly #localCopies = new LocalCopyMap();
+  #restoreReport: RestoreReport | undefined;
+  #restored: RestoreSummary | undefined;
   /** With the number of key groups of the state that was restored last. */
   #plan: JobPlan;
   #state: SchedulerState;
@@ -102,6 +124,7 @@ export class JobMaster implements JobManagerView {
   #storage: JobStorage | undefined;
   #coordinator: CheckpointCoordinator | undefined;
   #cancelDelay: Cancel | undefined;
+  #cancelCopiesWait: Cancel | undefined;
   #slotsChanged = Promise.withResolvers<void>();
   #restartCount = 0;
 
@@ -149,7 +172,10 @@ export class JobMaster implements JobManagerView {
         listener: {
           failJob: (failure) => this.#dispatch({ type: "jobFailure", failure }),
           fenced: (failure) => this.#fatal(failure),
-          completed: () => {},
+          completed: ({ checkpointId }) => {
+            const { jobDir } = storage.log;
+            this.#localCopies.completed(checkpointId, (path) => checkpointIdOfPath(jobDir, path));
+          },
           finalCompleted: (id) => env.log.info("the final checkpoint is committed", { checkpoint: id }),
           stopFailed: (failure) => this.#dispatch({ type: "stopFailed", failure }),
         },
@@ -196,6 +222,7 @@ export class JobMaster implements JobManagerView {
       checkpointConfig: settings.checkpoints,
       configuration,
       storeUri: this.#storage?.store.uri,
+      restored: this.#restored,
     });
   }
 
@@ -256,8 +283,14 @@ export class JobMaster implements JobManagerView {
   // ---- TaskManagers
 
   #registered(entry: TaskManagerEntry): void {
-    const { taskManagerId, slotCount, dataAddress } = entry.registration;
-    this.#options.env.log.info("TaskManager registered", { taskManager: taskManagerId, slots: slotCount, dataAddress });
+    const { taskManagerId, slotCount, dataAddress, localCopies } = entry.registration;
+    this.#localCopies.registered(taskManagerId, localCopies);
+    this.#options.env.log.info("TaskManager registered", {
+      taskManager: taskManagerId,
+      slots: slotCount,
+      dataAddress,
+      localCopies: localCopies.length,
+    });
     this.#slotsChanged.resolve();
     this.#slotsChanged = Promise.withResolvers<void>();
     this.#dispatch({ type: "registered", taskManager: { id: taskManagerId, slotCount } });
@@ -266,6 +299,7 @@ export class JobMaster implements JobManagerView {
   #lost(entry: TaskManagerEntry, failure: Failure): void {
     if (this.#isOver) return;
     const { taskManagerId } = entry.registration;
+    this.#localCopies.lost(taskManagerId);
     this.#options.env.log.warn("TaskManager lost", { taskManager: taskManagerId, failure: failure.message });
     this.#dispatch({ type: "lost", taskManagerId, failure });
   }
@@ -279,16 +313,14 @@ export class JobMaster implements JobManagerView {
         if (message.epoch !== epoch) return;
         const { attempt, subtask, state } = message;
         const failure = message.failure === undefined ? undefined : failureFromJson(message.failure);
-        if (message.restoreMs !== undefined) {
-          this.#options.env.log.debug("a task is restored", {
-            task: subtaskKey(subtask),
-            restoreMs: Math.round(message.restoreMs),
-          });
-        }
+        if (message.restored !== undefined && attempt === this.#state.deployment?.attempt)
+          this.#taskRestored(subtask, message.restored);
         this.#dispatch({ type: "taskState", attempt, subtask, state, failure });
         return;
       }
       case "acknowledgeCheckpoint":
+        if (this.#options.settings.localCopies.enabled)
+          this.#localCopies.kept(taskManagerId, this.#pathsOf(message.ack));
         this.#coordinator?.ack(message.ack);
         return;
       case "declineCheckpoint":
@@ -306,6 +338,53 @@ export class JobMaster implements JobManagerView {
         });
         return;
     }
+  }
+
+  /** Where the parts of an acknowledgement lie in the store, and in copies on who sent it. */
+  #pathsOf({ parts }: CheckpointAck): readonly string[] {
+    const jobDir = this.#storage?.log.jobDir ?? "";
+    return [...new Set(parts.map(({ object }) => `${jobDir}/${object}`))];
+  }
+
+  #taskRestored(subtask: SubtaskId, restored: TaskRestored): void {
+    const { clock, log } = this.#options.env;
+    const now = { nowMs: clock.nowMs(), wallMs: clock.wallMs() };
+    const summary = this.#restoreReport?.add(subtask, restored, now);
+    if (summary === undefined) return;
+    this.#restored = summary;
+    const { checkpointId, durationMs, localSubtasks, localBytes, storeSubtasks, storeBytes, tasks } = summary;
+    log.info("restored", {
+      checkpoint: checkpointId,
+      durationMs: Math.round(durationMs),
+      localSubtasks,
+      localBytes,
+      storeSubtasks,
+      storeBytes,
+      tasks,
+    });
+  }
+
+  /** What the prepared attempt restores, if it looks for local copies. */
+  #preparedForLocal(): PreparedRestore | undefined {
+    return this.#options.settings.localCopies.readsFirst ? this.#prepared.get(this.#state.attempt) : undefined;
+  }
+
+  /** Where the bytes lie that a slot of the prepared attempt restores. */
+  #localBytes(slotIndex: number): ReadonlyMap<string, number> {
+    const prepared = this.#preparedForLocal();
+    if (prepared === undefined) return new Map();
+    const parts = subtasksOfSlot(this.#options.plan, slotIndex).flatMap(
+      (subtask) => prepared.tasks.get(subtaskKey(subtask))?.parts ?? [],
+    );
+    return this.#localCopies.bytesOf(prepared.restoreDir, parts);
+  }
+
+  #missesCopies(): boolean {
+    const prepared = this.#preparedForLocal();
+    if (prepared === undefined) return false;
+    const parts = [...prepared.tasks.values()].flatMap((task) => task.parts);
+    const held = parts.filter(({ object }) => this.#localCopies.isHeld(`${prepared.restoreDir}/${object}`)).length;
+    return held > 0 && held < parts.length;
   }
 
   get #epoch(): Epoch {
@@ -357,6 +436,8 @@ export class JobMaster implements JobManagerView {
     const before = this.#state;
     const [state, effects] = schedule(before, event, {
       decideRestart: (failure) => this.#restartStrategy.onFailure(failure, env.clock.nowMs()),
+      localBytes: (slotIndex) => this.#localBytes(slotIndex),
+      missesCopies: () => this.#missesCopies(),
     });
     this.#state = state;
     if (state.job !== before.job)
@@ -384,6 +465,12 @@ export class JobMaster implements JobManagerView {
         );
         return;
       }
+      case "armCopiesWait":
+        env.log.info("waiting for TaskManagers with local copies", { atMostMs: COPIES_WAIT_MS });
+        this.#cancelCopiesWait = env.timers.after(COPIES_WAIT_MS, "copies-wait", () =>
+          this.#dispatch({ type: "copiesWaitOver" }),
+        );
+        return;
       case "deploy":
         this.#deploy(effect.attempt, effect.owners);
         return;
@@ -491,6 +578,14 @@ export class JobMaster implements JobManagerView {
     this.#prepared.clear();
     const restoredId = prepared.metadata?.checkpointId ?? null;
     env.log.info("deploying", { attempt, slots: owners.length, checkpoint: restoredId });
+    this.#restoreReport =
+      restoredId === null
+        ? undefined
+        : new RestoreReport({
+            checkpointId: restoredId,
+            startedMs: env.clock.nowMs(),
+            expectedCount: prepared.tasks.size,
+          });
     this.#coordinator?.attemptStarted(attempt, prepared.metadata);
     const slotOwners = owners.map((taskManagerId) => ({
       taskManagerId,
@@ -560,18 +655,18 @@ export class JobMaster implements JobManagerView {
       }
     };
     const holders = new Map<string, string>();
+    const jobDir = this.#storage?.log.jobDir ?? "";
     return {
       find: async (objects, signal) => {
         await this.#enoughSlots(signal);
         const ids = this.#taskManagers.all().map(({ registration }) => registration.taskManagerId);
         const answers = await Promise.all(
-          ids.map(async (id) => ({ id, held: await ask({ type: "findLocalCopies", objects }, id) })),
+          ids.map(async (id) => ({ id, held: await ask({ type: "findLocalCopies", jobDir, objects }, id) })),
         );
         for (const { id, held } of answers) for (const object of held) holders.set(object, id);
         return new Set(holders.keys());
       },
       repair: async (objects) => {
-        const jobDir = this.#storage?.log.jobDir ?? "";
         const byHolder = Map.groupBy(objects, (object) => holders.get(object) ?? "");
         const repaired = await Promise.all(
           [...byHolder].map(([id, of]) => ask({ type: "repairObjects", jobDir, objects: of }, id)),
@@ -637,6 +732,7 @@ export class JobMaster implements JobManagerView {
     this.#operations.end(undefined);
     this.#life.abort();
     this.#cancelDelay?.();
+    this.#cancelCopiesWait?.();
     this.#coordinator?.dispose();
     this.#taskManagers.close(reason);
   }

@@ -4,7 +4,7 @@ import type { CheckpointConfig, CheckpointStatsSnapshot } from "../checkpoint/in
 import type { JobPlan } from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
 import type { JobHistory } from "./job-history.ts";
-import type { JobView, SubtaskMetrics, SubtaskView, TaskManagerView } from "./rest/source.ts";
+import type { JobView, RestoreSummary, SubtaskMetrics, SubtaskView, TaskManagerView } from "./rest/source.ts";
 import type { SchedulerState } from "./scheduler.ts";
 import type { TaskManagerEntry } from "./task-managers.ts";
 
@@ -29,6 +29,7 @@ export interface JobViewOptions {
   readonly checkpointConfig: CheckpointConfig;
   readonly configuration: Readonly<Record<string, string>>;
   readonly storeUri: string | undefined;
+  readonly restored: RestoreSummary | undefined;
 }
 
 export function jobView(options: JobViewOptions): JobView {
@@ -75,6 +76,7 @@ export function jobView(options: JobViewOptions): JobView {
     checkpointConfig: options.checkpointConfig,
     configuration: options.configuration,
     storeUri: options.storeUri,
+    restored: options.restored,
   };
 }
 

@@ -49,11 +49,17 @@ const failure = (code: Failure["code"] = "USER_FUNCTION_FAILED", retry: Failure[
 /** Drives the scheduler by words; collects effects as words. */
 class Driver {
   state: SchedulerState = initialSchedulerState(PLAN);
+  localBytes: ReadonlyMap<number, ReadonlyMap<string, number>> = new Map();
+  missesCopies = false;
   decision: RestartDecision = { type: "restart", delayMs: 0 };
   readonly effects: SchedulerEffect[] = [];
 
   send(event: SchedulerEvent): readonly SchedulerEffect[] {
-    const [next, effects] = schedule(this.state, event, { decideRestart: () => this.decision });
+    const [next, effects] = schedule(this.state, event, {
+      decideRestart: () => this.decision,
+      missesCopies: () => this.missesCopies,
+      localBytes: (slot) => this.localBytes.get(slot) ?? new Map<string, number>(),
+    });
     this.state = next;
     this.effects.push(...effects);
     return effects;
@@ -117,6 +123,36 @@ class Driver {
 const S0: SubtaskId = { vertexId: "src", subtaskIndex: 0 };
 
 describe("the life of a job", () => {
+  test("PL4, SC6: slots go to copies; the first attempt waits once for who may still bring some, later ones do not", () => {
+    const driver = new Driver();
+    driver.localBytes = new Map([[1, new Map([["a", 9]])]]);
+    driver.missesCopies = true;
+    driver.send({ type: "started" });
+    driver.register("a", "b");
+    driver.prepared();
+    driver.register("c"); // without copies: the wait goes on
+    expect(driver.words()).toBe("prepare:0 armCopiesWait");
+    driver.localBytes = new Map([...driver.localBytes, [0, new Map([["d", 5]])]]);
+    driver.missesCopies = false;
+    driver.register("d");
+    expect(driver.words()).toBe("prepare:0 armCopiesWait deploy:0@d+a");
+    driver.send({ type: "copiesWaitOver" });
+    driver.missesCopies = true;
+    driver.effects.length = 0;
+    driver.send({ type: "lost", taskManagerId: "d", failure: failure("PEER_LOST") });
+    driver.send({ type: "attemptEnded", attempt: 0 as AttemptNumber, taskManagerId: "a" });
+    driver.prepared();
+    expect(driver.words()).toMatch(/deploy:1@b\+a$/u);
+
+    const late = new Driver();
+    late.missesCopies = true;
+    late.send({ type: "started" });
+    late.register("a", "b");
+    late.prepared();
+    late.send({ type: "copiesWaitOver" });
+    expect(late.words()).toBe("prepare:0 armCopiesWait deploy:0@a+b");
+  });
+
   test("SC2: it is deployed once it is prepared and there are enough slots, in any order", () => {
     const first = new Driver();
     first.send({ type: "started" });
@@ -427,23 +463,53 @@ describe("placement", () => {
     expect((placeSlots(slots, taskManagers) ?? []).join(" ")).toBe(expected);
   });
 
+  test.each([
+    // slots, offers, local bytes as slot:taskManager:bytes
+    [2, "a:1 b:1", "0:b:10 1:a:10", "b a"],
+    [2, "a:1 b:1", "0:b:10", "b a"],
+    [2, "a:1 b:1", "1:a:1", "b a"],
+    [2, "a:1 b:1 c:1", "0:c:5 1:b:5", "c b"], // spare ones stay spare
+    [2, "a:2 b:2", "0:b:5 1:b:9", "a b"], // PL2 before PL4: b is full after the slot that gains most
+    [3, "a:2 b:2", "0:b:1 1:b:1 2:b:1", "b b a"], // the one slot more goes to the copies
+    [2, "a:1 b:1", "0:a:1 0:b:9 1:b:5", "b a"],
+    [2, "a:1 b:1", "0:gone:9", "a b"],
+    [4, "a:4 b:1", "3:b:7", "a a a b"],
+  ])("PL4: %i slots over %s with copies %s", (slots, offers, copies, expected) => {
+    const taskManagers = offers
+      .split(" ")
+      .map((offer) => ({ id: offer.slice(0, 1), slotCount: Number(offer.slice(2)) }));
+    const local = copies.split(" ").map((copy) => copy.split(":"));
+    const bytes = (slot: number): ReadonlyMap<string, number> =>
+      new Map(local.filter(([at]) => Number(at) === slot).map(([, id = "", size]) => [id, Number(size)]));
+    expect((placeSlots(slots, taskManagers, bytes) ?? []).join(" ")).toBe(expected);
+  });
+
   test("PL1, PL2, PL3: never too many, as even as can be, always the same", () => {
     fc.assert(
-      fc.property(fc.nat(12), fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 6 }), (slots, sizes) => {
-        const taskManagers = sizes.map((slotCount, i) => ({ id: `tm-${i}`, slotCount }));
-        const owners = placeSlots(slots, taskManagers);
-        expect(placeSlots(slots, taskManagers.toReversed())).toEqual(owners);
-        const total = sizes.reduce((sum, size) => sum + size, 0);
-        expect(owners === undefined).toBe(total < slots);
-        if (owners === undefined) return;
-        const used = taskManagers.map(({ id, slotCount }) => ({
-          count: owners.filter((owner) => owner === id).length,
-          slotCount,
-        }));
-        for (const { count, slotCount } of used) expect(count).toBeLessThanOrEqual(slotCount);
-        const most = Math.max(0, ...used.map(({ count }) => count));
-        for (const { count, slotCount } of used) if (count < slotCount) expect(count).toBeGreaterThanOrEqual(most - 1);
-      }),
+      fc.property(
+        fc.nat(12),
+        fc.array(fc.integer({ min: 1, max: 5 }), { maxLength: 6 }),
+        fc.nat(),
+        (slots, sizes, salt) => {
+          const taskManagers = sizes.map((slotCount, i) => ({ id: `tm-${i}`, slotCount }));
+          // Some copies of some slots, the same ones at every call.
+          const local = (slot: number): ReadonlyMap<string, number> =>
+            new Map(taskManagers.map(({ id }, i) => [id, (salt >>> ((slot + i) % 20)) & 3]));
+          const owners = placeSlots(slots, taskManagers, local);
+          expect(placeSlots(slots, taskManagers.toReversed(), local)).toEqual(owners);
+          const total = sizes.reduce((sum, size) => sum + size, 0);
+          expect(owners === undefined).toBe(total < slots);
+          if (owners === undefined) return;
+          const used = taskManagers.map(({ id, slotCount }) => ({
+            count: owners.filter((owner) => owner === id).length,
+            slotCount,
+          }));
+          for (const { count, slotCount } of used) expect(count).toBeLessThanOrEqual(slotCount);
+          const most = Math.max(0, ...used.map(({ count }) => count));
+          for (const { count, slotCount } of used)
+            if (count < slotCount) expect(count).toBeGreaterThanOrEqual(most - 1);
+        },
+      ),
     );
   });
 });

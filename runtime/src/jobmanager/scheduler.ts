@@ -10,6 +10,8 @@
 //   SC3. What an older attempt says late changes nothing.
 //   SC4. The first failure of an attempt decides; those that follow from it are not counted.
 //   SC5. The job ends only through `close`: the log knows how it ended before anybody is told.
+//   SC6. Only the first attempt of a JobManager waits for TaskManagers with copies, once, and only while others that are back already
+//        hold some of what it restores: those of the JobManager before register one after the other.
 //
 // Not here: connections, storage, timers (job-master.ts), checkpoints (checkpoint/coordinator).
 
@@ -49,6 +51,8 @@ export interface SchedulerState {
   readonly executions: ReadonlyMap<string, ExecutionState>;
   readonly isPrepared: boolean;
   readonly isDelayOver: boolean;
+  /** Whether the first attempt waits for TaskManagers that are not back yet and may hold copies (SC6). */
+  readonly copiesWait: "not-yet" | "waiting" | "over";
   /** Set while everything else is ready and slots are missing. */
   readonly missingSlotCount: number;
   /** Why the job fails, once it does. */
@@ -64,6 +68,7 @@ export type SchedulerEvent =
   /** What to restore cannot be found out. */
   | { readonly type: "prepareFailed"; readonly attempt: AttemptNumber; readonly failure: Failure }
   | { readonly type: "delayOver"; readonly attempt: AttemptNumber }
+  | { readonly type: "copiesWaitOver" }
   | {
       readonly type: "deployFailed";
       readonly attempt: AttemptNumber;
@@ -90,6 +95,7 @@ export type SchedulerEffect =
   /** Find out what `attempt` restores; checkpoints stop meanwhile. */
   | { readonly type: "prepare"; readonly attempt: AttemptNumber }
   | { readonly type: "armDelay"; readonly attempt: AttemptNumber; readonly delayMs: number }
+  | { readonly type: "armCopiesWait" }
   | { readonly type: "deploy"; readonly attempt: AttemptNumber; readonly owners: readonly string[] }
   | { readonly type: "cancelAttempt"; readonly attempt: AttemptNumber; readonly taskManagerIds: readonly string[] }
   | { readonly type: "taskRunning"; readonly subtask: SubtaskId }
@@ -115,6 +121,10 @@ export type SchedulerEffect =
 export interface SchedulerContext {
   /** Counts the failure; called at most once per step. */
   readonly decideRestart: (failure: Failure) => RestartDecision;
+  /** Of what a slot of the prepared attempt restores: bytes by TaskManager that has a local copy of them. */
+  readonly localBytes: (slotIndex: number) => ReadonlyMap<string, number>;
+  /** Registered TaskManagers have copies of some of what the prepared attempt restores, and not of all. */
+  readonly missesCopies: () => boolean;
 }
 
 export function initialSchedulerState(plan: JobPlan): SchedulerState {
@@ -131,6 +141,7 @@ export function initialSchedulerState(plan: JobPlan): SchedulerState {
     executions,
     isPrepared: false,
     isDelayOver: true,
+    copiesWait: "not-yet",
     missingSlotCount: 0,
     failure: undefined,
   };
@@ -162,23 +173,25 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
     }
     case "registered": {
       const taskManagers = new Map(state.taskManagers).set(event.taskManager.id, event.taskManager);
-      return deployIfReady({ ...state, taskManagers });
+      return deployIfReady({ ...state, taskManagers }, context);
     }
     case "lost":
       return lost(state, event.taskManagerId, event.failure, context);
     case "prepared":
       return event.attempt === state.attempt && isWaiting(state)
-        ? deployIfReady({ ...state, isPrepared: true })
+        ? deployIfReady({ ...state, isPrepared: true }, context)
         : [state, []];
     case "prepareFailed": {
       if (event.attempt !== state.attempt || !isWaiting(state)) return [state, []];
       const effects: SchedulerEffect[] = [
         { type: "recordException", failure: event.failure, subtask: null, taskManagerId: null },
       ];
-      return follow(fail(state, event.failure), effects);
+      return follow(fail(state, event.failure, context), effects);
     }
     case "delayOver":
-      return event.attempt === state.attempt ? deployIfReady({ ...state, isDelayOver: true }) : [state, []];
+      return event.attempt === state.attempt ? deployIfReady({ ...state, isDelayOver: true }, context) : [state, []];
+    case "copiesWaitOver":
+      return deployIfReady({ ...state, copiesWait: "over" }, context);
     case "deployFailed": {
       if (state.deployment?.attempt !== event.attempt) return [state, []];
       // The TaskManager runs nothing of this attempt, or is about to be reported as lost, or answers too late: then it is told to drop
@@ -196,11 +209,13 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
     case "jobFailure":
       return attemptFailed(state, { failure: event.failure, subtask: null, taskManagerId: null }, context);
     case "stopFailed":
-      return mayFail(state) ? restart(state, event.failure, 0) : afterRelease(state);
+      return mayFail(state)
+        ? restart(state, { failure: event.failure, delayMs: 0 }, context)
+        : afterRelease(state, context);
     case "cancelRequested":
       if (state.job !== "CREATED" && state.job !== "RUNNING" && state.job !== "RESTARTING") return [state, []];
       if (isAllFinished(state)) return [state, []]; // too late: its last output is published
-      return cancelDeployment({ ...state, job: jobTransition(state.job, "CANCELLING") });
+      return cancelDeployment({ ...state, job: jobTransition(state.job, "CANCELLING") }, context);
     case "suspendRequested": {
       const { job } = state;
       if (job === "FINISHED" || job === "FAILED" || job === "CANCELED" || job === "SUSPENDED" || job === "RECONCILING")
@@ -219,17 +234,21 @@ function isWaiting(state: SchedulerState): boolean {
   return state.job === "RUNNING" ? state.deployment === undefined : state.job === "RESTARTING";
 }
 
-function deployIfReady(state: SchedulerState): Step {
+function deployIfReady(state: SchedulerState, context: SchedulerContext): Step {
   const isReady = isWaiting(state) && state.deployment === undefined && state.isPrepared && state.isDelayOver; // SC1, SC2
   if (!isReady) return [state, []];
   const required = slotsRequired(state.plan);
   const taskManagers = [...state.taskManagers.values()];
-  const owners = placeSlots(required, taskManagers);
+  const owners = placeSlots(required, taskManagers, context.localBytes);
   if (owners === undefined) {
     const missingCount = required - taskManagers.reduce((sum, { slotCount }) => sum + slotCount, 0);
     const effects: SchedulerEffect[] =
       missingCount === state.missingSlotCount ? [] : [{ type: "noSlots", missingCount }];
     return [{ ...state, missingSlotCount: missingCount }, effects];
+  }
+  if (state.copiesWait !== "over" && context.missesCopies()) {
+    if (state.copiesWait === "waiting") return [state, []];
+    return [{ ...state, copiesWait: "waiting" }, [{ type: "armCopiesWait" }]]; // SC6
   }
   const { attempt, job } = state;
   const deployment: Deployment = { attempt, owners, active: new Set(owners), isCancelled: false };
@@ -239,6 +258,7 @@ function deployIfReady(state: SchedulerState): Step {
     deployment,
     executions: moveAll(state.executions, "DEPLOYING"),
     missingSlotCount: 0,
+    copiesWait: "over",
   };
   return [next, [{ type: "deploy", attempt, owners }]];
 }
@@ -301,11 +321,11 @@ interface Cause {
 
 /** The running attempt failed: restart it or fail the job. */
 function attemptFailed(state: SchedulerState, cause: Cause, context: SchedulerContext): Step {
-  if (!mayFail(state)) return afterRelease(state); // SC4
+  if (!mayFail(state)) return afterRelease(state, context); // SC4
   const effects: SchedulerEffect[] = [{ type: "recordException", ...cause }];
   const decision = context.decideRestart(cause.failure);
-  if (decision.type === "fail") return follow(fail(state, cause.failure), effects);
-  return follow(restart(state, cause.failure, decision.delayMs), effects);
+  if (decision.type === "fail") return follow(fail(state, cause.failure, context), effects);
+  return follow(restart(state, { failure: cause.failure, delayMs: decision.delayMs }, context), effects);
 }
 
 /** An attempt is deployed that nobody ends yet. */
@@ -314,17 +334,25 @@ function mayFail(state: SchedulerState): boolean {
   return job === "RUNNING" && deployment !== undefined && !deployment.isCancelled && !isAllFinished(state);
 }
 
-function restart(state: SchedulerState, failure: Failure, delayMs: number): Step {
+function restart(
+  state: SchedulerState,
+  why: { readonly failure: Failure; readonly delayMs: number },
+  context: SchedulerContext,
+): Step {
   const { job } = state;
+  const { failure, delayMs } = why;
   assert(job === "RUNNING", "only a running job restarts");
   const attempt = (state.attempt + 1) as AttemptNumber;
-  const [cancelled, cancelEffects] = cancelDeployment({
-    ...state,
-    job: jobTransition(job, "RESTARTING"),
-    attempt,
-    isPrepared: false,
-    isDelayOver: delayMs === 0,
-  });
+  const [cancelled, cancelEffects] = cancelDeployment(
+    {
+      ...state,
+      job: jobTransition(job, "RESTARTING"),
+      attempt,
+      isPrepared: false,
+      isDelayOver: delayMs === 0,
+    },
+    context,
+  );
   const effects: SchedulerEffect[] = [
     { type: "restarting", attempt, delayMs, failure },
     ...cancelEffects,
@@ -334,10 +362,10 @@ function restart(state: SchedulerState, failure: Failure, delayMs: number): Step
   return [cancelled, effects];
 }
 
-function fail(state: SchedulerState, failure: Failure): Step {
+function fail(state: SchedulerState, failure: Failure, context: SchedulerContext): Step {
   const { job } = state;
   assert(job === "RUNNING" || job === "RESTARTING" || job === "CREATED", "only a job that lives fails");
-  return cancelDeployment({ ...state, job: jobTransition(job, "FAILING"), failure });
+  return cancelDeployment({ ...state, job: jobTransition(job, "FAILING"), failure }, context);
 }
 
 function follow([state, effects]: Step, before: readonly SchedulerEffect[]): Step {
@@ -345,16 +373,16 @@ function follow([state, effects]: Step, before: readonly SchedulerEffect[]): Ste
 }
 
 /** Cancels what is deployed; goes on at once when nothing is. */
-function cancelDeployment(state: SchedulerState): Step {
+function cancelDeployment(state: SchedulerState, context: SchedulerContext): Step {
   const { deployment } = state;
-  if (deployment === undefined) return afterRelease(state);
+  if (deployment === undefined) return afterRelease(state, context);
   const executions = new Map(
     [...state.executions].map(([key, execution]): [string, ExecutionState] =>
       mayBecome(execution, "CANCELING") ? [key, "CANCELING"] : [key, execution],
     ),
   );
   const next = { ...state, executions, deployment: { ...deployment, isCancelled: true } };
-  const [released, effects] = afterRelease(next);
+  const [released, effects] = afterRelease(next, context);
   if (deployment.isCancelled || deployment.active.size === 0) return [released, effects];
   return [
     released,
@@ -371,7 +399,7 @@ function withoutActive(state: SchedulerState, taskManagerId: string): SchedulerS
 }
 
 /** Goes on when the last TaskManager of a cancelled attempt has let go of it. */
-function afterRelease(state: SchedulerState): Step {
+function afterRelease(state: SchedulerState, context: SchedulerContext): Step {
   const { deployment, job } = state;
   if (deployment !== undefined && (!deployment.isCancelled || deployment.active.size > 0)) return [state, []];
   const executions = new Map(
@@ -381,8 +409,8 @@ function afterRelease(state: SchedulerState): Step {
   );
   switch (job) {
     case "RESTARTING":
-      if (deployment === undefined) return deployIfReady(state);
-      return deployIfReady({ ...state, deployment: undefined, executions: rescheduled(executions) });
+      if (deployment === undefined) return deployIfReady(state, context);
+      return deployIfReady({ ...state, deployment: undefined, executions: rescheduled(executions) }, context);
     case "FAILING":
       return [{ ...state, deployment: undefined, executions }, [{ type: "close", as: "FAILED" }]];
     case "CANCELLING":
@@ -396,7 +424,7 @@ function afterRelease(state: SchedulerState): Step {
 function attemptEnded(state: SchedulerState, taskManagerId: string, context: SchedulerContext): Step {
   const { deployment } = state;
   const released = withoutActive(state, taskManagerId);
-  if (deployment === undefined || deployment.isCancelled) return afterRelease(released);
+  if (deployment === undefined || deployment.isCancelled) return afterRelease(released, context);
   const unfinished = deployment.owners
     .flatMap((owner, slot) => (owner === taskManagerId ? subtasksOfSlot(state.plan, slot) : []))
     .find((subtask) => state.executions.get(subtaskKey(subtask)) !== "FINISHED");

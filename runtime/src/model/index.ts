@@ -84,8 +84,11 @@ export type {
   SubtaskInfo,
   TwoInputOperator,
 } from "./operator.ts";
+export { NOTHING_READ } from "./slot.ts";
 export type {
   ChannelSpec,
+  FetchedParts,
+  PartsRead,
   RestorePart,
   SlotCommand,
   SlotEvent,
@@ -93,6 +96,7 @@ export type {
   SlotSpec,
   SnapshotSubmission,
   TaskRestore,
+  TaskRestored,
   TaskSpec,
   TaskState,
 } from "./slot.ts";

@@ -82,6 +82,12 @@ export type SlotCommand =
   | { readonly type: "notifyCheckpointAborted"; readonly checkpointId: CheckpointId }
   | { readonly type: "cancel" };
 
+/** How a task came by its state. */
+export interface TaskRestored extends PartsRead {
+  /** From the order to restore to RUNNING: reading, building the state, opening the operators. */
+  readonly restoreMs: number;
+}
+
 export type TaskState = "INITIALIZING" | "RUNNING" | "DRAINED" | "FINISHED" | "CANCELED" | "FAILED";
 
 /** Slot to TaskManager. */
@@ -92,7 +98,8 @@ export type SlotEvent =
       readonly subtask: SubtaskId;
       readonly state: TaskState;
       readonly failure?: FailureJson;
-      readonly restoreMs?: number;
+      /** With RUNNING, of a task that restored something. */
+      readonly restored?: TaskRestored;
     }
   | {
       readonly type: "declineCheckpoint";
@@ -117,6 +124,23 @@ export interface SnapshotSubmission {
   readonly stats: SubtaskCheckpointStats;
 }
 
+/** Where the parts of a restore came from, and how long reading and verifying them took. */
+export interface PartsRead {
+  /** From the TaskManager's own copies. */
+  readonly localParts: number;
+  readonly localBytes: number;
+  readonly storeParts: number;
+  readonly storeBytes: number;
+  readonly readMs: number;
+}
+
+export interface FetchedParts {
+  readonly contents: readonly Uint8Array[];
+  readonly read: PartsRead;
+}
+
+export const NOTHING_READ: PartsRead = { localParts: 0, localBytes: 0, storeParts: 0, storeBytes: 0, readMs: 0 };
+
 /** The slot's way to its TaskManager and to the store. Implemented over threads (taskmanager/) and in one process (tests). */
 export interface SlotPort {
   /** The next command, or undefined; cheap enough to be asked between batches. */
@@ -125,5 +149,5 @@ export interface SlotPort {
   /** Hands a snapshot over; the buffers of its chunks are given away (transferred). */
   submitSnapshot(submission: SnapshotSubmission): void;
   /** Contents of the parts, verified by checksum, in order. Rejects with SNAPSHOT_DAMAGED naming the object, or STORAGE_*. */
-  fetchParts(parts: readonly PartHandle[]): Promise<readonly Uint8Array[]>;
+  fetchParts(parts: readonly PartHandle[]): Promise<FetchedParts>;
 }

@@ -16,7 +16,7 @@ import { count, flag, list, number, oneOf, optional, pair, record, text } from "
 import type { Fields, Shape } from "./shape.ts";
 
 /** Grows with every incompatible change of a message; peers of different versions refuse each other. */
-export const RPC_VERSION = 1;
+export const RPC_VERSION = 2;
 
 export const checkpointId = count<CheckpointId>();
 export const epoch = count<Epoch>();

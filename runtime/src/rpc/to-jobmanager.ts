@@ -7,7 +7,7 @@
 
 import type { FailureJson } from "@sluice/kit";
 import type { CheckpointDecline } from "../checkpoint/index.ts";
-import type { AttemptNumber, CheckpointAck, Epoch, SubtaskId, TaskState } from "../model/index.ts";
+import type { AttemptNumber, CheckpointAck, Epoch, SubtaskId, TaskRestored, TaskState } from "../model/index.ts";
 import { ack, attempt, checkpointId, epoch, failure, subtask } from "./common.ts";
 import { count, list, nullable, number, oneOf, optional, record, text, type, variants } from "./shape.ts";
 import type { Shape } from "./shape.ts";
@@ -22,6 +22,8 @@ export interface RegisterRequest {
   readonly dataAddress: string;
   readonly metricsAddress: string;
   readonly processId: number;
+  /** Local copies of packs, by their paths in the store: its slots are preferred for what they hold. Not verified. */
+  readonly localCopies: readonly string[];
   readonly hardware: {
     readonly cpuCores: number;
     readonly physicalMemoryBytes: number;
@@ -39,7 +41,7 @@ export type TaskManagerMessage =
       readonly subtask: SubtaskId;
       readonly state: TaskState;
       readonly failure?: FailureJson | undefined;
-      readonly restoreMs?: number | undefined;
+      readonly restored?: TaskRestored | undefined;
     }
   | { readonly type: "acknowledgeCheckpoint"; readonly ack: CheckpointAck }
   | { readonly type: "declineCheckpoint"; readonly decline: CheckpointDecline }
@@ -73,6 +75,7 @@ export const registerRequest: Shape<RegisterRequest> = record<RegisterRequest>({
   dataAddress: text,
   metricsAddress: text,
   processId: count(),
+  localCopies: list(text),
   hardware: record<RegisterRequest["hardware"]>({
     cpuCores: number,
     physicalMemoryBytes: number,
@@ -89,6 +92,15 @@ const decline: Shape<CheckpointDecline> = record<CheckpointDecline>({
   message: text,
 });
 
+const taskRestored: Shape<TaskRestored> = record<TaskRestored>({
+  localParts: count(),
+  localBytes: count(),
+  storeParts: count(),
+  storeBytes: count(),
+  readMs: number,
+  restoreMs: number,
+});
+
 type Of<T extends TaskManagerMessage["type"]> = Extract<TaskManagerMessage, { readonly type: T }>;
 
 export const taskManagerMessage: Shape<TaskManagerMessage> = variants<TaskManagerMessage>({
@@ -99,7 +111,7 @@ export const taskManagerMessage: Shape<TaskManagerMessage> = variants<TaskManage
     subtask,
     state: oneOf("INITIALIZING", "RUNNING", "DRAINED", "FINISHED", "CANCELED", "FAILED"),
     failure: optional(failure),
-    restoreMs: optional(number),
+    restored: optional(taskRestored),
   }),
   acknowledgeCheckpoint: record<Of<"acknowledgeCheckpoint">>({ type: type("acknowledgeCheckpoint"), ack }),
   declineCheckpoint: record<Of<"declineCheckpoint">>({ type: type("declineCheckpoint"), decline }),

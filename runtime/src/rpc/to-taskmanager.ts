@@ -56,6 +56,7 @@ export interface DeployRequest {
 /** Which of these objects (relative to the job's directory) lie here in a verified local copy? */
 export interface FindLocalCopiesRequest {
   readonly type: "findLocalCopies";
+  readonly jobDir: string;
   readonly objects: readonly string[];
 }
 
@@ -128,7 +129,11 @@ export const jobManagerRequest: Shape<JobManagerRequest> = variants<JobManagerRe
     checkpointing: flag,
     endsAtOnce: flag,
   }),
-  findLocalCopies: record<FindLocalCopiesRequest>({ type: type("findLocalCopies"), objects: list(text) }),
+  findLocalCopies: record<FindLocalCopiesRequest>({
+    type: type("findLocalCopies"),
+    jobDir: text,
+    objects: list(text),
+  }),
   repairObjects: record<RepairObjectsRequest>({ type: type("repairObjects"), jobDir: text, objects: list(text) }),
 });
 

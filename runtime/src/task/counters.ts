@@ -31,6 +31,12 @@ export const TASK_COUNTERS = [
   "lastCheckpointSyncMs",
   "stateSizeBytes",
   "numRecordsSkipped",
+  "restoreMs",
+  "restoreReadMs",
+  "restoredLocalParts",
+  "restoredLocalBytes",
+  "restoredStoreParts",
+  "restoredStoreBytes",
 ] as const;
 
 export type TaskCounterName = (typeof TASK_COUNTERS)[number];

@@ -6,13 +6,22 @@
 // Not here: who gets which part (checkpoint/assign), what is inside a keyed part (state/).
 
 import { assert } from "@sluice/kit";
-import type { OperatorStateContent, OperatorStateItem, RestorePart, SlotPort, TypeDescriptor } from "../model/index.ts";
+import type {
+  OperatorStateContent,
+  OperatorStateItem,
+  PartsRead,
+  RestorePart,
+  SlotPort,
+  TypeDescriptor,
+} from "../model/index.ts";
 import { decodeOperatorState, type RestoredPart } from "../state/index.ts";
 
 export interface RestoredParts {
   readonly keyed: readonly RestoredPart[];
   /** By operator uid, then state name. */
   readonly operator: ReadonlyMap<string, ReadonlyMap<string, OperatorStateContent>>;
+  /** Where they came from. */
+  readonly read: PartsRead;
 }
 
 interface GrowingState extends OperatorStateContent {
@@ -26,7 +35,8 @@ export async function readRestoredParts(
   port: Pick<SlotPort, "fetchParts">,
 ): Promise<RestoredParts> {
   const isWanted = ({ items }: RestorePart): boolean => items === undefined || items[0] < items[1];
-  const contents = (await port.fetchParts(parts.filter(isWanted))).values();
+  const fetched = await port.fetchParts(parts.filter(isWanted));
+  const contents = fetched.contents.values();
   const keyed: RestoredPart[] = [];
   const operator = new Map<string, Map<string, GrowingState>>();
   for (const part of parts) {
@@ -49,5 +59,5 @@ export async function readRestoredParts(
     const [from, to] = part.items ?? [0, items.length];
     for (const item of items.slice(from, to)) state.items.push(item);
   }
-  return { keyed, operator };
+  return { keyed, operator, read: fetched.read };
 }

@@ -2,6 +2,7 @@
 
 import { expect, test } from "@jest/globals";
 
+import { NOTHING_READ } from "../model/index.ts";
 import type { SlotCommand, SlotEvent, SlotPort } from "../model/index.ts";
 import { SlotCounters, slotCountersBytes } from "./counters.ts";
 import { SlotRunner } from "./slot-runner.ts";
@@ -32,7 +33,7 @@ test("SR4: a slot that was cancelled while its thread started opens nothing: its
     poll: () => commands.shift(),
     send: (event) => void sent.push(event),
     submitSnapshot() {},
-    fetchParts: () => Promise.resolve([]),
+    fetchParts: () => Promise.resolve({ contents: [], read: NOTHING_READ }),
   };
   const log = { debug() {}, info() {}, warn() {}, error() {}, with: () => log };
   const counters = new SlotCounters(new SharedArrayBuffer(slotCountersBytes(1)));

@@ -5,6 +5,7 @@
 
 import { describe, expect, test } from "@jest/globals";
 
+import { NOTHING_READ } from "../model/index.ts";
 import type { AttemptNumber, Epoch, SlotPort, SourceOperator } from "../model/index.ts";
 import type { ChannelHead, InputGate } from "../network/index.ts";
 import { SlotCounters, slotCountersBytes } from "./counters.ts";
@@ -29,7 +30,7 @@ const port: SlotPort = {
   poll: () => undefined,
   send() {},
   submitSnapshot() {},
-  fetchParts: () => Promise.resolve([]),
+  fetchParts: () => Promise.resolve({ contents: [], read: NOTHING_READ }),
 };
 
 async function runningTask(work: Work, parts: Pick<TaskOptions, "chain" | "gate" | "headLoops">): Promise<Task> {

@@ -28,8 +28,10 @@ import type {
   SourceStatus,
   SubtaskId,
   TaskRestore,
+  TaskRestored,
   TaskState,
 } from "../model/index.ts";
+import { NOTHING_READ } from "../model/index.ts";
 import type { InputGate, RecordWriter } from "../network/index.ts";
 import type { HeapKeyedStateBackend } from "../state/index.ts";
 import type { CountingCollector, HeadLoop } from "./chain.ts";
@@ -149,13 +151,17 @@ export class Task {
     const { chain, restore, keyedState, port, clock } = this.#options;
     this.#setState("INITIALIZING");
     const startedMs = clock.nowMs();
+    let read = NOTHING_READ;
     try {
       const parts = restore === undefined ? undefined : await readRestoredParts(restore.parts, port);
       assert(
         parts === undefined || parts.keyed.length === 0 || keyedState !== undefined,
         "keyed parts go to a keyed task",
       );
-      if (parts !== undefined) keyedState?.restore(parts.keyed);
+      if (parts !== undefined) {
+        read = parts.read;
+        keyedState?.restore(parts.keyed);
+      }
       for (const link of chain.toReversed()) {
         if (this.ended) return; // cancelled while an operator was opening
         await link.open(
@@ -177,11 +183,13 @@ export class Task {
     if (this.ended) return;
     this.#state = "RUNNING";
     this.#lastFlushMs = clock.nowMs();
+    const restored = restore === undefined ? undefined : { ...read, restoreMs: clock.nowMs() - startedMs };
+    if (restored !== undefined) this.#countRestored(restored);
     port.send({
       type: "taskState",
       subtask: this.subtask,
       state: "RUNNING",
-      ...(restore === undefined ? {} : { restoreMs: clock.nowMs() - startedMs }),
+      ...(restored === undefined ? {} : { restored }),
     });
     if (!this.#options.endsAtOnce) return;
     this.#stopped = true;
@@ -416,6 +424,16 @@ export class Task {
     this.#lastFlushMs = nowMs;
     for (const writer of this.#options.writers) writer.flush();
     this.publishCounters();
+  }
+
+  #countRestored(restored: TaskRestored): void {
+    const { counters } = this.#options;
+    counters.set("restoreMs", restored.restoreMs);
+    counters.set("restoreReadMs", restored.readMs);
+    counters.set("restoredLocalParts", restored.localParts);
+    counters.set("restoredLocalBytes", restored.localBytes);
+    counters.set("restoredStoreParts", restored.storeParts);
+    counters.set("restoredStoreBytes", restored.storeBytes);
   }
 
   /** Copies this task's figures into the shared counters. */

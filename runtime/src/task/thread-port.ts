@@ -7,7 +7,16 @@
 // Not here: the threads themselves (bin/slot-worker.ts, taskmanager/).
 
 import { failureFromJson, type FailureJson } from "@sluice/kit";
-import type { PartHandle, SlotCommand, SlotEvent, SlotPort, SlotSpec, SnapshotSubmission } from "../model/index.ts";
+import { NOTHING_READ } from "../model/index.ts";
+import type {
+  FetchedParts,
+  PartHandle,
+  SlotCommand,
+  SlotEvent,
+  SlotPort,
+  SlotSpec,
+  SnapshotSubmission,
+} from "../model/index.ts";
 import { MailboxReader } from "../network/index.ts";
 
 /** What a slot thread is started with (`workerData`), beside `ioPort`, its MessagePort to the I/O thread. */
@@ -28,11 +37,11 @@ export type IoRequest =
 
 /** I/O thread to slot thread. */
 export type IoReply =
-  | { readonly type: "fetched"; readonly requestId: number; readonly contents: readonly Uint8Array[] }
+  | { readonly type: "fetched"; readonly requestId: number; readonly fetched: FetchedParts }
   | { readonly type: "fetchFailed"; readonly requestId: number; readonly failure: FailureJson };
 
 interface Fetch {
-  readonly resolve: (contents: readonly Uint8Array[]) => void;
+  readonly resolve: (fetched: FetchedParts) => void;
   readonly reject: (reason: unknown) => void;
 }
 
@@ -71,8 +80,8 @@ export class ThreadSlotPort implements SlotPort {
     this.#io.postMessage({ type: "submit", submission } satisfies IoRequest, [...transfer]); // TP1
   }
 
-  fetchParts(parts: readonly PartHandle[]): Promise<readonly Uint8Array[]> {
-    if (parts.length === 0) return Promise.resolve([]);
+  fetchParts(parts: readonly PartHandle[]): Promise<FetchedParts> {
+    if (parts.length === 0) return Promise.resolve({ contents: [], read: NOTHING_READ });
     const requestId = this.#nextRequestId;
     this.#nextRequestId += 1;
     return new Promise((resolve, reject) => {
@@ -86,7 +95,7 @@ export class ThreadSlotPort implements SlotPort {
     const waiting = this.#fetches.get(reply.requestId);
     if (waiting === undefined) return;
     this.#fetches.delete(reply.requestId); // TP2
-    if (reply.type === "fetched") waiting.resolve(reply.contents);
+    if (reply.type === "fetched") waiting.resolve(reply.fetched);
     else waiting.reject(failureFromJson(reply.failure));
   }
 }

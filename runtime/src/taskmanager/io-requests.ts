@@ -15,9 +15,14 @@ export class IoRequests {
     this.#gate = gate;
   }
 
+  /** What lies here, by its path in the store; not verified. */
+  localCopies(): Promise<readonly string[]> {
+    return this.#ask((requestId) => this.#gate.post({ type: "listLocalCopies", requestId }));
+  }
+
   /** Which of these objects lie here in a verified copy. */
-  find(objects: readonly string[]): Promise<readonly string[]> {
-    return this.#ask((requestId) => this.#gate.post({ type: "findLocalCopies", requestId, objects }));
+  find(jobDir: string, objects: readonly string[]): Promise<readonly string[]> {
+    return this.#ask((requestId) => this.#gate.post({ type: "findLocalCopies", requestId, jobDir, objects }));
   }
 
   /** Puts these objects back into the store; resolves with those that were. */

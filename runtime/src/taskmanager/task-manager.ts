@@ -177,7 +177,7 @@ export class TaskManager {
     this.#cancelled = undefined; // of another JobManager
     this.#peer = peer;
     try {
-      await peer.request(this.#registration());
+      await peer.request(this.#registration(await this.#io.localCopies()));
     } catch (thrown) {
       peer.close(toFailure(thrown));
       throw thrown;
@@ -188,7 +188,7 @@ export class TaskManager {
     if (!this.#life.signal.aborted) this.#problem(failure);
   }
 
-  #registration(): RegisterRequest {
+  #registration(localCopies: readonly string[]): RegisterRequest {
     const { id, slotCount, dataPlane, metricsAddress, processId, hardware } = this.#options;
     const dataAddress = dataPlane.address;
     return {
@@ -199,6 +199,7 @@ export class TaskManager {
       dataAddress,
       metricsAddress,
       processId,
+      localCopies,
       hardware,
     };
   }
@@ -284,7 +285,7 @@ export class TaskManager {
         return {};
       }
       case "findLocalCopies":
-        return { objects: await this.#io.find(request.objects) } satisfies ObjectsReply;
+        return { objects: await this.#io.find(request.jobDir, request.objects) } satisfies ObjectsReply;
       case "repairObjects":
         return { objects: await this.#io.repair(request.jobDir, request.objects) } satisfies ObjectsReply;
     }

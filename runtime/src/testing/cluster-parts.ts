@@ -152,7 +152,7 @@ export async function startTaskManager(
     env,
     store: store === undefined ? undefined : life.store(store),
     openStore: noOtherStore,
-    disk: life.disk(disk),
+    localCopies: { ...settings.localCopies, disks: settings.localCopies.enabled ? [life.disk(disk)] : [] },
     send: (event) => life.soon(() => taskManager.onIoEvent(event)),
   });
   const taskManager: TaskManager = new TaskManager({

@@ -13,7 +13,15 @@ import { setImmediate as immediate } from "node:timers/promises";
 import type { Clock, Log } from "@sluice/kit/env";
 import { runSlot } from "../bin/index.ts";
 import type { JobMain } from "../datastream/index.ts";
-import type { PartHandle, SlotCommand, SlotEvent, SlotPort, SlotSpec, SnapshotSubmission } from "../model/index.ts";
+import type {
+  FetchedParts,
+  PartHandle,
+  SlotCommand,
+  SlotEvent,
+  SlotPort,
+  SlotSpec,
+  SnapshotSubmission,
+} from "../model/index.ts";
 import { ThreadSlotPort } from "../task/index.ts";
 import type { IoReply, IoRequest, PostingPort } from "../task/index.ts";
 import type { IoService, SlotHandlers, SlotHost, SlotThread } from "../taskmanager/index.ts";
@@ -111,7 +119,7 @@ class EndingPort implements SlotPort {
     this.#port.submitSnapshot(submission);
   }
 
-  fetchParts(parts: readonly PartHandle[]): Promise<readonly Uint8Array[]> {
+  fetchParts(parts: readonly PartHandle[]): Promise<FetchedParts> {
     return this.#port.fetchParts(parts);
   }
 }

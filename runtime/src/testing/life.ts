@@ -78,7 +78,8 @@ export class Life {
   disk(disk: Disk): Disk {
     return {
       read: (path) => this.#answer(() => disk.read(path)),
-      write: (path, bytes) => this.#answer(() => disk.write(path, bytes)),
+      readRange: (path, range) => this.#answer(() => disk.readRange(path, range)),
+      write: (path, pieces) => this.#answer(() => disk.write(path, pieces)),
       list: (prefix) => this.#answer(() => disk.list(prefix)),
       remove: (path) => this.#answer(() => disk.remove(path)),
     };

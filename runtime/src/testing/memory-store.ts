@@ -114,8 +114,16 @@ export class MemoryDisk implements Disk {
     return this.#shelf.get(path)?.slice();
   }
 
-  async write(path: string, bytes: Uint8Array): Promise<void> {
-    const given = bytes.slice();
+  async readRange(
+    path: string,
+    range: { readonly offset: number; readonly lengthBytes: number },
+  ): Promise<Uint8Array | undefined> {
+    await turn();
+    return this.#shelf.get(path)?.slice(range.offset, range.offset + range.lengthBytes);
+  }
+
+  async write(path: string, pieces: readonly Uint8Array[]): Promise<void> {
+    const given = new Uint8Array(Buffer.concat(pieces));
     await turn();
     this.#shelf.set(path, given);
   }

@@ -58,7 +58,10 @@ describe("a life", () => {
     const settled = (what: string) => () => void seen.push(what);
     life.timers({ after: (_ms, _label, run) => (setImmediate(run), () => {}) }).after(1, "x", settled("timer"));
     life.store(store).put("a", new Uint8Array(1)).then(settled("put"), settled("put failed"));
-    life.disk(disk).write("a", new Uint8Array(1)).then(settled("write"), settled("write failed"));
+    life
+      .disk(disk)
+      .write("a", [new Uint8Array(1)])
+      .then(settled("write"), settled("write failed"));
     life.end();
     life.store(store).put("b", new Uint8Array(1)).then(settled("put"), settled("put failed"));
     for (let i = 0; i < 3; i += 1) await new Promise((resolve) => setImmediate(resolve));

@@ -8,12 +8,12 @@ import { minio, startMinio } from "@sluice/tools/peers";
 import type { MinioServer } from "@sluice/tools/peers";
 import { describeWithPeer } from "@sluice/tools/peers/jest";
 import type { LocalCluster } from "@sluice/cli";
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
 import { endOf, NumbersRun, untilCompleted } from "../support/numbers-run.ts";
-import { makeBucket, mayMountTmpfs, mountTmpfs, s3Environment } from "../support/store.ts";
+import { fillUp, makeBucket, mayMountTmpfs, mountTmpfs, s3Environment } from "../support/store.ts";
 
 const TEST_TIMEOUT_MS = 180_000;
 const COUNT = 30_000;
@@ -78,19 +78,6 @@ async function surviveFullStore(run: NumbersRun, cluster: LocalCluster, store: F
   run.drain();
   expect(await endOf(cluster)).toMatchObject({ state: "FINISHED" });
   expect(run.audit()).toMatchObject({ passed: true, problems: [] });
-}
-
-/** Writes until nothing more fits: others write there at the same time. */
-function fillUp(path: string): void {
-  const page = new Uint8Array(4_096);
-  const descriptor = openSync(path, "w");
-  try {
-    for (;;) writeSync(descriptor, page);
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code !== "ENOSPC") throw thrown;
-  } finally {
-    closeSync(descriptor);
-  }
 }
 
 const PATIENT = {

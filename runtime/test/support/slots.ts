@@ -27,6 +27,7 @@ import {
   type SnapshotPart,
   type SnapshotSubmission,
   type SubtaskInfo,
+  NOTHING_READ,
   subtaskKey,
   type TaskState,
 } from "../../src/model/index.ts";
@@ -183,7 +184,8 @@ export class Slots {
       submitSnapshot: (submission) => {
         this.#snapshots.get(submission.checkpointId)?.set(subtaskKey(submission.subtask), submission);
       },
-      fetchParts: (parts) => Promise.resolve(parts.map((part) => contentOf(part, restore))),
+      fetchParts: (parts) =>
+        Promise.resolve({ contents: parts.map((part) => contentOf(part, restore)), read: NOTHING_READ }),
     };
   }
 

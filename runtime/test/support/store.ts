@@ -1,7 +1,7 @@
 // The job's checkpoint store as a test sees it from outside: reads the head, damages what it names, makes stores that are small.
 
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmdirSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmdirSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -82,6 +82,19 @@ export function mountTmpfs(directory: string, sizeBytes: number): { unmount(): v
     return undefined;
   }
   return { unmount: () => void execFileSync("umount", ["-l", directory], { stdio: "pipe" }) };
+}
+
+/** Writes until nothing more fits: others write there at the same time. */
+export function fillUp(path: string): void {
+  const page = new Uint8Array(4_096);
+  const descriptor = openSync(path, "w");
+  try {
+    for (;;) writeSync(descriptor, page);
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code !== "ENOSPC") throw thrown;
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** What processes need in their environment to use this MinIO. */

@@ -48,8 +48,16 @@ export interface ObjectStore {
 /** This process's scratch disk, rooted at its own directory. Failures: DISK_FULL, DISK_FAILED. */
 export interface Disk {
   read(path: string): Promise<Uint8Array | undefined>;
-  /** Whole file, through a temporary name; a crash leaves the old one or the new one (checksums find torn ones). */
-  write(path: string, bytes: Uint8Array): Promise<void>;
+  /** Bytes [offset, offset + lengthBytes); shorter only at the end of the file. */
+  readRange(
+    path: string,
+    range: { readonly offset: number; readonly lengthBytes: number },
+  ): Promise<Uint8Array | undefined>;
+  /**
+   * Whole file out of its pieces, through a temporary name; a crash leaves the old one or the new one (checksums find torn ones).
+   * The pieces must not change before the answer.
+   */
+  write(path: string, pieces: readonly Uint8Array[]): Promise<void>;
   list(prefix: string): Promise<readonly ObjectInfo[]>;
   remove(path: string): Promise<void>;
 }

@@ -28,6 +28,17 @@ export const JOB_GAUGES = {
   downtime: "Milliseconds since the job stopped being RUNNING; 0 while it runs, -1 when it has ended.",
 } as const;
 
+/** Our own gauges: how the tasks came by their state. */
+export const RESTORE_GAUGES = {
+  lastRestoreCheckpointId: "Id of the checkpoint that the tasks were last restored from; -1 if never.",
+  lastRestoreFinishedTimestamp: "When the last task of that restore ran, milliseconds since the epoch; -1 if never.",
+  lastRestoreDuration: "Milliseconds from the order to deploy until the last restored task ran; -1 if never.",
+  lastRestoreLocalSubtasks: "Tasks of the last restore that needed nothing from the store; -1 if there was none.",
+  lastRestoreLocalBytes: "Bytes of state of the last restore that came from local copies; -1 if there was none.",
+  lastRestoreStoreSubtasks: "Tasks of the last restore that needed the store; -1 if there was none.",
+  lastRestoreStoreBytes: "Bytes of state of the last restore that came from the store; -1 if there was none.",
+} as const;
+
 /** Flink's per-state times: `<name>Time` since the state was entered (0 in others), `<name>TimeTotal` overall. */
 const STATE_NAMES: readonly (readonly [name: string, state: JobStatus])[] = [
   ["initializing", "INITIALIZING"],
@@ -65,6 +76,19 @@ export function jobMetricValues(job: JobView, nowMs: number): MetricValues {
   const values = new Map<string, { readonly value: number; readonly help: string }>();
   for (const [name, value] of Object.entries(gauges)) {
     values.set(name, { value, help: JOB_GAUGES[name as keyof typeof JOB_GAUGES] });
+  }
+  const { restored } = job;
+  const ours: Readonly<Record<keyof typeof RESTORE_GAUGES, number>> = {
+    lastRestoreCheckpointId: restored?.checkpointId ?? -1,
+    lastRestoreFinishedTimestamp: restored?.finishedAtMs ?? -1,
+    lastRestoreDuration: Math.round(restored?.durationMs ?? -1),
+    lastRestoreLocalSubtasks: restored?.localSubtasks ?? -1,
+    lastRestoreLocalBytes: restored?.localBytes ?? -1,
+    lastRestoreStoreSubtasks: restored?.storeSubtasks ?? -1,
+    lastRestoreStoreBytes: restored?.storeBytes ?? -1,
+  };
+  for (const [name, value] of Object.entries(ours)) {
+    values.set(name, { value, help: RESTORE_GAUGES[name as keyof typeof RESTORE_GAUGES] });
   }
   for (const [name, state] of STATE_NAMES) {
     const isCurrent = job.state === state;

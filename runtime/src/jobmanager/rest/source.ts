@@ -13,7 +13,7 @@ import type {
   OperationRequest,
   RecordedOperation,
 } from "../../checkpoint/index.ts";
-import type { JobPlan } from "../../model/index.ts";
+import type { CheckpointId, JobPlan } from "../../model/index.ts";
 
 /** Flink: JobStatus. */
 export const JOB_STATES = [
@@ -126,6 +126,23 @@ export interface JobView {
   readonly configuration: Readonly<Record<string, string>>;
   /** URI of the checkpoint store; undefined without one. */
   readonly storeUri: string | undefined;
+  /** How the running attempt, or the newest that did, came by its state; undefined: none has restored anything yet. */
+  readonly restored: RestoreSummary | undefined;
+}
+
+/** Sums over the tasks of an attempt that restored a checkpoint. A task of which something came from the store is not local. */
+export interface RestoreSummary {
+  readonly checkpointId: CheckpointId;
+  /** From the order to deploy until the last task ran. */
+  readonly durationMs: number;
+  /** Wall clock of that moment. */
+  readonly finishedAtMs: number;
+  readonly localSubtasks: number;
+  readonly localBytes: number;
+  readonly storeSubtasks: number;
+  readonly storeBytes: number;
+  /** `vertex/0 local 1.2 MB, vertex/1 store 3.4 MB ...`, for people. */
+  readonly tasks: string;
 }
 
 export interface TaskManagerView {

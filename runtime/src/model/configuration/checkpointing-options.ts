@@ -1,7 +1,18 @@
 // Options of checkpointing, recovery and state. Names and meanings are Flink's (CheckpointingOptions, StateRecoveryOptions,
 // StateBackendOptions); keys that are ours say so.
 
-import { boolean, duration, int, oneOf, optional, storeUri, string, withDefault } from "./option.ts";
+import {
+  boolean,
+  directories,
+  duration,
+  int,
+  memory,
+  oneOf,
+  optional,
+  storeUri,
+  string,
+  withDefault,
+} from "./option.ts";
 
 /** Flink: CheckpointingOptions. */
 export const CheckpointingOptions = {
@@ -80,6 +91,29 @@ export const CheckpointingOptions = {
     flinkDefault: "1",
     description: "Completed checkpoints that are kept.",
   }),
+  LOCAL_BACKUP_ENABLED: withDefault({
+    key: "execution.checkpointing.local-backup.enabled",
+    aliases: ["state.backend.local-recovery"],
+    type: boolean(),
+    default: "true",
+    flinkDefault: "false",
+    description:
+      "TaskManagers keep a copy of what they stored for the newest checkpoint on their own disk; recovery reads it first.",
+  }),
+  LOCAL_BACKUP_DIRS: optional({
+    key: "execution.checkpointing.local-backup.dirs",
+    aliases: ["taskmanager.state.local.root-dirs"],
+    type: directories(),
+    description:
+      "Where local copies lie: absolute directories, separated by commas, that copies are spread over. Each TaskManager uses one of its own inside. Without it `localState` in the TaskManager's work directory.",
+  }),
+  LOCAL_BACKUP_BYTES_MAX: withDefault({
+    key: "sluice.checkpointing.local-backup.max-size",
+    type: memory(),
+    default: "8 gb",
+    description:
+      "Sluice's own. Most bytes of local copies of one TaskManager. A new copy makes older ones go; what does not fit is read from the store.",
+  }),
 } as const;
 
 /** Flink: StateRecoveryOptions. */
@@ -107,6 +141,14 @@ export const StateRecoveryOptions = {
     default: "false",
     description:
       "State whose operator (by uid) is not in the job any more is dropped instead of refused (the same as `sluice run --allow-non-restored-state`).",
+  }),
+  FROM_LOCAL: withDefault({
+    key: "execution.state-recovery.from-local",
+    type: boolean(),
+    default: "true",
+    flinkDefault: "false",
+    description:
+      "Recovery prefers slots whose TaskManager has local copies and reads those first, verified; what is missing or damaged there comes from the store, part by part. Off, copies only stand in for damaged objects of the store.",
   }),
   ALLOW_REPLAY: optional({
     key: "execution.state-recovery.allow-replay",

@@ -190,6 +190,27 @@ describe("settings are consistent", () => {
   test("a JVM's option is a warning", () =>
     expect(settings("env.java.opts.all=-Xmx1g").warnings.join()).toContain("concerns the JVM"));
 
+  test("local copies: on by default; either key switches reading them first off; several directories", () => {
+    expect(settings().localCopies).toEqual({
+      enabled: true,
+      directories: undefined,
+      bytesMax: 8 * 2 ** 30,
+      readsFirst: true,
+    });
+    expect(settings("state.backend.local-recovery=false").localCopies).toMatchObject({
+      enabled: false,
+      readsFirst: false,
+    });
+    expect(settings("execution.state-recovery.from-local=false").localCopies).toMatchObject({
+      enabled: true,
+      readsFirst: false,
+    });
+    const { directories } = settings("taskmanager.state.local.root-dirs=/a, file:///b/c;/d").localCopies;
+    expect(directories).toEqual(["/a", "/b/c", "/d"]);
+    const relative = outcome(() => settings("execution.checkpointing.local-backup.dirs=/a,b"));
+    expect(relative).toContain('"b", which is not absolute');
+  });
+
   test("the store with its endpoint", () =>
     expect(settings("state.checkpoints.dir=s3://b/p", "s3.endpoint=http://127.0.0.1:9000").store).toEqual({
       uri: "s3://b/p",

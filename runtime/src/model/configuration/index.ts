@@ -17,4 +17,4 @@ export {
   TaskManagerOptions,
 } from "./runtime-options.ts";
 export { runtimeSettings } from "./settings.ts";
-export type { CheckpointSettings, RestartSettings, RuntimeSettings } from "./settings.ts";
+export type { CheckpointSettings, LocalCopySettings, RestartSettings, RuntimeSettings } from "./settings.ts";

@@ -58,14 +58,6 @@ const CHECKPOINTING: readonly Row[] = [
     ["state.checkpoint.cleaner.parallel-mode"],
   ],
   [
-    "local-backup.enabled",
-    boolean(),
-    "true",
-    "A local copy of the last snapshot on the TaskManager's disk (false in Flink).",
-    ["state.backend.local-recovery"],
-  ],
-  ["local-backup.dirs", string(), undefined, "Where local copies lie.", ["taskmanager.state.local.root-dirs"]],
-  [
     "file-merging.enabled",
     boolean(),
     "false",
@@ -79,7 +71,6 @@ const CHECKPOINTING: readonly Row[] = [
 ].map(([key, ...rest]) => [`execution.checkpointing.${key as string}`, ...rest] as unknown as Row);
 
 const STATE: readonly Row[] = [
-  ["execution.state-recovery.from-local", boolean(), "true", "Local copies are searched first (false in Flink)."],
   [
     "execution.state-recovery.without-channel-state.checkpoint-id",
     int({ min: 1 }),

@@ -167,6 +167,27 @@ export function string(): OptionType<string> {
   };
 }
 
+/** Absolute directories of this machine, separated by commas or semicolons; each may be written as a file: URI. */
+export function directories(): OptionType<readonly string[]> {
+  return {
+    name: "directories",
+    parse: (text, key) => {
+      const names = text
+        .split(/[,;]/)
+        .map((name) => name.trim().replace(/^file:\/\//, ""))
+        .filter((name) => name !== "");
+      const wrong = names.find((name) => !name.startsWith("/"));
+      if (names.length > 0 && wrong === undefined) return names;
+      throw invalidValue(
+        key,
+        text,
+        wrong === undefined ? "names no directory" : `names "${wrong}", which is not absolute`,
+        "Give absolute directories, for example /mnt/disk1,/mnt/disk2.",
+      );
+    },
+  };
+}
+
 /**
  * One of some names. As in Flink upper and lower case, '-' and '_' mean the same; `synonyms` maps further spellings to a
  * value.

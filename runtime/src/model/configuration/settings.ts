@@ -44,6 +44,16 @@ export type RestartSettings =
       readonly firstAtOnce: boolean;
     };
 
+/** Copies of snapshots on the TaskManagers' own disks. */
+export interface LocalCopySettings {
+  readonly enabled: boolean;
+  /** Undefined: in the TaskManager's work directory. */
+  readonly directories: readonly string[] | undefined;
+  readonly bytesMax: number;
+  /** Recovery looks there first; without copies there is nothing to look at. */
+  readonly readsFirst: boolean;
+}
+
 export interface RuntimeSettings {
   readonly checkpoints: CheckpointSettings;
   /** False: the checkpoints of a cancelled job are deleted. */
@@ -59,6 +69,7 @@ export interface RuntimeSettings {
   readonly allowReplay: number | undefined;
   /** State whose operator is not in the job any more is dropped instead of refused. */
   readonly ignoreUnclaimedState: boolean;
+  readonly localCopies: LocalCopySettings;
   readonly restart: RestartSettings;
   readonly heartbeatIntervalMs: number;
   readonly heartbeatTimeoutMs: number;
@@ -106,6 +117,14 @@ export function runtimeSettings(configuration: EffectiveConfiguration): RuntimeS
     s3: s3Settings(configuration),
     allowReplay: configuration.get(StateRecoveryOptions.ALLOW_REPLAY),
     ignoreUnclaimedState: configuration.get(StateRecoveryOptions.IGNORE_UNCLAIMED_STATE),
+    localCopies: {
+      enabled: configuration.get(CheckpointingOptions.LOCAL_BACKUP_ENABLED),
+      directories: configuration.get(CheckpointingOptions.LOCAL_BACKUP_DIRS),
+      bytesMax: configuration.get(CheckpointingOptions.LOCAL_BACKUP_BYTES_MAX),
+      readsFirst:
+        configuration.get(CheckpointingOptions.LOCAL_BACKUP_ENABLED) &&
+        configuration.get(StateRecoveryOptions.FROM_LOCAL),
+    },
     restart: restartSettings(configuration),
     heartbeatIntervalMs,
     heartbeatTimeoutMs,

@@ -10,7 +10,7 @@
 import { AssertionError, Failure, failureToJson, toFailure } from "@sluice/kit";
 import type { Clock, Disk, Host, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { StoreOpener } from "../../checkpoint/index.ts";
-import type { AttemptNumber, Epoch, PartHandle } from "../../model/index.ts";
+import type { AttemptNumber, Epoch, FetchedParts, PartHandle } from "../../model/index.ts";
 import type { IoReply, IoRequest } from "../../task/index.ts";
 import { LocalCopies } from "./local-copies.ts";
 import type { IoCommand, IoEvent } from "./messages.ts";
@@ -29,7 +29,13 @@ export interface IoServiceOptions {
   readonly store: ObjectStore | undefined;
   /** Of savepoints in other places. */
   readonly openStore: StoreOpener;
-  readonly disk: Disk;
+  readonly localCopies: {
+    /** None: no copies are made (`execution.checkpointing.local-backup.enabled` is false). */
+    readonly disks: readonly Disk[];
+    readonly bytesMax: number;
+    /** `execution.state-recovery.from-local`. */
+    readonly readsFirst: boolean;
+  };
   readonly send: (event: IoEvent) => void;
 }
 
@@ -54,7 +60,7 @@ export class IoService {
 
   constructor(options: IoServiceOptions) {
     this.#options = options;
-    this.#local = new LocalCopies({ disk: options.disk, log: options.env.log });
+    this.#local = new LocalCopies({ ...options.localCopies, env: options.env });
   }
 
   onCommand(command: IoCommand): void {
@@ -67,14 +73,17 @@ export class IoService {
         return;
       case "checkpointCompleted":
         this.#running?.uploads.completed(command.checkpointId);
-        this.#clean(this.#local.completed(command.checkpointId));
+        this.#local.completed(command.checkpointId);
         return;
       case "checkpointAborted":
         this.#running?.uploads.aborted(command.checkpointId);
-        this.#clean(this.#local.aborted(command.checkpointId));
+        this.#local.aborted(command.checkpointId);
+        return;
+      case "listLocalCopies":
+        this.#answer(command.requestId, this.#local.paths());
         return;
       case "findLocalCopies":
-        this.#answer(command.requestId, this.#find(command.objects));
+        this.#answer(command.requestId, this.#find(command.jobDir, command.objects));
         return;
       case "repairObjects":
         this.#answer(command.requestId, this.#repair(command.jobDir, command.objects));
@@ -97,17 +106,17 @@ export class IoService {
     const { requestId, parts } = request;
     const read = isCurrent ? this.#fetch(running, parts) : Promise.reject(ended());
     read.then(
-      (contents) =>
+      (fetched) =>
         reply(
-          { type: "fetched", requestId, contents },
-          contents.map((bytes) => bytes.buffer as ArrayBuffer),
+          { type: "fetched", requestId, fetched },
+          fetched.contents.map((bytes) => bytes.buffer as ArrayBuffer),
         ),
       (thrown: unknown) =>
         reply({ type: "fetchFailed", requestId, failure: failureToJson(this.#expected(thrown)) }, []),
     );
   }
 
-  async #fetch(running: RunningAttempt, parts: readonly PartHandle[]): Promise<readonly Uint8Array[]> {
+  async #fetch(running: RunningAttempt, parts: readonly PartHandle[]): Promise<FetchedParts> {
     return (await running.reader).read(parts, running.abort.signal);
   }
 
@@ -121,6 +130,7 @@ export class IoService {
         env,
         store: restoreStore === null ? store : await openStore(restoreStore),
         local: this.#local,
+        readsLocal: this.#options.localCopies.readsFirst && restoreStore === null,
         restoreDir,
         onDamaged: (object, reason) => send({ type: "objectDamaged", object, reason }),
       });
@@ -145,9 +155,9 @@ export class IoService {
       }),
       reader: opening,
     };
-    // Parts of another job's checkpoint never had copies here under these names.
-    const isOwn = restoreStore === null && restoreDir === jobDir;
-    this.#clean(this.#local.attemptStarted(isOwn ? command.restoredCheckpointId : null));
+    // What lies in another store never had copies here.
+    const restoredId = restoreStore === null ? command.restoredCheckpointId : null;
+    this.#local.attemptStarted({ jobDir, restoreDir, restoredId });
   }
 
   #end(): void {
@@ -156,15 +166,9 @@ export class IoService {
     this.#running = undefined;
   }
 
-  #clean(cleaning: Promise<void>): void {
-    cleaning.catch((thrown: unknown) => {
-      this.#options.env.log.warn("cleaning local copies failed", { failure: this.#expected(thrown).message });
-    });
-  }
-
-  async #find(objects: readonly string[]): Promise<readonly string[]> {
+  async #find(jobDir: string, objects: readonly string[]): Promise<readonly string[]> {
     const held: string[] = [];
-    for (const object of objects) if ((await this.#local.read(object)) !== undefined) held.push(object);
+    for (const object of objects) if ((await this.#local.read(`${jobDir}/${object}`)) !== undefined) held.push(object);
     return held;
   }
 
@@ -172,7 +176,7 @@ export class IoService {
     const { store, env } = this.#options;
     const repaired: string[] = [];
     for (const object of objects) {
-      const bytes = await this.#local.read(object);
+      const bytes = await this.#local.read(`${jobDir}/${object}`);
       if (bytes === undefined || store === undefined) continue;
       // Whatever lies there is not what was written; nobody overwrites (S1), so it goes first: damaged or gone is the same.
       await store.remove(`${jobDir}/${object}`);

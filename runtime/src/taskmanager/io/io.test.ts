@@ -63,13 +63,25 @@ class Machine {
   readonly world: World;
   readonly #node;
   readonly #subtaskCount: number;
+  localBytesMax: number;
+  readonly #readsFirst: boolean;
   readonly events: IoEvent[] = [];
   service: IoService | undefined;
 
-  constructor(options: { readonly faults?: FaultPlan; readonly subtaskCount?: number; readonly seed?: number } = {}) {
+  constructor(
+    options: {
+      readonly faults?: FaultPlan;
+      readonly subtaskCount?: number;
+      readonly seed?: number;
+      readonly localBytesMax?: number;
+      readonly readsFirst?: boolean;
+    } = {},
+  ) {
     this.world = new World({ seed: options.seed ?? 5, faults: options.faults ?? HEALTHY, keepsTrace: true });
     this.#node = this.world.node("tm");
     this.#subtaskCount = options.subtaskCount ?? 2;
+    this.localBytesMax = options.localBytesMax ?? 1_000_000;
+    this.#readsFirst = options.readsFirst ?? true;
   }
 
   async start(restored: number | null = null): Promise<this> {
@@ -78,7 +90,7 @@ class Machine {
         env,
         store: env.store,
         openStore: noOtherStore,
-        disk: env.disk,
+        localCopies: { disks: [env.disk], bytesMax: this.localBytesMax, readsFirst: this.#readsFirst },
         send: (event) => void this.events.push(event),
       });
       this.command({
@@ -96,6 +108,15 @@ class Machine {
     });
     await this.until(() => this.service !== undefined);
     return this;
+  }
+
+  /** What lies on the disk, by path in the store. */
+  get copies(): readonly string[] {
+    return this.#node.disk.pathsOf("localState/").map((path) => path.slice("localState/".length));
+  }
+
+  damageCopy(path: string, change: (bytes: Uint8Array) => Uint8Array | undefined): void {
+    this.#node.disk.damage(`localState/${path}`, change);
   }
 
   async crash(): Promise<void> {
@@ -210,56 +231,104 @@ describe("uploads", () => {
 
 describe("restores", () => {
   const parts = [part("a", 5_000, 1), part("a", 3_000, 2), part("b", 40)];
+  const LOCAL = { localParts: 3, localBytes: 8_040, storeParts: 0, storeBytes: 0 };
+  const STORE = { localParts: 0, localBytes: 0, storeParts: 3, storeBytes: 8_040 };
 
   /** Checkpoint 1 stored and confirmed; the handles of its parts, in the order of `parts`. */
-  async function stored(): Promise<{ readonly machine: Machine; readonly handles: readonly PartHandle[] }> {
-    const machine = await new Machine({ subtaskCount: 1 }).start();
+  async function stored(options: ConstructorParameters<typeof Machine>[0] = {}): Promise<{
+    readonly machine: Machine;
+    readonly handles: readonly PartHandle[];
+    readonly path: string;
+  }> {
+    const machine = await new Machine({ subtaskCount: 1, ...options }).start();
     machine.submit(submission(1, 0, parts));
     await machine.until(() => machine.acks.length === 1);
     machine.command({ type: "checkpointCompleted", checkpointId: id(1) });
     await machine.pass(100);
-    return { machine, handles: machine.acks[0]?.parts ?? [] };
+    const handles = machine.acks[0]?.parts ?? [];
+    return { machine, handles, path: `ns/job/${handles[0]?.object}` };
   }
 
-  function expectContents(reply: IoReply): void {
-    expect(reply.type === "fetched" ? reply.contents.map((bytes) => [...bytes]) : reply).toEqual(
+  function expectContents(reply: IoReply, read: object): void {
+    expect(reply.type === "fetched" ? reply.fetched.contents.map((bytes) => [...bytes]) : reply).toEqual(
       parts.map((of) => [...bytesOf(of)]),
     );
+    expect(reply).toMatchObject({ fetched: { read } });
   }
 
-  test("SR1: what was stored comes back", async () => {
+  /** Counts reads of parts from the store by failing them. */
+  function storeIsDown(machine: Machine): void {
+    machine.world.storage.faults = { ...HEALTHY, store: { ...HEALTHY.store, failProbability: 1 } };
+  }
+
+  test("SR1, SR4: what was stored comes back from the local copy; the store is not asked", async () => {
     const { machine, handles } = await stored();
-    expectContents(await machine.fetch(handles));
+    storeIsDown(machine);
+    expectContents(await machine.fetch(handles), LOCAL);
+  });
+
+  test("SR1: without local copies, or with from-local switched off, it comes from the store", async () => {
+    for (const options of [{ localBytesMax: 10 }, { readsFirst: false }]) {
+      const { machine, handles } = await stored(options);
+      expectContents(await machine.fetch(handles), STORE);
+    }
+  });
+
+  test.each([
+    ["missing", () => undefined, STORE],
+    ["cut behind the first part", (bytes: Uint8Array) => bytes.slice(0, 5_000), { localParts: 1, localBytes: 5_000 }],
+    [
+      "changed in one part",
+      (bytes: Uint8Array) => bytes.map((byte, i) => (i === 2_000 ? byte ^ 1 : byte)),
+      { localParts: 2, localBytes: 3_040, storeParts: 1, storeBytes: 5_000 },
+    ],
+    ["of foreign bytes", () => new Uint8Array(9_000), STORE],
+  ])("LC1, SR4: a local copy that is %s: the store has the rest, part by part", async (_, damage, read) => {
+    const { machine, handles, path } = await stored();
+    machine.damageCopy(path, damage);
+    expectContents(await machine.fetch(handles), read);
+  });
+
+  test("LC3: a disk that fails every call costs nothing but the local copy", async () => {
+    const { machine, handles } = await stored({
+      faults: { ...HEALTHY, disk: { ...HEALTHY.disk, failProbability: 1 } },
+    });
+    expectContents(await machine.fetch(handles), STORE);
+    expect(machine.events.map(({ type }) => type)).toEqual(["acknowledged"]);
   });
 
   test.each([
     ["cut", (bytes: Uint8Array) => bytes.slice(0, 100)],
     ["changed", (bytes: Uint8Array) => bytes.map((byte, i) => (i === 2_000 ? byte ^ 1 : byte))],
     ["missing", () => undefined],
-  ])("an object that is %s is read from the local copy, and can be repaired from it", async (_, damage) => {
-    const { machine, handles } = await stored();
-    const path = `ns/job/${handles[0]?.object}`;
-    const whole = machine.world.storage.objects.get(path)?.bytes ?? new Uint8Array();
-    machine.world.storage.damage(path, damage(whole));
-    expectContents(await machine.fetch(handles));
-    machine.command({ type: "findLocalCopies", requestId: 1, objects: [handles[0]?.object ?? "", "chk-1/other"] });
-    machine.command({ type: "repairObjects", requestId: 2, jobDir: "ns/job", objects: [handles[0]?.object ?? ""] });
-    const replies = (): readonly IoEvent[] => machine.events.filter(({ type }) => type === "objects");
-    await machine.until(() => replies().length === 2);
-    expect(replies()).toEqual([
-      { type: "objects", requestId: 1, objects: [handles[0]?.object] },
-      { type: "objects", requestId: 2, objects: [handles[0]?.object] },
-    ]);
-    expect(machine.world.storage.objects.get(path)?.bytes).toEqual(whole);
-  });
+  ])(
+    "an object of the store that is %s is healed by the local copy, and can be repaired from it",
+    async (_, damage) => {
+      const { machine, handles, path } = await stored({ readsFirst: false });
+      const whole = machine.world.storage.objects.get(path)?.bytes ?? new Uint8Array();
+      machine.world.storage.damage(path, damage(whole));
+      expectContents(await machine.fetch(handles), LOCAL);
+      const object = handles[0]?.object ?? "";
+      machine.command({ type: "findLocalCopies", requestId: 1, jobDir: "ns/job", objects: [object, "chk-1/other"] });
+      machine.command({ type: "repairObjects", requestId: 2, jobDir: "ns/job", objects: [object] });
+      const replies = (): readonly IoEvent[] => machine.events.filter(({ type }) => type === "objects");
+      await machine.until(() => replies().length === 2);
+      expect(replies()).toEqual([
+        { type: "objects", requestId: 1, objects: [object] },
+        { type: "objects", requestId: 2, objects: [object] },
+      ]);
+      expect(machine.world.storage.objects.get(path)?.bytes).toEqual(whole);
+    },
+  );
 
-  test("LC1: after a crash of the process its copies are still good; without any the damage is named", async () => {
-    const { machine, handles } = await stored();
-    const path = `ns/job/${handles[0]?.object}`;
+  test("LC1: after a crash of the process its copies are still good, and listed; without any the damage is named", async () => {
+    const { machine, handles, path } = await stored();
     machine.world.storage.damage(path, undefined);
     await machine.crash();
     await machine.start(1);
-    expectContents(await machine.fetch(handles));
+    machine.command({ type: "listLocalCopies", requestId: 7 });
+    expectContents(await machine.fetch(handles), LOCAL);
+    expect(machine.events).toContainEqual({ type: "objects", requestId: 7, objects: [path] });
     await machine.crash();
     await machine.start(2); // LC2: another checkpoint is restored, copies of 1 are useless
     await machine.pass(100);
@@ -275,9 +344,35 @@ describe("restores", () => {
     });
   });
 
+  test("LC4: within the limit older copies give way to newer ones; a pack that does not fit has none", async () => {
+    const { machine, path } = await stored({ localBytesMax: 9_000 });
+    expect(machine.copies).toEqual([path]);
+    machine.submit(submission(2, 0, [part("z", 500)]));
+    await machine.until(() => machine.acks.length === 2);
+    await machine.pass(100);
+    expect(machine.copies.map((copy) => copy.slice(0, 12))).toEqual(["ns/job/chk-1", "ns/job/chk-2"]);
+    machine.submit(submission(3, 0, [part("z", 600)])); // 1 is confirmed, 2 is pending: the oldest goes
+    await machine.until(() => machine.acks.length === 3);
+    await machine.pass(100);
+    expect(machine.copies.map((copy) => copy.slice(0, 12))).toEqual(["ns/job/chk-2", "ns/job/chk-3"]);
+    machine.submit(submission(4, 0, [part("z", 9_000)]));
+    await machine.until(() => machine.acks.length === 4); // LC3: nevertheless
+    await machine.pass(100);
+    expect(machine.copies.filter((copy) => copy.includes("chk-4"))).toEqual([]);
+  });
+
+  test("LC4: a limit that was lowered holds from the next start on", async () => {
+    const { machine } = await stored();
+    await machine.crash();
+    machine.localBytesMax = 100;
+    await machine.start(1);
+    await machine.pass(100);
+    expect(machine.copies).toEqual([]);
+  });
+
   test("SR2: a store that does not answer is no damage", async () => {
-    const { machine, handles } = await stored();
-    machine.world.storage.faults = { ...HEALTHY, store: { ...HEALTHY.store, failProbability: 1 } };
+    const { machine, handles } = await stored({ readsFirst: false });
+    storeIsDown(machine);
     expect(await machine.fetch(handles)).toMatchObject({
       type: "fetchFailed",
       failure: { code: "STORAGE_UNAVAILABLE" },
@@ -291,7 +386,7 @@ describe("restores", () => {
     const held = async (): Promise<readonly string[]> => {
       const before = machine.events.length;
       const objects = machine.acks.flatMap((ack) => ack.parts.slice(0, 1).map(({ object }) => object));
-      machine.command({ type: "findLocalCopies", requestId: 9, objects });
+      machine.command({ type: "findLocalCopies", requestId: 9, jobDir: "ns/job", objects });
       await machine.until(() => machine.events.length > before);
       const reply = machine.events.at(-1);
       return reply?.type === "objects" ? reply.objects.map((object) => object.slice(0, 5)) : [];

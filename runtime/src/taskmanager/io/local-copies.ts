@@ -1,104 +1,298 @@
-// Plain local copies of this TaskManager's packs: the second chance when an object of the store is damaged or gone.
+// Local copies of this TaskManager's packs: recovery reads them first, and repairs the store from them.
 //
-//   localState/{object}     the pack's bytes, then u32 crc32c of them, then u32 magic (both little endian)
+//   localState/{path in the store}     the pack's bytes, then u32 crc32c of them, then u32 magic (both little endian)
 //
-// Invariants:
-//   LC1. A copy is used only after its checksum was verified; a torn or foreign file is as good as absent.
+// Invariants (tests cite them):
+//   LC1. Nothing of a copy is used before it was verified: a part by its handle's checksum (snapshot-reader.ts), a whole copy by its
+//        own; a torn or foreign file is as good as absent.
 //   LC2. Copies of the last confirmed checkpoint and of pending ones are kept, all others are deleted.
-//   LC3. A copy is a help, never a duty: a full local disk fails no checkpoint.
+//   LC3. A copy is a help, never a duty: a disk that is full, fails, or does not answer fails no checkpoint and no restore.
+//   LC4. Copies never take more than `bytesMax`. For a new one the unneeded go first, then the oldest; those of its own checkpoint stay.
+//   LC5. What lies here is known without asking the disk again: reads of what is not held cost nothing.
 //
-// Not here: the store (uploads.ts, snapshot-reader.ts).
+// Not here: the store (uploads.ts, snapshot-reader.ts), which slot goes to the copies (jobmanager/placement.ts).
 
-import { crc32c, toFailure } from "@sluice/kit";
-import type { Disk, Log } from "@sluice/kit/env";
+import { AssertionError, assert, crc32c, formatBytes, toFailure } from "@sluice/kit";
+import type { Disk, Host, Log, Timers } from "@sluice/kit/env";
 import type { CheckpointId } from "../../model/index.ts";
 
-const DIRECTORY = "localState";
+const DIRECTORY = "localState/";
 const MAGIC = 0x4c43_5031; // "1PCL"
 const FOOTER_BYTES = 8;
+/** Copies that wait for a slow disk; further ones are not made, so that a disk that stands still holds no more memory than this. */
+const WAITING_BYTES_MAX = 256 * 1024 * 1024;
+/** A disk that needs longer is not read again in this attempt: the store answers sooner. */
+const READ_TIMEOUT_MS = 15_000;
+/** A restore waits so long for copies that are being written; what is not there by then is read from the store. */
+const SETTLE_TIMEOUT_MS = 2_000;
+/** Longest list for the JobManager; what is not in it is only not preferred. */
+const PATHS_MAX = 4_096;
 
-function pathOf(object: string): string {
-  return `${DIRECTORY}/${object}`;
+export interface LocalCopiesOptions {
+  /** Copies are spread over them. None: no copies are made. */
+  readonly disks: readonly Disk[];
+  readonly bytesMax: number;
+  readonly env: { readonly timers: Timers; readonly log: Log; readonly host: Host };
 }
 
-function idOf(object: string): CheckpointId | undefined {
-  const match = /^chk-([0-9]+)\//u.exec(object);
+interface Held {
+  readonly disk: Disk;
+  readonly sizeBytes: number;
+}
+
+/** Directory of a checkpoint below a job's: `{jobDir}/chk-{id}/`. */
+function directoryOf(jobDir: string, id: CheckpointId): string {
+  return `${jobDir}/chk-${id}/`;
+}
+
+function idOf(path: string): CheckpointId | undefined {
+  const match = /(?:^|\/)chk-([0-9]+)\/[^/]+$/u.exec(path);
   return match === null ? undefined : (Number(match[1]) as CheckpointId);
 }
 
 export class LocalCopies {
-  readonly #disk: Disk;
-  readonly #log: Log;
+  readonly #options: LocalCopiesOptions;
+  readonly #held = new Map<string, Held>();
+  readonly #suspects = new Set<Disk>();
+  #heldBytes = 0;
+  #waitingBytes = 0;
+  /** All changes take turns, after the inventory. */
+  #tail: Promise<void>;
+  #jobDir = "";
   #confirmedId: CheckpointId | null = null;
-  /** The clean-up at the start of an attempt: it would not tell copies of the new attempt from old ones. */
-  #starting: Promise<void> = Promise.resolve();
 
-  constructor(options: { readonly disk: Disk; readonly log: Log }) {
-    this.#disk = options.disk;
-    this.#log = options.log;
+  constructor(options: LocalCopiesOptions) {
+    this.#options = options;
+    this.#tail = Promise.resolve();
+    this.#enqueue("taking stock", () => this.#takeStock());
   }
 
-  /** LC3. */
-  async keep(object: string, bytes: Uint8Array): Promise<void> {
-    const framed = new Uint8Array(bytes.byteLength + FOOTER_BYTES);
-    framed.set(bytes);
-    const footer = new DataView(framed.buffer, bytes.byteLength);
-    footer.setUint32(0, crc32c(bytes), true);
-    footer.setUint32(4, MAGIC, true);
-    await this.#starting;
-    try {
-      await this.#disk.write(pathOf(object), framed);
-    } catch (thrown) {
-      this.#log.warn("no local copy of a snapshot is kept", {
-        object,
-        failure: toFailure(thrown, "DISK_FAILED").message,
-      });
+  /** Keeps a copy soon (LC3); `bytes` must not change any more. */
+  keep(path: string, bytes: Uint8Array): void {
+    const { disks } = this.#options;
+    if (disks.length === 0) return;
+    if (this.#waitingBytes > 0 && this.#waitingBytes + bytes.byteLength > WAITING_BYTES_MAX) {
+      this.#notKept(path, "the local disk does not keep up");
+      return;
     }
+    this.#waitingBytes += bytes.byteLength;
+    this.#enqueue("keeping a copy", async () => {
+      try {
+        if (this.#isNeeded(path)) await this.#keep(path, bytes);
+      } finally {
+        this.#waitingBytes -= bytes.byteLength;
+      }
+    });
   }
 
-  /** The verified bytes, or undefined (LC1). */
-  async read(object: string): Promise<Uint8Array | undefined> {
-    let framed: Uint8Array | undefined;
-    try {
-      framed = await this.#disk.read(pathOf(object));
-    } catch (thrown) {
-      this.#log.warn("a local copy cannot be read", { object, failure: toFailure(thrown, "DISK_FAILED").message });
-      return undefined;
-    }
+  /** Paths in the store of what lies here; an empty list when the disk does not say (LC3). */
+  async paths(): Promise<readonly string[]> {
+    await this.settled();
+    return [...this.#held.keys()].slice(-PATHS_MAX);
+  }
+
+  /** Waits for the inventory and all changes before, though not for ever; then it is known what is held (LC5). */
+  async settled(): Promise<void> {
+    await this.#within(this.#tail, SETTLE_TIMEOUT_MS);
+  }
+
+  holds(path: string): boolean {
+    const held = this.#held.get(path);
+    return held !== undefined && !this.#suspects.has(held.disk);
+  }
+
+  /** Bytes [offset, offset + lengthBytes) of the pack, for who can verify them (LC1); undefined when they cannot be had. */
+  async readRange(
+    path: string,
+    range: { readonly offset: number; readonly lengthBytes: number },
+  ): Promise<Uint8Array | undefined> {
+    return this.#read(path, (disk) => disk.readRange(DIRECTORY + path, range));
+  }
+
+  /** The whole pack, verified, or undefined (LC1). */
+  async read(path: string): Promise<Uint8Array | undefined> {
+    await this.settled();
+    const framed = await this.#read(path, (disk) => disk.read(DIRECTORY + path));
     if (framed === undefined || framed.byteLength < FOOTER_BYTES) return undefined;
     const bytes = framed.subarray(0, framed.byteLength - FOOTER_BYTES);
     const footer = new DataView(framed.buffer, framed.byteOffset + bytes.byteLength);
     if (footer.getUint32(4, true) === MAGIC && footer.getUint32(0, true) === crc32c(bytes)) return bytes;
-    this.#log.warn("a local copy is torn", { object });
+    this.#options.env.log.warn("a local copy is torn", { path });
     return undefined;
   }
 
   /** A new attempt restores this checkpoint: nothing else will ever be asked for. */
-  attemptStarted(restoredId: CheckpointId | null): Promise<void> {
-    this.#confirmedId = restoredId;
-    this.#starting = this.#dropExcept((id) => id === restoredId);
-    return this.#starting;
+  attemptStarted(job: {
+    readonly jobDir: string;
+    readonly restoreDir: string;
+    readonly restoredId: CheckpointId | null;
+  }): void {
+    const { jobDir, restoreDir, restoredId } = job;
+    const restored = restoredId === null ? undefined : directoryOf(restoreDir, restoredId);
+    this.#enqueue("cleaning", async () => {
+      this.#jobDir = jobDir;
+      this.#confirmedId = restoreDir === jobDir ? restoredId : null;
+      this.#suspects.clear();
+      await this.#dropExcept((path) => restored !== undefined && path.startsWith(restored));
+    });
   }
 
-  async completed(id: CheckpointId): Promise<void> {
-    if (this.#confirmedId !== null && id <= this.#confirmedId) return;
-    this.#confirmedId = id;
-    await this.#dropExcept((other) => other >= id); // LC2
+  completed(id: CheckpointId): void {
+    this.#enqueue("cleaning", async () => {
+      if (this.#confirmedId !== null && id <= this.#confirmedId) return;
+      this.#confirmedId = id;
+      await this.#dropExcept((path) => this.#isNeeded(path)); // LC2
+    });
   }
 
-  async aborted(id: CheckpointId): Promise<void> {
-    if (id === this.#confirmedId) return;
-    await this.#dropExcept((other) => other !== id);
+  aborted(id: CheckpointId): void {
+    this.#enqueue("cleaning", async () => {
+      if (id === this.#confirmedId) return;
+      const directory = directoryOf(this.#jobDir, id);
+      await this.#dropExcept((path) => !path.startsWith(directory));
+    });
   }
 
-  async #dropExcept(keeps: (id: CheckpointId) => boolean): Promise<void> {
-    try {
-      for (const { path } of await this.#disk.list(`${DIRECTORY}/`)) {
-        const id = idOf(path.slice(DIRECTORY.length + 1));
-        if (id !== undefined && !keeps(id)) await this.#disk.remove(path);
+  /** LC2, once an attempt runs. */
+  #isNeeded(path: string): boolean {
+    const id = idOf(path);
+    return id !== undefined && path.startsWith(`${this.#jobDir}/`) && id >= (this.#confirmedId ?? 0);
+  }
+
+  #enqueue(what: string, run: () => Promise<void>): void {
+    const { log, host } = this.#options.env;
+    this.#tail = this.#tail.then(run).catch((thrown: unknown) => {
+      if (thrown instanceof AssertionError) host.crash(thrown.message);
+      log.warn(`local copies: ${what} failed`, { failure: toFailure(thrown, "DISK_FAILED").message });
+    });
+  }
+
+  async #takeStock(): Promise<void> {
+    for (const disk of this.#options.disks) {
+      try {
+        for (const { path, sizeBytes } of await disk.list(DIRECTORY))
+          this.#add(path.slice(DIRECTORY.length), { disk, sizeBytes });
+      } catch (thrown) {
+        const { message } = toFailure(thrown, "DISK_FAILED");
+        this.#options.env.log.warn("a directory of local copies cannot be read", { failure: message });
       }
+    }
+    await this.#makeRoom(0, undefined); // the limit may be a lower one than that of the process before
+  }
+
+  #add(path: string, held: Held): void {
+    this.#heldBytes += held.sizeBytes - (this.#held.get(path)?.sizeBytes ?? 0);
+    this.#held.set(path, held);
+  }
+
+  async #keep(path: string, bytes: Uint8Array): Promise<void> {
+    const { disks, bytesMax } = this.#options;
+    const sizeBytes = bytes.byteLength + FOOTER_BYTES;
+    if (!(await this.#makeRoom(sizeBytes, path))) {
+      this.#notKept(path, `${formatBytes(sizeBytes)} do not fit into the limit of ${formatBytes(bytesMax)}`);
+      return;
+    }
+    const footer = new DataView(new ArrayBuffer(FOOTER_BYTES));
+    footer.setUint32(0, crc32c(bytes), true);
+    footer.setUint32(4, MAGIC, true);
+    const pieces = [bytes, new Uint8Array(footer.buffer)];
+    const first = crc32c(new TextEncoder().encode(path)) % disks.length;
+    let reason = "";
+    for (let i = 0; i < disks.length; i += 1) {
+      const disk = disks[(first + i) % disks.length] as Disk;
+      for (let tries = 0; tries < 2; tries += 1) {
+        try {
+          await disk.write(DIRECTORY + path, pieces);
+          this.#add(path, { disk, sizeBytes });
+          assert(this.#heldBytes <= bytesMax, "LC4: local copies stay within their limit");
+          return;
+        } catch (thrown) {
+          if (thrown instanceof AssertionError) throw thrown;
+          const failure = toFailure(thrown, "DISK_FAILED");
+          reason = failure.message;
+          // A disk that others fill: older copies give way, once.
+          if (failure.code !== "DISK_FULL" || !(await this.#giveWay(disk, path))) break;
+        }
+      }
+    }
+    this.#notKept(path, reason);
+  }
+
+  #notKept(path: string, reason: string): void {
+    this.#options.env.log.warn("no local copy of a snapshot is kept", { path, reason });
+  }
+
+  /** Copies in the order in which they go (LC4); those beside `path` are not among them. */
+  #victims(path: string | undefined): readonly string[] {
+    const beside = path === undefined ? undefined : path.slice(0, path.lastIndexOf("/") + 1);
+    const rank = (other: string): number => (this.#isNeeded(other) ? 1 : 0);
+    return [...this.#held.keys()]
+      .filter((other) => beside === undefined || !other.startsWith(beside))
+      .sort((a, b) => rank(a) - rank(b) || (idOf(a) ?? 0) - (idOf(b) ?? 0));
+  }
+
+  /** False: even so there is no room for `sizeBytes` more. */
+  async #makeRoom(sizeBytes: number, path: string | undefined): Promise<boolean> {
+    const { bytesMax } = this.#options;
+    for (const victim of this.#heldBytes + sizeBytes > bytesMax ? this.#victims(path) : []) {
+      if (this.#heldBytes + sizeBytes <= bytesMax) break;
+      await this.#drop(victim);
+    }
+    return this.#heldBytes + sizeBytes <= bytesMax;
+  }
+
+  /** Removes what is older than `path` on this disk; true when something went. */
+  async #giveWay(disk: Disk, path: string): Promise<boolean> {
+    let hasGone = false;
+    for (const victim of this.#victims(path)) {
+      if (this.#held.get(victim)?.disk === disk && (await this.#drop(victim))) hasGone = true;
+    }
+    return hasGone;
+  }
+
+  async #dropExcept(keeps: (path: string) => boolean): Promise<void> {
+    for (const path of [...this.#held.keys()]) if (!keeps(path)) await this.#drop(path);
+  }
+
+  /** What cannot be removed still takes its room, and is tried again with the next cleaning. */
+  async #drop(path: string): Promise<boolean> {
+    const held = this.#held.get(path);
+    if (held === undefined) return false;
+    try {
+      await held.disk.remove(DIRECTORY + path);
     } catch (thrown) {
-      this.#log.warn("old local copies stay", { failure: toFailure(thrown, "DISK_FAILED").message });
+      const { message } = toFailure(thrown, "DISK_FAILED");
+      this.#options.env.log.warn("an old local copy stays", { path, failure: message });
+      return false;
+    }
+    this.#held.delete(path);
+    this.#heldBytes -= held.sizeBytes;
+    return true;
+  }
+
+  async #read(path: string, read: (disk: Disk) => Promise<Uint8Array | undefined>): Promise<Uint8Array | undefined> {
+    const held = this.#held.get(path);
+    if (held === undefined || this.#suspects.has(held.disk)) return undefined;
+    const { log } = this.#options.env;
+    try {
+      const bytes = await this.#within(read(held.disk), READ_TIMEOUT_MS);
+      if (bytes !== "late") return bytes;
+      this.#suspects.add(held.disk);
+      log.warn("the local disk does not answer; it is not read any more in this attempt", { path });
+    } catch (thrown) {
+      log.warn("a local copy cannot be read", { path, failure: toFailure(thrown, "DISK_FAILED").message });
+    }
+    return undefined;
+  }
+
+  /** LC3: nobody waits for a disk that hangs. */
+  async #within<T>(answer: Promise<T>, timeoutMs: number): Promise<T | "late"> {
+    const late = Promise.withResolvers<"late">();
+    const cancel = this.#options.env.timers.after(timeoutMs, "local-disk-timeout", () => late.resolve("late"));
+    try {
+      return await Promise.race([answer, late.promise]);
+    } finally {
+      cancel();
     }
   }
 }

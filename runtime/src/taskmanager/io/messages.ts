@@ -27,7 +27,14 @@ export type IoCommand =
   | { readonly type: "attemptEnded"; readonly epoch: Epoch; readonly attempt: AttemptNumber }
   | { readonly type: "checkpointCompleted"; readonly checkpointId: CheckpointId }
   | { readonly type: "checkpointAborted"; readonly checkpointId: CheckpointId }
-  | { readonly type: "findLocalCopies"; readonly requestId: number; readonly objects: readonly string[] }
+  /** Which copies lie here, by their paths in the store? Not verified. */
+  | { readonly type: "listLocalCopies"; readonly requestId: number }
+  | {
+      readonly type: "findLocalCopies";
+      readonly requestId: number;
+      readonly jobDir: string;
+      readonly objects: readonly string[];
+    }
   | {
       readonly type: "repairObjects";
       readonly requestId: number;

@@ -1,16 +1,17 @@
-// Reads parts of a restored checkpoint: from the store, else from this TaskManager's own copy; nothing unverified is handed out.
+// Reads parts of a restored checkpoint: from this TaskManager's own copies, else from the store; nothing unverified is handed out.
 //
 // Invariants (tests cite them):
 //   SR1. Every part handed out has the length and the checksum of its handle.
 //   SR2. "Damaged" is what a complete read showed; a store that does not answer is a failure of the store.
 //   SR3. Gaps under 1 MiB are read along; at most READS_MAX ranges are read at the same time.
+//   SR4. Local first, part by part: the store is asked for what no copy has whole, and for nothing else.
 //
 // Not here: who needs which part (checkpoint/assign).
 
-import { crc32c, Failure, retry, toFailure } from "@sluice/kit";
+import { assert, crc32c, Failure, retry, toFailure } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { joinPath, uriOf } from "../../checkpoint/index.ts";
-import type { PartHandle } from "../../model/index.ts";
+import type { FetchedParts, PartHandle, PartsRead } from "../../model/index.ts";
 import type { LocalCopies } from "./local-copies.ts";
 import { STORE_BACKOFF } from "./uploads.ts";
 
@@ -29,15 +30,16 @@ export interface ReadRange {
   readonly parts: readonly number[];
 }
 
-/** Pure: which ranges to read for these parts (SR3). */
-export function planReads(parts: readonly PartHandle[]): readonly ReadRange[] {
-  const order = parts
-    .map((_, i) => i)
-    .sort((a, b) => {
-      const left = parts[a] as PartHandle;
-      const right = parts[b] as PartHandle;
-      return left.object < right.object ? -1 : left.object > right.object ? 1 : left.offset - right.offset;
-    });
+/** Pure: which ranges to read for these parts, or for the `wanted` indexes of them (SR3). */
+export function planReads(
+  parts: readonly PartHandle[],
+  wanted: readonly number[] = parts.map((_, i) => i),
+): readonly ReadRange[] {
+  const order = wanted.toSorted((a, b) => {
+    const left = parts[a] as PartHandle;
+    const right = parts[b] as PartHandle;
+    return left.object < right.object ? -1 : left.object > right.object ? 1 : left.offset - right.offset;
+  });
   const ranges: { object: string; offset: number; lengthBytes: number; parts: number[] }[] = [];
   for (const i of order) {
     const part = parts[i] as PartHandle;
@@ -60,9 +62,19 @@ export interface SnapshotReaderOptions {
   readonly env: { readonly clock: Clock; readonly timers: Timers; readonly rng: Rng; readonly log: Log };
   readonly store: ObjectStore;
   readonly local: LocalCopies;
+  /** `execution.state-recovery.from-local`; false: copies only stand in for damaged objects. */
+  readonly readsLocal: boolean;
   /** In `store`; "" is its root. */
   readonly restoreDir: string;
   readonly onDamaged: (object: string, reason: string) => void;
+}
+
+/** A request on its way: what is still missing has no content. */
+interface Reading {
+  readonly parts: readonly PartHandle[];
+  readonly contents: (Uint8Array | undefined)[];
+  readonly isLocal: boolean[];
+  readonly signal: AbortSignal;
 }
 
 export class SnapshotReader {
@@ -73,32 +85,51 @@ export class SnapshotReader {
   }
 
   /** Contents in the order of `parts`. Rejects with SNAPSHOT_DAMAGED naming the object, or STORAGE_*. */
-  async read(parts: readonly PartHandle[], signal: AbortSignal): Promise<readonly Uint8Array[]> {
-    const contents: Uint8Array[] = Array.from({ length: parts.length });
-    const ranges = planReads(parts);
-    let next = 0;
-    const work = async (): Promise<void> => {
-      for (let range = ranges[next]; range !== undefined; range = ranges[next]) {
-        next += 1;
-        const bytes = await this.#readRange(range, signal);
-        let reason: string | undefined = bytes === undefined ? "it is missing" : undefined;
-        for (const i of range.parts) {
-          if (bytes === undefined || reason !== undefined) break;
-          const part = parts[i] as PartHandle;
-          const content = bytes.subarray(part.offset - range.offset, part.offset - range.offset + part.lengthBytes);
-          reason = partProblem(part, content);
-          contents[i] = new Uint8Array(content); // of its own (slice() of a Buffer would not be): it is transferred to the slot
-        }
-        if (reason !== undefined) await this.#fromLocal(range, parts, contents, reason);
-      }
+  async read(parts: readonly PartHandle[], signal: AbortSignal): Promise<FetchedParts> {
+    const { env, local, readsLocal } = this.#options;
+    const startedMs = env.clock.nowMs();
+    const reading: Reading = {
+      parts,
+      contents: parts.map(() => undefined),
+      isLocal: parts.map(() => false),
+      signal,
     };
-    await Promise.all(Array.from({ length: Math.min(READS_MAX, ranges.length) }, work));
-    return contents;
+    if (readsLocal) {
+      await local.settled();
+      const held = parts.map((part, i) => (local.holds(this.#pathOf(part.object)) ? i : -1)).filter((i) => i >= 0);
+      await each(planReads(parts, held), (range) => this.#readLocal(range, reading));
+    }
+    const missing = parts.map((_, i) => (reading.contents[i] === undefined ? i : -1)).filter((i) => i >= 0);
+    await each(planReads(parts, missing), (range) => this.#readStore(range, reading)); // SR4
+    const contents = reading.contents.map((content) => {
+      assert(content !== undefined, "SR1: every part was read and verified");
+      return content;
+    });
+    return { contents, read: sumOf(reading, env.clock.nowMs() - startedMs) };
   }
 
-  #readRange(range: ReadRange, signal: AbortSignal): Promise<Uint8Array | undefined> {
-    const { store, restoreDir, env } = this.#options;
-    const path = joinPath(restoreDir, range.object);
+  #pathOf(object: string): string {
+    return joinPath(this.#options.restoreDir, object);
+  }
+
+  async #readLocal(range: ReadRange, reading: Reading): Promise<void> {
+    const path = this.#pathOf(range.object);
+    const bytes = await this.#options.local.readRange(path, range);
+    if (bytes === undefined) return;
+    const problem = take(range, bytes, reading, { isLocal: true });
+    if (problem !== undefined)
+      this.#options.env.log.warn("a local copy is damaged; the store has the rest", { path, reason: problem });
+  }
+
+  async #readStore(range: ReadRange, reading: Reading): Promise<void> {
+    const bytes = await this.#fromStore(range, reading.signal);
+    const reason = bytes === undefined ? "it is missing" : take(range, bytes, reading, { isLocal: false });
+    if (reason !== undefined) await this.#insteadOfStore(range, reading, reason);
+  }
+
+  #fromStore(range: ReadRange, signal: AbortSignal): Promise<Uint8Array | undefined> {
+    const { store, env } = this.#options;
+    const path = this.#pathOf(range.object);
     return retry(() => store.getRange(path, { offset: range.offset, lengthBytes: range.lengthBytes }, signal), {
       backoff: STORE_BACKOFF,
       ...env,
@@ -110,24 +141,13 @@ export class SnapshotReader {
     });
   }
 
-  async #fromLocal(
-    range: ReadRange,
-    parts: readonly PartHandle[],
-    contents: Uint8Array[],
-    reason: string,
-  ): Promise<void> {
+  /** The object in the store is damaged: the copy heals it, where there is one. */
+  async #insteadOfStore(range: ReadRange, reading: Reading, reason: string): Promise<void> {
     const { store, local, restoreDir, env, onDamaged } = this.#options;
     const { object } = range;
-    const copy = await local.read(object);
-    const isWhole =
-      copy !== undefined &&
-      range.parts.every((i) => {
-        const part = parts[i] as PartHandle;
-        const content = new Uint8Array(copy.subarray(part.offset, part.offset + part.lengthBytes));
-        contents[i] = content;
-        return partProblem(part, content) === undefined;
-      });
-    if (isWhole) {
+    await local.settled();
+    const bytes = await local.readRange(this.#pathOf(object), range);
+    if (bytes !== undefined && take(range, bytes, reading, { isLocal: true }) === undefined) {
       env.log.warn("restored from the local copy: the object in the store is damaged", { object, reason });
       return;
     }
@@ -138,6 +158,55 @@ export class SnapshotReader {
       remedy: "the JobManager looks for a copy on the other TaskManagers; if there is none, it says what can be done",
     });
   }
+}
+
+/** At most READS_MAX at the same time (SR3). */
+async function each(ranges: readonly ReadRange[], read: (range: ReadRange) => Promise<void>): Promise<void> {
+  let next = 0;
+  const work = async (): Promise<void> => {
+    for (let range = ranges[next]; range !== undefined; range = ranges[next]) {
+      next += 1;
+      await read(range);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(READS_MAX, ranges.length) }, work));
+}
+
+/** Takes the whole parts out of what was read (SR1); returns what is wrong with the first that is not. */
+function take(
+  range: ReadRange,
+  bytes: Uint8Array,
+  reading: Reading,
+  from: { readonly isLocal: boolean },
+): string | undefined {
+  let problem: string | undefined;
+  for (const i of range.parts) {
+    const part = reading.parts[i] as PartHandle;
+    const at = part.offset - range.offset;
+    const content = bytes.subarray(at, at + part.lengthBytes);
+    const wrong = partProblem(part, content);
+    if (wrong === undefined) {
+      // Of its own (slice() of a Buffer would not be): it is transferred to the slot.
+      const isOwn = bytes.byteLength === bytes.buffer.byteLength && content.byteLength === bytes.byteLength;
+      reading.contents[i] = isOwn ? bytes : new Uint8Array(content);
+      reading.isLocal[i] = from.isLocal;
+    } else problem ??= wrong;
+  }
+  return problem;
+}
+
+function sumOf({ parts, isLocal }: Reading, readMs: number): PartsRead {
+  const sum = { localParts: 0, localBytes: 0, storeParts: 0, storeBytes: 0, readMs };
+  parts.forEach(({ lengthBytes }, i) => {
+    if (isLocal[i] === true) {
+      sum.localParts += 1;
+      sum.localBytes += lengthBytes;
+    } else {
+      sum.storeParts += 1;
+      sum.storeBytes += lengthBytes;
+    }
+  });
+  return sum;
 }
 
 /** SR1. */

@@ -184,10 +184,11 @@ export class SnapshotUploads {
     const { signal } = upload.abort;
     let path = object;
     try {
-      if (upload.savepoint === undefined) await local.keep(object, pack.bytes);
       const place = await this.#placeOf(upload);
       const { store } = place;
       path = `${place.directory}${object}`;
+      // Beside the upload: nobody waits for the local disk (LC3). A savepoint is not what a failure goes back to.
+      if (upload.savepoint === undefined) local.keep(path, pack.bytes);
       await retry(
         async () => {
           throwIfAborted(signal);

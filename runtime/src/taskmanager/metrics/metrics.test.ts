@@ -40,6 +40,12 @@ const FIGURES: TaskFigures = {
   checkpointStartDelayMs: 2,
   stateSizeBytes: 77,
   numRecordsSkipped: 0,
+  restoreMs: 12,
+  restoreReadMs: 4,
+  restoredLocalParts: 3,
+  restoredLocalBytes: 300,
+  restoredStoreParts: 1,
+  restoredStoreBytes: 50,
 };
 
 /** A TaskManager with one task whose figures and time the test moves. */

@@ -26,6 +26,13 @@ export interface TaskFigures {
   readonly checkpointStartDelayMs: number;
   readonly stateSizeBytes: number;
   readonly numRecordsSkipped: number;
+  /** Of the restore with which the task began; 0 without one. */
+  readonly restoreMs: number;
+  readonly restoreReadMs: number;
+  readonly restoredLocalParts: number;
+  readonly restoredLocalBytes: number;
+  readonly restoredStoreParts: number;
+  readonly restoredStoreBytes: number;
 }
 
 /** An operator of a chain; what is not counted for it alone is left out. */
@@ -163,6 +170,29 @@ function addTask(page: MetricsPage, task: TaskMetricsView, labels: Labels, windo
   );
   add("stateSizeBytes", "Bytes of state in the last snapshot.", figures.stateSizeBytes);
   add("numRecordsSkipped", "Malformed records that were skipped.", figures.numRecordsSkipped);
+  add(
+    "restoreTimeMs",
+    "Milliseconds from the order to restore until the task ran; 0 without a restore.",
+    figures.restoreMs,
+  );
+  add("restoreReadTimeMs", "Milliseconds of the restore in which state was read and verified.", figures.restoreReadMs);
+  for (const [source, parts, bytes] of [
+    ["local", figures.restoredLocalParts, figures.restoredLocalBytes],
+    ["store", figures.restoredStoreParts, figures.restoredStoreBytes],
+  ] as const) {
+    page.add(
+      "flink_taskmanager_job_task_restoredParts",
+      "Parts of state that the task restored, by where they came from.",
+      { ...labels, source },
+      parts,
+    );
+    page.add(
+      "flink_taskmanager_job_task_restoredBytes",
+      "Bytes of state that the task restored, by where they came from.",
+      { ...labels, source },
+      bytes,
+    );
+  }
   for (const operator of task.operators) {
     const operatorLabels = { ...labels, operator_id: operator.uid, operator_name: operator.name };
     const addOperator = (name: string, help: string, value: number | undefined): void => {

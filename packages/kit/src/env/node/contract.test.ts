@@ -125,10 +125,14 @@ describe("NodeDisk", () => {
     const disk = new NodeDisk(join(folder, "disk"));
     expect(await disk.read("a/b")).toBeUndefined();
     expect(await disk.list("")).toEqual([]);
-    await disk.write("a/b", text("one"));
-    await disk.write("a/b", text("two"));
-    await disk.write("a/c", text("three"));
+    await disk.write("a/b", [text("one")]);
+    await disk.write("a/b", [text("t"), text("wo")]);
+    await disk.write("a/c", [text("three")]);
     expect(await disk.read("a/b")).toEqual(text("two"));
+    const range = async (path: string, offset: number, lengthBytes: number): Promise<string> =>
+      new TextDecoder().decode(await disk.readRange(path, { offset, lengthBytes }));
+    expect([await range("a/c", 1, 3), await range("a/c", 3, 9), await range("a/c", 9, 9)]).toEqual(["hre", "ee", ""]);
+    expect(await disk.readRange("a/none", { offset: 0, lengthBytes: 1 })).toBeUndefined();
     expect((await disk.list("a/")).map((o) => [o.path, o.sizeBytes])).toEqual([
       ["a/b", 3],
       ["a/c", 5],
@@ -136,8 +140,8 @@ describe("NodeDisk", () => {
     await disk.remove("a/b");
     await disk.remove("a/b");
     expect((await disk.list("")).map((o) => o.path)).toEqual(["a/c"]);
-    await expect(disk.write("../x", text("x"))).rejects.toEqual(failing("CONFIG_INVALID"));
-    await expect(disk.write("a/c/d", text("x"))).rejects.toEqual(failing("DISK_FAILED"));
+    await expect(disk.write("../x", [text("x")])).rejects.toEqual(failing("CONFIG_INVALID"));
+    await expect(disk.write("a/c/d", [text("x")])).rejects.toEqual(failing("DISK_FAILED"));
   });
 });
 

@@ -16,18 +16,25 @@ export class NodeDisk implements Disk {
   }
 
   async read(path: string): Promise<Uint8Array | undefined> {
-    const file = under(this.#root, path);
-    return await this.#attempt("read", path, () => readRange(file, 0, Number.MAX_SAFE_INTEGER));
+    return await this.readRange(path, { offset: 0, lengthBytes: Number.MAX_SAFE_INTEGER });
   }
 
-  async write(path: string, bytes: Uint8Array): Promise<void> {
+  async readRange(
+    path: string,
+    range: { readonly offset: number; readonly lengthBytes: number },
+  ): Promise<Uint8Array | undefined> {
+    const file = under(this.#root, path);
+    return await this.#attempt("read", path, () => readRange(file, range.offset, range.lengthBytes));
+  }
+
+  async write(path: string, pieces: readonly Uint8Array[]): Promise<void> {
     const target = under(this.#root, path);
     await this.#attempt("write", path, async () => {
       if (!this.#swept) {
         this.#swept = true;
         await sweepTemps(this.#root, Date.now());
       }
-      const temp = await writeTemp(this.#root, bytes);
+      const temp = await writeTemp(this.#root, pieces);
       try {
         await placeOver(temp, target);
       } catch (error) {

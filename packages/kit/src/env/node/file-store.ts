@@ -103,7 +103,7 @@ export class FileObjectStore implements ObjectStore {
       this.#swept = true;
       await sweepTemps(this.#root, Date.now());
     }
-    return await writeTemp(this.#root, bytes);
+    return await writeTemp(this.#root, [bytes]);
   }
 
   /** False when the new name may not survive a power cut (FS2). Removed meanwhile counts as synced. */

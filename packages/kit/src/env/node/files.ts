@@ -81,7 +81,7 @@ export async function syncDir(dir: string): Promise<void> {
 }
 
 /** Writes and fsyncs a new temporary file; returns its name. Leaves nothing behind when it fails. */
-export async function writeTemp(root: string, bytes: Uint8Array): Promise<string> {
+export async function writeTemp(root: string, pieces: readonly Uint8Array[]): Promise<string> {
   const dir = join(root, TEMP_DIR);
   const temp = join(dir, `${process.pid}-${randomBytes(9).toString("base64url")}`);
   let handle: FileHandle;
@@ -94,7 +94,7 @@ export async function writeTemp(root: string, bytes: Uint8Array): Promise<string
   }
   try {
     try {
-      await handle.writeFile(bytes);
+      for (const piece of pieces) await handle.writeFile(piece); // each goes on where the one before ended
       await handle.sync();
     } finally {
       await handle.close();
