@@ -40,13 +40,17 @@ export type {
 } from "./connectors/index.ts";
 export type { FunctionOrSupplier, Sink, Source } from "./operators/index.ts";
 export {
+  AggregatingStateDescriptor,
   CoFlatMapFunction,
   CoMapFunction,
   CoProcessFunction,
   KeyedCoProcessFunction,
   KeyedProcessFunction,
+  ListStateDescriptor,
+  MapStateDescriptor,
   OutputTag,
   ProcessFunction,
+  ReducingStateDescriptor,
   RichFilterFunction,
   RichFlatMapFunction,
   RichFunction,
@@ -56,14 +60,20 @@ export {
   ValueStateDescriptor,
 } from "./model/index.ts";
 export type {
+  AggregateFunction,
+  AggregatingState,
   Collector,
   FilterFunction,
   FlatMapFunction,
   KeyedContext,
+  KeyedStateStore,
   KeySelector,
+  ListState,
   MapFunction,
+  MapState,
   Partitioner,
   ReduceFunction,
+  ReducingState,
   RuntimeContext,
   SideOutputContext,
   TypeDescriptor,

@@ -4,7 +4,7 @@
 //   UF1. Functions are synchronous; a thenable result is a failure that names the operator.
 //   UF2. An instance belongs to one subtask of one attempt; it is never shared between threads.
 
-import type { ValueState, ValueStateDescriptor } from "./state.ts";
+import type { KeyedStateStore } from "./state.ts";
 import type { TypeInformation } from "./types.ts";
 
 /** Receives what a function emits. */
@@ -43,15 +43,13 @@ export interface MetricGroup {
 }
 
 /** What a function learns in `open` (Flink: RuntimeContext). */
-export interface RuntimeContext {
+export interface RuntimeContext extends KeyedStateStore {
   readonly operatorName: string;
   readonly operatorUid: string;
   readonly indexOfThisSubtask: number;
   readonly numberOfParallelSubtasks: number;
   readonly maxNumberOfParallelSubtasks: number;
   readonly attemptNumber: number;
-  /** The keyed state of this name; only after keyBy. Same name twice with another type: Failure STATE_ACCESS_INVALID. */
-  getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T>;
 }
 
 /** Base of functions with a life cycle (Flink: RichFunction). */

@@ -16,6 +16,7 @@ export {
 export type {
   AggregateFunction,
   AggregatingState,
+  KeyedStateStore,
   ListState,
   MapState,
   ReduceFunction,
@@ -24,6 +25,7 @@ export type {
   StateDescriptorOptions,
   StateKind,
   StateTtlConfig,
+  StoredStateKind,
   TtlStateVisibility,
   TtlUpdateType,
   ValueState,

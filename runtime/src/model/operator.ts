@@ -12,7 +12,7 @@
 import type { Clock, Log } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
 import type { Collector, MetricGroup, OutputTag } from "./functions.ts";
-import type { ValueState, ValueStateDescriptor } from "./state.ts";
+import type { KeyedStateStore } from "./state.ts";
 import type { TypeDescriptor } from "./type-descriptor.ts";
 
 /** Which subtask of which operator this is. */
@@ -75,8 +75,8 @@ export interface OperatorContext {
   wake(): void;
 }
 
-export interface KeyedStateAccess {
-  getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T>;
+/** Keyed state as an operator uses it. */
+export interface KeyedStateAccess extends KeyedStateStore {
   getCurrentKey(): unknown;
 }
 

@@ -140,6 +140,8 @@ export type StateDescriptor =
   | AggregatingStateDescriptor<unknown, unknown, unknown>;
 
 export type StateKind = StateDescriptor["kind"];
+/** What a part of a keyed snapshot may hold: a state of the user, or timers. */
+export type StoredStateKind = StateKind | "timers";
 
 /** One value per key (Flink: ValueState). */
 export interface ValueState<T> {
@@ -160,7 +162,7 @@ export interface ListState<T> {
   clear(): void;
 }
 
-/** A map (Flink: MapState). Iteration is in the order of insertion. */
+/** A map (Flink: MapState). The order of iteration is not specified: it may change with a restore or the state backend. */
 export interface MapState<K, V> {
   get(key: K): V | undefined;
   put(key: K, value: V): void;
@@ -186,3 +188,15 @@ interface AppendingState<I, O> {
 export type ReducingState<T> = AppendingState<T, T>;
 /** Flink: AggregatingState. */
 export type AggregatingState<I, O> = AppendingState<I, O>;
+
+/**
+ * The keyed states of an operator, by descriptor (Flink: KeyedStateStore); only after keyBy. The same name with another kind or type
+ * is a Failure: STATE_INCOMPATIBLE when the snapshot has it, STATE_ACCESS_INVALID when the job itself has.
+ */
+export interface KeyedStateStore {
+  getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T>;
+  getListState<T>(descriptor: ListStateDescriptor<T>): ListState<T>;
+  getMapState<K, V>(descriptor: MapStateDescriptor<K, V>): MapState<K, V>;
+  getReducingState<T>(descriptor: ReducingStateDescriptor<T>): ReducingState<T>;
+  getAggregatingState<I, A, O>(descriptor: AggregatingStateDescriptor<I, A, O>): AggregatingState<I, O>;
+}

@@ -156,8 +156,9 @@ async function rolled(
   records: readonly unknown[],
 ): Promise<readonly unknown[]> {
   const { aggregation, type = Types.LONG().descriptor, field, first = true } = options;
-  const keySelectors = [(record: unknown) => (Array.isArray(record) ? (record as unknown[])[0] : 0)];
-  const harness = await open(aggregateFactory({ aggregation, type, field, first }), { keySelectors });
+  const selectors = [(record: unknown) => (Array.isArray(record) ? String(record[0]) : "")];
+  const keyed = { keyType: Types.STRING(), selectors };
+  const harness = await open(aggregateFactory({ aggregation, type, field, first }), { keyed });
   for (const record of records) harness.process(record);
   return harness.output;
 }
@@ -165,7 +166,8 @@ async function rolled(
 describe("rolling results", () => {
   test("RO1: reduce gives the first record as it is, then combines", async () => {
     const factory = reduceFactory((a, b) => `${String(a)}${String(b)}`, { kind: "STRING" });
-    const harness = await open(factory, { keySelectors: [(text: string) => text.toLowerCase()] });
+    const keyed = { keyType: Types.STRING(), selectors: [(text: string) => text.toLowerCase()] };
+    const harness = await open(factory, { keyed });
     for (const text of ["a", "b", "A", "B", "a"]) harness.process(text);
     expect(harness.output).toEqual(["a", "b", "aA", "bB", "aAa"]);
   });

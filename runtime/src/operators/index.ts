@@ -10,4 +10,4 @@ export type { Aggregation } from "./rolling.ts";
 export { keyedCoProcessFactory, keyedProcessFactory } from "./keyed.ts";
 export type { FunctionOrSupplier } from "./user-function.ts";
 export { OperatorHarness, restoredStates, testSubtask } from "./test-harness.ts";
-export type { HarnessOptions } from "./test-harness.ts";
+export type { HarnessKeys, HarnessOptions } from "./test-harness.ts";

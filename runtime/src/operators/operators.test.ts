@@ -85,7 +85,7 @@ describe("functions", () => {
     const harness = await open(
       keyedProcessFactory(() => new KeyedSum() as KeyedProcessFunction<unknown, unknown, unknown>),
       {
-        keySelectors: [(record: [string, number]) => record[0]],
+        keyed: { keyType: Types.STRING(), selectors: [(record: [string, number]) => record[0]] },
       },
     );
     for (const record of [
@@ -113,7 +113,7 @@ describe("functions", () => {
     const first = (value: string): string => value.slice(0, 1);
     const harness = await open(
       keyedCoProcessFactory(() => new Last()),
-      { keySelectors: [first, first] },
+      { keyed: { keyType: Types.STRING(), selectors: [first, first] } },
     );
     harness.process("a1", 0);
     harness.process("b1", 0);

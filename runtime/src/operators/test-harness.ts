@@ -2,15 +2,17 @@
 //
 // Invariants:
 //   TH1. Time stands still until the test moves it; `wake` is counted, never acted upon.
-//   TH2. Keyed state lives in plain maps: this is about the operator, not about the state backend.
+//   TH2. Keyed state lives in the backend that jobs use, with the key groups of the subtask.
 
-import { assert, Failure } from "@sluice/kit";
+import { assert, Failure, keyGroupRange } from "@sluice/kit";
 import type { Log } from "@sluice/kit/env";
+import { keyHasher } from "../model/index.ts";
 import type {
   AttemptNumber,
   CheckpointId,
   Counter,
   Epoch,
+  KeyHasher,
   KeySelector,
   OneInputOperator,
   Operator,
@@ -21,9 +23,10 @@ import type {
   SourceStatus,
   SubtaskInfo,
   TwoInputOperator,
-  ValueState,
-  ValueStateDescriptor,
+  TypeInformation,
 } from "../model/index.ts";
+import { HeapKeyedStateBackend } from "../state/index.ts";
+import type { RestoredPart } from "../state/index.ts";
 
 /** A subtask for tests; every field can be overridden. */
 export function testSubtask(overrides: Partial<SubtaskInfo> = {}): SubtaskInfo {
@@ -46,47 +49,24 @@ export function restoredStates(state: OperatorState): RestoredOperatorState["sta
   return state;
 }
 
+/** How records of a keyed operator get their key, and the keyed state it begins with. */
+export interface HarnessKeys {
+  readonly keyType: TypeInformation<unknown>;
+  /** Per input. */
+  readonly selectors: readonly KeySelector<never, unknown>[];
+  /** What `snapshotKeyed` of one or more harnesses gave: each takes the keys of its own key groups. */
+  readonly restored?: readonly RestoredPart[];
+}
+
 export interface HarnessOptions {
   readonly subtask?: SubtaskInfo;
-  /** Per input; set for keyed operators. */
-  readonly keySelectors?: readonly KeySelector<never, unknown>[];
+  /** Set for keyed operators. */
+  readonly keyed?: HarnessKeys;
   readonly checkpointingEnabled?: boolean;
   readonly restored?: RestoredOperatorState;
 }
 
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => SILENT };
-
-class MapKeyed {
-  readonly #values = new Map<string, Map<unknown, unknown>>();
-  #key: unknown;
-  #hasKey = false;
-
-  setCurrentKey(key: unknown): void {
-    this.#key = key;
-    this.#hasKey = true;
-  }
-
-  getCurrentKey(): unknown {
-    return this.#key;
-  }
-
-  getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T> {
-    const values = this.#values.get(descriptor.name) ?? new Map<unknown, unknown>();
-    this.#values.set(descriptor.name, values);
-    const key = (): unknown => {
-      if (this.#hasKey) return this.#key;
-      throw new Failure("STATE_ACCESS_INVALID", {
-        retry: "never",
-        message: `state "${descriptor.name}" without a key`,
-      });
-    };
-    return {
-      value: () => values.get(key()) as T | undefined,
-      update: (value) => void values.set(key(), value),
-      clear: () => void values.delete(key()),
-    };
-  }
-}
 
 export class OperatorHarness<O extends Operator> {
   readonly operator: O;
@@ -98,7 +78,7 @@ export class OperatorHarness<O extends Operator> {
   readonly counters = new Map<string, number>();
   nowMs = 0;
   wakeCount = 0;
-  readonly #keyed: MapKeyed | undefined;
+  readonly #keyed: { readonly backend: HeapKeyedStateBackend; readonly hashOf: KeyHasher } | undefined;
   readonly #options: HarnessOptions;
   #onWake: () => void = () => {};
 
@@ -106,7 +86,22 @@ export class OperatorHarness<O extends Operator> {
     this.operator = operator;
     this.#options = options;
     this.subtask = options.subtask ?? testSubtask();
-    this.#keyed = options.keySelectors === undefined ? undefined : new MapKeyed();
+    this.#keyed = options.keyed === undefined ? undefined : this.#keyedState(options.keyed);
+  }
+
+  #keyedState({ keyType }: HarnessKeys): { readonly backend: HeapKeyedStateBackend; readonly hashOf: KeyHasher } {
+    const { subtaskIndex, parallelism, maxParallelism, uid } = this.subtask;
+    const { first, last } = keyGroupRange(subtaskIndex, maxParallelism, parallelism);
+    const backend = new HeapKeyedStateBackend({
+      keyType: keyType.descriptor,
+      keyGroups: [first, last],
+      maxParallelism,
+      uid,
+      clock: { nowMs: () => this.nowMs },
+    });
+    const wrongKey = (key: unknown): Failure =>
+      new Failure("TYPE_MISMATCH", { retry: "never", message: `key ${String(key)} is not of the declared type` });
+    return { backend, hashOf: keyHasher(keyType.descriptor, { wrongKey, acceptsNaN: false }) };
   }
 
   /** Opens with the state given in the options. */
@@ -122,21 +117,25 @@ export class OperatorHarness<O extends Operator> {
       metrics: { counter: (name) => this.#counter(name) },
       clock: { nowMs: () => this.nowMs, wallMs: () => this.nowMs },
       log: SILENT,
-      keyed: this.#keyed,
+      keyed: this.#keyed?.backend,
       checkpointingEnabled: this.#options.checkpointingEnabled ?? true,
       wake: () => {
         this.wakeCount += 1;
         this.#onWake();
       },
     };
+    this.#keyed?.backend.restore(this.#options.keyed?.restored ?? []);
     await this.operator.open(context, this.#options.restored);
     return this;
   }
 
   /** Feeds one record into input 0 or 1. */
   process(record: unknown, input: 0 | 1 = 0): void {
-    const select = this.#options.keySelectors?.[input] as KeySelector<unknown, unknown> | undefined;
-    if (select !== undefined) this.#keyed?.setCurrentKey(select(record));
+    const select = this.#options.keyed?.selectors[input] as KeySelector<unknown, unknown> | undefined;
+    if (select !== undefined && this.#keyed !== undefined) {
+      const key = select(record);
+      this.#keyed.backend.setCurrentKey(key, this.#keyed.hashOf(key));
+    }
     const operator = this.operator as Operator & Partial<OneInputOperator & TwoInputOperator>;
     if (operator.processElement !== undefined) operator.processElement(record);
     else if (input === 0) operator.processElement1?.(record);
@@ -146,6 +145,17 @@ export class OperatorHarness<O extends Operator> {
   async snapshot(checkpointId: number, isFinal = false): Promise<OperatorState> {
     const barrier = { checkpointId: checkpointId as CheckpointId, timestampMs: this.nowMs, isFinal };
     return (await this.operator.snapshotState?.(barrier)) ?? new Map<string, never>();
+  }
+
+  /** Keyed state as a checkpoint would hold it now; for `keyed.restored` of other harnesses, also at another parallelism. */
+  snapshotKeyed(checkpointId: number): readonly RestoredPart[] {
+    assert(this.#keyed !== undefined, "only keyed operators have keyed state");
+    const snapshot = this.#keyed.backend.snapshot(checkpointId as CheckpointId);
+    while (!snapshot.step(Number.POSITIVE_INFINITY));
+    return snapshot.parts().map(({ stateName, keyGroups, chunks }) => {
+      assert(keyGroups !== undefined, "a keyed part names its key groups");
+      return { stateName, keyGroups, bytes: new Uint8Array(Buffer.concat(chunks)) };
+    });
   }
 
   /** Polls a source until it has emitted `recordsMax` more, is finished, or (idle by rate) waits for time. */

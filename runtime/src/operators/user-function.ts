@@ -5,7 +5,16 @@
 
 import { Failure } from "@sluice/kit";
 import type {
+  AggregatingState,
+  AggregatingStateDescriptor,
+  KeyedStateAccess,
+  ListState,
+  ListStateDescriptor,
+  MapState,
+  MapStateDescriptor,
   OperatorContext,
+  ReducingState,
+  ReducingStateDescriptor,
   RichFunction,
   RuntimeContext,
   SubtaskInfo,
@@ -80,15 +89,33 @@ class OperatorRuntimeContext implements RuntimeContext {
   }
 
   getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T> {
+    return this.#keyed(descriptor.name).getState(descriptor);
+  }
+
+  getListState<T>(descriptor: ListStateDescriptor<T>): ListState<T> {
+    return this.#keyed(descriptor.name).getListState(descriptor);
+  }
+
+  getMapState<K, V>(descriptor: MapStateDescriptor<K, V>): MapState<K, V> {
+    return this.#keyed(descriptor.name).getMapState(descriptor);
+  }
+
+  getReducingState<T>(descriptor: ReducingStateDescriptor<T>): ReducingState<T> {
+    return this.#keyed(descriptor.name).getReducingState(descriptor);
+  }
+
+  getAggregatingState<I, A, O>(descriptor: AggregatingStateDescriptor<I, A, O>): AggregatingState<I, O> {
+    return this.#keyed(descriptor.name).getAggregatingState(descriptor);
+  }
+
+  #keyed(stateName: string): KeyedStateAccess {
     const { keyed, subtask } = this.#context;
-    if (keyed === undefined) {
-      throw new Failure("STATE_ACCESS_INVALID", {
-        retry: "never",
-        message: `operator "${subtask.operatorName}" (uid ${subtask.uid}) asked for keyed state "${descriptor.name}" without a key`,
-        remedy: "call keyBy(...) before process(...)",
-      });
-    }
-    return keyed.getState(descriptor);
+    if (keyed !== undefined) return keyed;
+    throw new Failure("STATE_ACCESS_INVALID", {
+      retry: "never",
+      message: `operator "${subtask.operatorName}" (uid ${subtask.uid}) asked for keyed state "${stateName}" without a key`,
+      remedy: "call keyBy(...) before process(...)",
+    });
   }
 }
 

@@ -2,32 +2,39 @@
 //
 // Invariants:
 //   HB1. The backend holds keys of its own key groups only; a record of another one is refused.
-//   HB2. A state that was restored is written again in every snapshot, whether or not the job asks for it.
-//   HB3. A state name means one type for the life of the backend and of its snapshots.
+//   HB2 and HB3 of states.ts.
 //
-// Not here: layouts (number-table.ts, string-table.ts, object-table.ts), bytes (format.ts), which subtask restores what
-// (checkpoint/).
+// Not here: the states and their tables (states.ts), bytes (format.ts), which subtask restores what (checkpoint/).
 
 import { assert, Failure } from "@sluice/kit";
 import type { Clock } from "@sluice/kit/env";
-import { containsGeneric, describeType, sameType } from "../model/index.ts";
+import { describeType, sameType } from "../model/index.ts";
 import type {
+  AggregatingState,
+  AggregatingStateDescriptor,
   CheckpointId,
   KeyedStateAccess,
+  ListState,
+  ListStateDescriptor,
+  MapState,
+  MapStateDescriptor,
+  ReducingState,
+  ReducingStateDescriptor,
+  StateDescriptor,
   TypeDescriptor,
   ValueState,
   ValueStateDescriptor,
 } from "../model/index.ts";
+import { AggregatingHandle, ReducingHandle } from "./accumulating.ts";
 import type { KeyedPartDescription, PartDescription } from "./description.ts";
 import { PartReader, PartWriter } from "./format.ts";
 import { KeyScope } from "./keys.ts";
-import { NumberTable } from "./number-table.ts";
-import { isNumberLike } from "./numeric-values.ts";
-import { ObjectTable } from "./object-table.ts";
+import type { NumberTable } from "./number-table.ts";
 import { CooperativeSnapshot } from "./snapshot.ts";
 import type { KeyedSnapshot } from "./snapshot.ts";
-import { StringTable } from "./string-table.ts";
-import type { StateTable, TableOptions } from "./table.ts";
+import { declaredBy, KeyedStates } from "./states.ts";
+import type { StringTable } from "./string-table.ts";
+import type { StateTable } from "./table.ts";
 
 /** Snapshots of one backend in flight; each owns one bit of a segment's pending mask. */
 const SNAPSHOTS_IN_FLIGHT_MAX = 30;
@@ -63,12 +70,6 @@ export interface KeyedStateBackend extends KeyedStateAccess {
   restore(parts: readonly RestoredPart[]): void;
 }
 
-interface RegisteredState {
-  readonly table: StateTable;
-  /** What getState returns; undefined until somebody asked (HB2). */
-  handle: ValueState<unknown> | undefined;
-}
-
 export class HeapKeyedStateBackend implements KeyedStateBackend {
   readonly #uid: string;
   readonly #clock: Pick<Clock, "nowMs">;
@@ -76,9 +77,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   readonly #keyGroups: readonly [first: number, last: number];
   readonly #maxParallelism: number;
   readonly #scope: KeyScope;
-  readonly #states = new Map<string, RegisteredState>();
-  /** The tables with a layout that is worth touching. */
-  readonly #touched: (NumberTable | StringTable)[] = [];
+  readonly #states: KeyedStates;
   #interval = 1;
   #bitsInUse = 0;
 
@@ -102,8 +101,9 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
       groups: { first, count: last - first + 1, maxParallelism: options.maxParallelism },
       uid: options.uid,
     });
+    this.#states = new KeyedStates(this.#scope);
     this.#scope.onWrap(() => {
-      for (const { table } of this.#states.values()) table.forget();
+      for (const table of this.#states.tables) table.forget();
     });
   }
 
@@ -116,11 +116,11 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   }
 
   get isTouchWorthwhile(): boolean {
-    return this.#touched.some((table) => table.entryCount >= TOUCH_FROM_ENTRIES);
+    return this.#states.touched.some((table) => table.entryCount >= TOUCH_FROM_ENTRIES);
   }
 
   touch(hashes: Int32Array, count: number): void {
-    const tables = this.#touched;
+    const tables = this.#states.touched;
     for (let i = 0; i < tables.length; i += 1) (tables[i] as NumberTable | StringTable).touch(hashes, count);
   }
 
@@ -131,60 +131,34 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   /** Entries over all states, for metrics. */
   get entryCount(): number {
     let count = 0;
-    for (const { table } of this.#states.values()) count += table.entryCount;
+    for (const table of this.#states.tables) count += table.entryCount;
     return count;
   }
 
   getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T> {
-    const declared = descriptor.type.descriptor;
-    if (containsGeneric(declared)) {
-      throw new Failure("TYPE_MISMATCH", {
-        retry: "never",
-        message: `operator uid ${this.#uid}, state "${descriptor.name}": ${describeType(declared)} contains GENERIC, which cannot be stored`,
-        remedy: "declare the state with concrete types, e.g. Types.ROW({...}) or Types.LIST(...)",
-      });
-    }
-    const registered = this.#states.get(descriptor.name) ?? this.#register(descriptor.name, declared);
-    const stored = registered.table.valueType;
-    if (!sameType(stored, declared))
-      throw this.#otherType(descriptor.name, { stored, declared, wasRestored: registered.handle === undefined });
-    registered.handle ??= registered.table.handle;
-    return registered.handle as ValueState<T>;
+    return this.#declare(descriptor).handle as ValueState<T>;
   }
 
-  #register(name: string, valueType: TypeDescriptor): RegisteredState {
-    const options = { stateName: name, valueType, interval: this.#interval };
-    const table = this.#makeTable(options);
-    if (!(table instanceof ObjectTable)) this.#touched.push(table);
-    const registered: RegisteredState = { table, handle: undefined };
-    this.#states.set(name, registered);
-    return registered;
+  getListState<T>(descriptor: ListStateDescriptor<T>): ListState<T> {
+    return this.#declare(descriptor).handle as ListState<T>;
   }
 
-  #makeTable(options: TableOptions): NumberTable | StringTable | ObjectTable {
-    const form = this.#scope.form;
-    if (form === "encoded" || !isNumberLike(options.valueType)) return new ObjectTable(this.#scope, options);
-    return form === "string" ? new StringTable(this.#scope, options) : new NumberTable(this.#scope, options);
+  getMapState<K, V>(descriptor: MapStateDescriptor<K, V>): MapState<K, V> {
+    return this.#declare(descriptor).handle as MapState<K, V>;
   }
 
-  #otherType(
-    name: string,
-    types: { readonly stored: TypeDescriptor; readonly declared: TypeDescriptor; readonly wasRestored: boolean },
-  ): Failure {
-    const where = `operator uid ${this.#uid}, state "${name}"`;
-    const [stored, declared] = [describeType(types.stored), describeType(types.declared)];
-    if (types.wasRestored) {
-      return new Failure("STATE_INCOMPATIBLE", {
-        retry: "never",
-        message: `${where}: the snapshot holds ${stored}, the job declares ${declared}`,
-        remedy: `declare ${stored}, or give the new state another name`,
-      });
-    }
-    return new Failure("STATE_ACCESS_INVALID", {
-      retry: "never",
-      message: `${where}: declared twice, as ${stored} and as ${declared}`,
-      remedy: "use one type per state name",
-    });
+  getReducingState<T>(descriptor: ReducingStateDescriptor<T>): ReducingState<T> {
+    const table = this.#declare(descriptor as ReducingStateDescriptor<unknown>);
+    return new ReducingHandle(table.handle as ValueState<T>, descriptor.reduce);
+  }
+
+  getAggregatingState<I, A, O>(descriptor: AggregatingStateDescriptor<I, A, O>): AggregatingState<I, O> {
+    const table = this.#declare(descriptor as AggregatingStateDescriptor<unknown, unknown, unknown>);
+    return new AggregatingHandle(table.handle as ValueState<A>, descriptor.aggregate);
+  }
+
+  #declare(descriptor: StateDescriptor): StateTable {
+    return this.#states.declare(declaredBy(descriptor), this.#interval);
   }
 
   snapshot(checkpointId: CheckpointId): KeyedSnapshot {
@@ -200,14 +174,14 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     this.#bitsInUse |= bit;
     const interval = this.#interval;
     this.#interval += 1;
-    const tables = [...this.#states.values()].map(({ table }) => {
+    const tables = this.#states.tables.map((table) => {
       const cut = table.cut({ bit, interval });
       table.advance(this.#interval);
       const writer = new PartWriter({
         section: "keyed-run",
         uid: this.#uid,
         stateName: table.stateName,
-        stateKind: "value",
+        stateKind: table.stateKind,
         keyType: this.#keyType,
         valueType: table.valueType,
         ttl: null,
@@ -233,11 +207,8 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     for (const part of parts) {
       const where = `snapshot of operator uid ${this.#uid}, state "${part.stateName}", key groups ${part.keyGroups.join("-")}`;
       const reader = new PartReader(part.bytes, where);
-      const { stateName, valueType } = this.#checkOrigin(reader.description, part, where);
-      const { table } = this.#states.get(stateName) ?? this.#register(stateName, valueType);
-      if (!sameType(table.valueType, valueType)) {
-        throw this.#otherType(stateName, { stored: valueType, declared: table.valueType, wasRestored: true });
-      }
+      const { stateName, stateKind, valueType } = this.#checkOrigin(reader.description, part, where);
+      const table = this.#states.restore({ name: stateName, kind: stateKind, valueType }, this.#interval);
       for (const row of reader.blocks) {
         if (row.keyGroup < first || row.keyGroup > last) continue;
         const block = reader.block(row);
@@ -247,7 +218,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
       }
     }
     this.#interval += 1;
-    for (const { table } of this.#states.values()) table.advance(this.#interval);
+    for (const table of this.#states.tables) table.advance(this.#interval);
   }
 
   #checkOrigin(description: PartDescription, part: RestoredPart, where: string): KeyedPartDescription {

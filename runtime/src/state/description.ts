@@ -11,7 +11,8 @@
 // Not here: the bytes around it (format.ts), what may differ between a stored and a declared type (evolution.ts).
 
 import { assert, Failure, toFailure } from "@sluice/kit";
-import type { OperatorStateMode, StateKind, StateTtlConfig, TypeDescriptor } from "../model/index.ts";
+import { canBeKey, describeType } from "../model/index.ts";
+import type { OperatorStateMode, StateTtlConfig, StoredStateKind, TypeDescriptor } from "../model/index.ts";
 
 const TYPE_DEPTH_MAX = 64;
 
@@ -31,9 +32,9 @@ export interface KeyedPartDescription {
   readonly section: "keyed-run" | "timers";
   readonly uid: string;
   readonly stateName: string;
-  readonly stateKind: StateKind | "timers";
+  readonly stateKind: StoredStateKind;
   readonly keyType: TypeDescriptor;
-  /** What is stored per key: of a list the LIST of its elements, of a map the MAP. */
+  /** What is stored per key: of a list the LIST of its elements, of a map the MAP, of timers INSTANT. */
   readonly valueType: TypeDescriptor;
   /** Not null: values (of lists and maps: elements) are stored with the time of the access that their life counts from. */
   readonly ttl: Required<StateTtlConfig> | null;
@@ -138,18 +139,27 @@ function readKeyed(
     throw unsupported(where, "its description has no valid range of key groups");
   }
   if (d["namespace"] !== null) throw unsupported(where, "it has namespaces, which this release does not know");
+  const kind = stateKind as StoredStateKind;
+  const valueType = readType(d["valueType"], where);
+  if (!fitsKind(kind, valueType)) throw unsupported(where, `${describeType(valueType)} is no type of ${kind} state`);
   return {
     section,
     uid,
     stateName,
-    stateKind: stateKind as KeyedPartDescription["stateKind"],
+    stateKind: kind,
     keyType: readType(d["keyType"], where),
-    valueType: readType(d["valueType"], where),
+    valueType,
     ttl: readTtl(d["ttl"], where),
     namespace: null,
     maxParallelism,
     keyGroups: [first, last],
   };
+}
+
+function fitsKind(kind: StoredStateKind, type: TypeDescriptor): boolean {
+  if (kind === "list") return type.kind === "LIST";
+  if (kind === "map") return type.kind === "MAP" && canBeKey(type.key);
+  return kind !== "timers" || type.kind === "INSTANT";
 }
 
 function readOperator(d: Readonly<Record<string, unknown>>, where: string): OperatorPartDescription {

@@ -21,7 +21,7 @@
 
 import { assert, keyGroupOf } from "@sluice/kit";
 import type { ByteReader } from "@sluice/kit";
-import type { TypeDescriptor, ValueState } from "../model/index.ts";
+import type { StoredStateKind, TypeDescriptor, ValueState } from "../model/index.ts";
 import { SegmentDirectory } from "./directory.ts";
 import { placeOf } from "./format.ts";
 import type { PartWriter } from "./format.ts";
@@ -119,6 +119,7 @@ class NumberSegment {
 /** Table and handle in one object: the hot path has one indirection less. BOOLEAN values appear as 0 and 1 here. */
 export class NumberTable implements StateTable, ValueState<number> {
   readonly stateName: string;
+  readonly stateKind: StoredStateKind;
   readonly valueType: TypeDescriptor;
   readonly #scope: KeyScope;
   readonly #values: NumericValues;
@@ -137,6 +138,7 @@ export class NumberTable implements StateTable, ValueState<number> {
   constructor(scope: KeyScope, options: TableOptions) {
     assert(scope.form === "number" || scope.form === "boolean", "a NumberTable has numeric keys");
     this.stateName = options.stateName;
+    this.stateKind = options.stateKind;
     this.valueType = options.valueType;
     this.#scope = scope;
     this.#values = new NumericValues({ uid: scope.uid, stateName: options.stateName, type: options.valueType });

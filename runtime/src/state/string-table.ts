@@ -17,7 +17,7 @@
 
 import { assert, keyGroupOf } from "@sluice/kit";
 import type { ByteReader, ByteWriter } from "@sluice/kit";
-import type { TypeDescriptor, ValueState } from "../model/index.ts";
+import type { StoredStateKind, TypeDescriptor, ValueState } from "../model/index.ts";
 import { SegmentDirectory } from "./directory.ts";
 import { placeOf } from "./format.ts";
 import type { PartWriter } from "./format.ts";
@@ -105,6 +105,7 @@ function bytesOf(size: number): number {
 /** Table and handle in one object, as in number-table.ts. BOOLEAN values appear as 0 and 1 here. */
 export class StringTable implements StateTable, ValueState<number> {
   readonly stateName: string;
+  readonly stateKind: StoredStateKind;
   readonly valueType: TypeDescriptor;
   readonly #scope: KeyScope;
   readonly #values: NumericValues;
@@ -130,6 +131,7 @@ export class StringTable implements StateTable, ValueState<number> {
   constructor(scope: KeyScope, options: TableOptions) {
     assert(scope.form === "string", "a StringTable has STRING keys");
     this.stateName = options.stateName;
+    this.stateKind = options.stateKind;
     this.valueType = options.valueType;
     this.#scope = scope;
     this.#values = new NumericValues({ uid: scope.uid, stateName: options.stateName, type: options.valueType });

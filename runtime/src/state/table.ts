@@ -9,7 +9,7 @@
 
 import { Failure } from "@sluice/kit";
 import type { ByteReader } from "@sluice/kit";
-import type { TypeDescriptor, ValueState } from "../model/index.ts";
+import type { StoredStateKind, TypeDescriptor } from "../model/index.ts";
 import type { Segment } from "./directory.ts";
 import type { PartWriter } from "./format.ts";
 
@@ -48,9 +48,11 @@ export function savedFor(saved: SavedNumbers[], bit: number): number[] {
 /** The values of one state. */
 export interface StateTable {
   readonly stateName: string;
+  readonly stateKind: StoredStateKind;
+  /** Of the whole: LIST and MAP for lists and maps. */
   readonly valueType: TypeDescriptor;
-  /** The state as user functions hold it. */
-  readonly handle: ValueState<unknown>;
+  /** The state as user functions hold it, but for reducing and aggregating states, which hold it as a value. */
+  readonly handle: unknown;
   /** Entries in the table, for metrics. */
   readonly entryCount: number;
   /** Opens a cut of all entries so far, whose stamps are `interval` or less. No other cut in flight has this `bit`. */
@@ -66,6 +68,7 @@ export interface StateTable {
 /** What a table is made of. */
 export interface TableOptions {
   readonly stateName: string;
+  readonly stateKind: StoredStateKind;
   readonly valueType: TypeDescriptor;
   readonly interval: number;
 }

@@ -1,0 +1,153 @@
+// The states of one operator by name: what was declared, what was restored, and the table that holds it.
+//
+// Invariants:
+//   HB2. A state that was restored is written again in every snapshot, whether or not the job asks for it.
+//   HB3. A state name means one kind of state with one type for the life of the backend and of its snapshots.
+//
+// Not here: the current key and snapshots (backend.ts), layouts (the tables).
+
+import { assert, Failure } from "@sluice/kit";
+import { containsGeneric, describeType, sameType } from "../model/index.ts";
+import type { StateDescriptor, StoredStateKind, TypeDescriptor } from "../model/index.ts";
+import type { KeyScope } from "./keys.ts";
+import { ListTable } from "./list-table.ts";
+import { MapTable } from "./map-table.ts";
+import { NumberTable } from "./number-table.ts";
+import { isNumberLike } from "./numeric-values.ts";
+import { ObjectTable } from "./object-table.ts";
+import { StringTable } from "./string-table.ts";
+import type { StateTable, TableOptions } from "./table.ts";
+
+/** A state as its descriptor or its part in a snapshot names it. */
+export interface DeclaredState {
+  readonly name: string;
+  readonly kind: StoredStateKind;
+  /** Of the whole: LIST and MAP for lists and maps. */
+  readonly valueType: TypeDescriptor;
+}
+
+/** What a descriptor says, without what is not stored. */
+export function declaredBy(descriptor: StateDescriptor): DeclaredState {
+  const { name, kind } = descriptor;
+  switch (kind) {
+    case "list":
+      return { name, kind, valueType: { kind: "LIST", element: descriptor.elementType.descriptor } };
+    case "map": {
+      const { keyType, valueType } = descriptor;
+      return { name, kind, valueType: { kind: "MAP", key: keyType.descriptor, value: valueType.descriptor } };
+    }
+    case "aggregating":
+      return { name, kind, valueType: descriptor.accumulatorType.descriptor };
+    default:
+      return { name, kind, valueType: descriptor.type.descriptor };
+  }
+}
+
+interface RegisteredState {
+  readonly table: StateTable;
+  /** False until somebody asked for it (HB2). */
+  isDeclared: boolean;
+}
+
+export class KeyedStates {
+  readonly #uid: string;
+  readonly #scope: KeyScope;
+  readonly #states = new Map<string, RegisteredState>();
+  /** The tables with a layout that is worth touching. */
+  readonly touched: (NumberTable | StringTable)[] = [];
+  #tables: readonly StateTable[] = [];
+
+  constructor(scope: KeyScope) {
+    this.#uid = scope.uid;
+    this.#scope = scope;
+  }
+
+  get tables(): readonly StateTable[] {
+    return this.#tables;
+  }
+
+  /**
+   * The table of a state that the job declares.
+   * @throws Failure TYPE_MISMATCH for types that cannot be stored, STATE_INCOMPATIBLE when the snapshot has another kind or type,
+   * STATE_ACCESS_INVALID when the job does.
+   */
+  declare(state: DeclaredState, interval: number): StateTable {
+    if (containsGeneric(state.valueType)) {
+      throw new Failure("TYPE_MISMATCH", {
+        retry: "never",
+        message: `operator uid ${this.#uid}, state "${state.name}": ${describeType(state.valueType)} contains GENERIC, which cannot be stored`,
+        remedy: "declare the state with concrete types, e.g. Types.ROW({...}) or Types.LIST(...)",
+      });
+    }
+    const registered = this.#states.get(state.name) ?? this.#register(state, interval);
+    if (!isSame(registered.table, state)) throw this.#otherType(registered, state);
+    registered.isDeclared = true;
+    return registered.table;
+  }
+
+  /** The table of a state that a snapshot holds. Failure STATE_INCOMPATIBLE when another part of it is of another type. */
+  restore(state: DeclaredState, interval: number): StateTable {
+    const registered = this.#states.get(state.name) ?? this.#register(state, interval);
+    if (!isSame(registered.table, state)) {
+      const declared = stateOf(registered.table);
+      throw this.#incompatible(state.name, { stored: state, declared });
+    }
+    return registered.table;
+  }
+
+  #register(state: DeclaredState, interval: number): RegisteredState {
+    const { name, kind, valueType } = state;
+    const table = this.#makeTable({ stateName: name, stateKind: kind, valueType, interval });
+    if (table instanceof NumberTable || table instanceof StringTable) this.touched.push(table);
+    const registered = { table, isDeclared: false };
+    this.#states.set(name, registered);
+    this.#tables = [...this.#tables, table];
+    return registered;
+  }
+
+  #makeTable(options: TableOptions): StateTable {
+    const { valueType } = options;
+    if (options.stateKind === "list") {
+      assert(valueType.kind === "LIST", "a list state has a LIST type");
+      return new ListTable(this.#scope, { ...options, elementType: valueType.element });
+    }
+    if (options.stateKind === "map") {
+      assert(valueType.kind === "MAP", "a map state has a MAP type");
+      return new MapTable(this.#scope, { ...options, rowKeyType: valueType.key, rowValueType: valueType.value });
+    }
+    const { form } = this.#scope;
+    if (form === "encoded" || !isNumberLike(valueType)) return new ObjectTable(this.#scope, options);
+    return form === "string" ? new StringTable(this.#scope, options) : new NumberTable(this.#scope, options);
+  }
+
+  #otherType(registered: RegisteredState, declared: DeclaredState): Failure {
+    const stored = stateOf(registered.table);
+    if (!registered.isDeclared) return this.#incompatible(declared.name, { stored, declared });
+    return new Failure("STATE_ACCESS_INVALID", {
+      retry: "never",
+      message: `operator uid ${this.#uid}, state "${declared.name}": declared twice, as ${describeState(stored)} and as ${describeState(declared)}`,
+      remedy: "use one kind of state and one type per state name",
+    });
+  }
+
+  #incompatible(name: string, states: { readonly stored: DeclaredState; readonly declared: DeclaredState }): Failure {
+    const stored = describeState(states.stored);
+    return new Failure("STATE_INCOMPATIBLE", {
+      retry: "never",
+      message: `operator uid ${this.#uid}, state "${name}": the snapshot holds ${stored}, the job declares ${describeState(states.declared)}`,
+      remedy: `declare ${stored}, or give the new state another name`,
+    });
+  }
+}
+
+function stateOf(table: StateTable): DeclaredState {
+  return { name: table.stateName, kind: table.stateKind, valueType: table.valueType };
+}
+
+function isSame(table: StateTable, state: DeclaredState): boolean {
+  return table.stateKind === state.kind && sameType(table.valueType, state.valueType);
+}
+
+function describeState({ kind, valueType }: DeclaredState): string {
+  return kind === "value" ? describeType(valueType) : `${kind} state of ${describeType(valueType)}`;
+}
