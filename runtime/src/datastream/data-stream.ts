@@ -48,6 +48,7 @@ import {
   coMapOf,
   filterOf,
   flatMapOf,
+  keepsState,
   keyed,
   mapOf,
   type AddedFunction,
@@ -216,7 +217,7 @@ export class DataStream<T> {
     const { fn } = added;
     const name = fn === undefined ? added.name : nameOf(fn, added.name);
     if (fn !== undefined) this.builder.claimFunction(fn, name);
-    return this.addOperator(inputs, { ...added, name });
+    return this.addOperator(inputs, { ...added, name, stateful: added.stateful || keepsState(fn) });
   }
 
   /** @internal */

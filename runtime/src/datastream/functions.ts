@@ -17,6 +17,7 @@ import {
   coMapFactory,
   filterFactory,
   flatMapFactory,
+  isCheckpointed,
   mapFactory,
   type FunctionOrSupplier,
 } from "../operators/index.ts";
@@ -33,6 +34,19 @@ export interface AddedFunction<O> extends Added<O> {
 
 function richOf(fn: unknown): RichFunction | undefined {
   return fn instanceof RichFunction ? fn : undefined;
+}
+
+/**
+ * Whether a function has operator state (CheckpointedFunction), so that its operator needs a uid. A supplier is asked for one more
+ * instance, which is thrown away; one that fails here will fail, with its name, where it runs.
+ */
+export function keepsState(fn: FunctionOrSupplier<RichFunction> | undefined): boolean {
+  if (typeof fn !== "function") return fn !== undefined && isCheckpointed(fn);
+  try {
+    return isCheckpointed(fn());
+  } catch {
+    return false;
+  }
 }
 
 /** On a keyed stream: a function with a life cycle may have keyed state. */

@@ -54,6 +54,15 @@ export type {
 } from "./functions.ts";
 export { SAVEPOINT_LOCATION_BYTES_MAX, subtaskKey } from "./checkpoint.ts";
 export type {
+  BroadcastState,
+  CheckpointedFunction,
+  CheckpointListener,
+  FunctionInitializationContext,
+  FunctionSnapshotContext,
+  OperatorStateStore,
+  ReadOnlyBroadcastState,
+} from "./checkpointed.ts";
+export type {
   AttemptNumber,
   Barrier,
   CheckpointAck,

@@ -6,35 +6,25 @@ import type {
   CoProcessFunction,
   OperatorContext,
   OperatorFactory,
+  RestoredOperatorState,
   RichFunction,
   SubtaskInfo,
   TwoInputOperator,
 } from "../model/index.ts";
 import { FunctionContext } from "./function-context.ts";
-import { NOWHERE } from "./stateless.ts";
-import { instantiate, isThenable, openFunction, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
+import { FunctionOperator } from "./function-operator.ts";
+import { instantiate, isThenable, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
 
-abstract class CoOperator<F extends RichFunction> implements TwoInputOperator {
+abstract class CoOperator<F extends RichFunction> extends FunctionOperator implements TwoInputOperator {
   readonly fn: F;
-  readonly subtask: SubtaskInfo;
-  output = NOWHERE;
 
   constructor(fn: F, subtask: SubtaskInfo) {
+    super(subtask, fn);
     this.fn = fn;
-    this.subtask = subtask;
-  }
-
-  open(context: OperatorContext): void {
-    this.output = context.output;
-    openFunction(this.fn, context);
   }
 
   abstract processElement1(record: unknown): void;
   abstract processElement2(record: unknown): void;
-
-  close(): void {
-    this.fn.close();
-  }
 }
 
 class CoMapOperator extends CoOperator<CoMapFunction<unknown, unknown, unknown>> {
@@ -67,9 +57,9 @@ class CoFlatMapOperator extends CoOperator<CoFlatMapFunction<unknown, unknown, u
 class CoProcessOperator extends CoOperator<CoProcessFunction<unknown, unknown, unknown>> {
   #context!: FunctionContext;
 
-  override open(context: OperatorContext): void {
+  override open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
     this.#context = new FunctionContext(context);
-    super.open(context);
+    super.open(context, restored);
   }
 
   processElement1(record: unknown): void {

@@ -7,7 +7,6 @@
 
 import { assert } from "@sluice/kit";
 import type {
-  Collector,
   KeyedCoProcessFunction,
   KeyedContext,
   KeyedProcessFunction,
@@ -15,11 +14,13 @@ import type {
   OneInputOperator,
   OperatorContext,
   OperatorFactory,
+  RestoredOperatorState,
   SubtaskInfo,
   TwoInputOperator,
 } from "../model/index.ts";
 import { FunctionContext } from "./function-context.ts";
-import { instantiate, openFunction, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
+import { FunctionOperator } from "./function-operator.ts";
+import { instantiate, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
 
 class CurrentKey extends FunctionContext implements KeyedContext<unknown> {
   readonly #keyed: KeyedStateAccess;
@@ -39,62 +40,48 @@ function keyContext(context: OperatorContext): CurrentKey {
   return new CurrentKey(context, context.keyed);
 }
 
-class KeyedProcessOperator implements OneInputOperator {
+class KeyedProcessOperator extends FunctionOperator implements OneInputOperator {
   readonly #function: KeyedProcessFunction<unknown, unknown, unknown>;
-  readonly #subtask: SubtaskInfo;
-  #output!: Collector<unknown>;
   #key!: CurrentKey;
 
   constructor(fn: KeyedProcessFunction<unknown, unknown, unknown>, subtask: SubtaskInfo) {
+    super(subtask, fn);
     this.#function = fn;
-    this.#subtask = subtask;
   }
 
-  open(context: OperatorContext): void {
-    this.#output = context.output;
+  override open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
     this.#key = keyContext(context);
-    openFunction(this.#function, context);
+    super.open(context, restored);
   }
 
   processElement(record: unknown): void {
-    const result = this.#function.processElement(record, this.#key, this.#output) as unknown;
-    if (result !== undefined) refusePromise(result, this.#subtask);
-  }
-
-  close(): void {
-    this.#function.close();
+    const result = this.#function.processElement(record, this.#key, this.output) as unknown;
+    if (result !== undefined) refusePromise(result, this.subtask);
   }
 }
 
-class KeyedCoProcessOperator implements TwoInputOperator {
+class KeyedCoProcessOperator extends FunctionOperator implements TwoInputOperator {
   readonly #function: KeyedCoProcessFunction<unknown, unknown, unknown, unknown>;
-  readonly #subtask: SubtaskInfo;
-  #output!: Collector<unknown>;
   #key!: CurrentKey;
 
   constructor(fn: KeyedCoProcessFunction<unknown, unknown, unknown, unknown>, subtask: SubtaskInfo) {
+    super(subtask, fn);
     this.#function = fn;
-    this.#subtask = subtask;
   }
 
-  open(context: OperatorContext): void {
-    this.#output = context.output;
+  override open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
     this.#key = keyContext(context);
-    openFunction(this.#function, context);
+    super.open(context, restored);
   }
 
   processElement1(record: unknown): void {
-    const result = this.#function.processElement1(record, this.#key, this.#output) as unknown;
-    if (result !== undefined) refusePromise(result, this.#subtask);
+    const result = this.#function.processElement1(record, this.#key, this.output) as unknown;
+    if (result !== undefined) refusePromise(result, this.subtask);
   }
 
   processElement2(record: unknown): void {
-    const result = this.#function.processElement2(record, this.#key, this.#output) as unknown;
-    if (result !== undefined) refusePromise(result, this.#subtask);
-  }
-
-  close(): void {
-    this.#function.close();
+    const result = this.#function.processElement2(record, this.#key, this.output) as unknown;
+    if (result !== undefined) refusePromise(result, this.subtask);
   }
 }
 

@@ -23,7 +23,7 @@ import {
   type TypeKind,
   type ValueState,
 } from "../model/index.ts";
-import { NOWHERE } from "./stateless.ts";
+import { NOWHERE } from "./function-operator.ts";
 import { isThenable, refusePromise } from "./user-function.ts";
 
 /** Flink's name of the state of its rolling operators. */

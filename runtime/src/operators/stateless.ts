@@ -3,10 +3,8 @@
 // Hot path: the user's function is called directly, the collector it gets is the operator's own output; the task attributes
 // exceptions (task/chain.ts).
 
-import { assert } from "@sluice/kit";
 import {
   RichFunction,
-  type Collector,
   type FilterFunction,
   type FlatMapFunction,
   type MapFunction,
@@ -14,44 +12,17 @@ import {
   type OperatorContext,
   type OperatorFactory,
   type ProcessFunction,
+  type RestoredOperatorState,
   type RichFilterFunction,
   type RichFlatMapFunction,
   type RichMapFunction,
   type SubtaskInfo,
 } from "../model/index.ts";
 import { FunctionContext } from "./function-context.ts";
-import { instantiate, isThenable, openFunction, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
+import { FunctionOperator } from "./function-operator.ts";
+import { instantiate, isThenable, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
 
-export const NOWHERE: Collector<unknown> = {
-  collect() {
-    assert(false, "an operator emits only between open and close");
-  },
-};
-
-/** What the operators around one function share: its output, and the life cycle of a rich function. */
-abstract class FunctionOperator implements OneInputOperator {
-  readonly subtask: SubtaskInfo;
-  output = NOWHERE;
-  readonly #rich: RichFunction | undefined;
-
-  constructor(subtask: SubtaskInfo, rich: RichFunction | undefined) {
-    this.subtask = subtask;
-    this.#rich = rich;
-  }
-
-  open(context: OperatorContext): void {
-    this.output = context.output;
-    if (this.#rich !== undefined) openFunction(this.#rich, context);
-  }
-
-  abstract processElement(record: unknown): void;
-
-  close(): void {
-    this.#rich?.close();
-  }
-}
-
-class MapOperator extends FunctionOperator {
+class MapOperator extends FunctionOperator implements OneInputOperator {
   readonly #map: MapFunction<unknown, unknown>;
 
   constructor(map: MapFunction<unknown, unknown>, subtask: SubtaskInfo, rich?: RichFunction) {
@@ -67,7 +38,7 @@ class MapOperator extends FunctionOperator {
   }
 }
 
-class FilterOperator extends FunctionOperator {
+class FilterOperator extends FunctionOperator implements OneInputOperator {
   readonly #filter: FilterFunction<unknown>;
 
   constructor(filter: FilterFunction<unknown>, subtask: SubtaskInfo, rich?: RichFunction) {
@@ -87,7 +58,7 @@ class FilterOperator extends FunctionOperator {
   }
 }
 
-class FlatMapOperator extends FunctionOperator {
+class FlatMapOperator extends FunctionOperator implements OneInputOperator {
   readonly #flatMap: FlatMapFunction<unknown, unknown>;
 
   constructor(flatMap: FlatMapFunction<unknown, unknown>, subtask: SubtaskInfo, rich?: RichFunction) {
@@ -102,7 +73,7 @@ class FlatMapOperator extends FunctionOperator {
   }
 }
 
-class ProcessOperator extends FunctionOperator {
+class ProcessOperator extends FunctionOperator implements OneInputOperator {
   readonly #function: ProcessFunction<unknown, unknown>;
   #context!: FunctionContext;
 
@@ -111,9 +82,9 @@ class ProcessOperator extends FunctionOperator {
     this.#function = fn;
   }
 
-  override open(context: OperatorContext): void {
+  override open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
     this.#context = new FunctionContext(context);
-    super.open(context);
+    super.open(context, restored);
   }
 
   processElement(record: unknown): void {

@@ -119,8 +119,7 @@ class OperatorRuntimeContext implements RuntimeContext {
   }
 }
 
-/** Opens a user function. */
-export function openFunction(fn: RichFunction, context: OperatorContext): void {
-  // `open` is declared void, which does not keep an async method from being assigned to it.
-  refusePromise(fn.open(new OperatorRuntimeContext(context)) as unknown, context.subtask);
+/** What functions of this operator learn in `open`; its keyed states fail where nothing is keyed. */
+export function runtimeContextOf(context: OperatorContext): RuntimeContext {
+  return new OperatorRuntimeContext(context);
 }

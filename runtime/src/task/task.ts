@@ -257,7 +257,11 @@ export class Task {
     if (this.ended || this.#state === "INITIALIZING") return;
     if (this.#aligner !== undefined) this.#apply(this.#aligner.onCancel(id));
     this.#dropSnapshots((snapshot) => snapshot.barrier.checkpointId === id); // TK4
-    for (const link of this.#options.chain) link.operator.notifyCheckpointAborted?.(id);
+    try {
+      for (const link of this.#options.chain) attributed(link, () => link.operator.notifyCheckpointAborted?.(id));
+    } catch (thrown) {
+      void this.fail(thrown);
+    }
   }
 
   /** Ends the task without committing anything. */
@@ -487,7 +491,7 @@ export class Task {
     try {
       const operators: CapturedOperatorState[] = [];
       for (const link of chain) {
-        const state = link.operator.snapshotState?.(barrier);
+        const state = attributed(link, () => link.operator.snapshotState?.(barrier));
         if (state !== undefined) operators.push({ uid: link.uid, state });
       }
       const keyed = keyedState?.snapshot(barrier.checkpointId);
@@ -579,7 +583,7 @@ export class Task {
   #commit(id: CheckpointId): void {
     for (const link of this.#options.chain) {
       try {
-        const committing = link.operator.notifyCheckpointComplete?.(id);
+        const committing = attributed(link, () => link.operator.notifyCheckpointComplete?.(id));
         if (committing instanceof Promise) {
           this.#committing += 1;
           committing
@@ -638,5 +642,14 @@ export class Task {
   #setState(state: TaskState): void {
     this.#state = state;
     this.#options.port.send({ type: "taskState", subtask: this.subtask, state });
+  }
+}
+
+/** What the operator throws names it. */
+function attributed<T>(link: ChainedOperator, call: () => T): T {
+  try {
+    return call();
+  } catch (thrown) {
+    throw link.attribute(thrown);
   }
 }
