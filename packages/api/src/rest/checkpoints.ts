@@ -1,157 +1,187 @@
 // REST messages about checkpoints.
 
-/** Quantiles are "NaN" where there is nothing to compute them from. */
-export interface StatsSummary {
-  readonly min: number;
-  readonly max: number;
-  readonly avg: number;
-  readonly p50: number | "NaN";
-  readonly p90: number | "NaN";
-  readonly p95: number | "NaN";
-  readonly p99: number | "NaN";
-  readonly p999: number | "NaN";
-}
+import { anyOf, flag, integer, list, literal, map, named, nullable, number, object, oneOf, text } from "../schema.ts";
+import type { Message } from "../schema.ts";
 
-export interface CheckpointCounts {
-  readonly restored: number;
-  readonly total: number;
-  readonly in_progress: number;
-  readonly completed: number;
-  readonly failed: number;
-}
+const quantile = anyOf(number(), literal("NaN"));
+
+/** Quantiles are "NaN" where there is nothing to compute them from. */
+export const StatsSummary = named(
+  "StatsSummary",
+  object({
+    min: number(),
+    max: number(),
+    avg: number(),
+    p50: quantile,
+    p90: quantile,
+    p95: quantile,
+    p99: quantile,
+    p999: quantile,
+  }),
+);
+export type StatsSummary = Message<typeof StatsSummary>;
+
+export const CheckpointCounts = object({
+  restored: integer(),
+  total: integer(),
+  in_progress: integer(),
+  completed: integer(),
+  failed: integer(),
+});
+export type CheckpointCounts = Message<typeof CheckpointCounts>;
+
+const TASK_SUMMARY_FIELDS = {
+  id: integer(),
+  status: oneOf(["IN_PROGRESS", "COMPLETED", "FAILED"]),
+  latest_ack_timestamp: integer("-1: none"),
+  checkpointed_size: integer(),
+  state_size: integer(),
+  end_to_end_duration: number(),
+  alignment_buffered: integer(),
+  processed_data: integer(),
+  persisted_data: integer(),
+  num_subtasks: integer(),
+  num_acknowledged_subtasks: integer(),
+};
 
 /** One vertex's share of a checkpoint. */
-export interface CheckpointTaskSummary {
-  readonly id: number;
-  readonly status: "IN_PROGRESS" | "COMPLETED" | "FAILED";
-  readonly latest_ack_timestamp: number;
-  readonly checkpointed_size: number;
-  readonly state_size: number;
-  readonly end_to_end_duration: number;
-  readonly alignment_buffered: number;
-  readonly processed_data: number;
-  readonly persisted_data: number;
-  readonly num_subtasks: number;
-  readonly num_acknowledged_subtasks: number;
-}
+export const CheckpointTaskSummary = named("CheckpointTask", object(TASK_SUMMARY_FIELDS));
+export type CheckpointTaskSummary = Message<typeof CheckpointTaskSummary>;
 
-interface CheckpointBase extends CheckpointTaskSummary {
-  readonly is_savepoint: boolean;
-  readonly savepointFormat: string | null;
-  readonly trigger_timestamp: number;
-  readonly checkpoint_type: "CHECKPOINT" | "SAVEPOINT";
-  /** By vertex id; empty outside of details. */
-  readonly tasks: Readonly<Record<string, CheckpointTaskSummary>>;
-}
+const BASE_FIELDS = {
+  ...TASK_SUMMARY_FIELDS,
+  is_savepoint: flag(),
+  savepointFormat: nullable(text()),
+  trigger_timestamp: integer(),
+  checkpoint_type: oneOf(["CHECKPOINT", "SAVEPOINT"]),
+  tasks: map(CheckpointTaskSummary, "By vertex id; empty outside of details."),
+};
 
-export interface PendingCheckpointMessage extends CheckpointBase {
-  readonly className: "in_progress";
-}
+export const PendingCheckpointMessage = named(
+  "PendingCheckpoint",
+  object({ className: literal("in_progress"), ...BASE_FIELDS }),
+);
+export type PendingCheckpointMessage = Message<typeof PendingCheckpointMessage>;
 
-export interface CompletedCheckpointMessage extends CheckpointBase {
-  readonly className: "completed";
-  /** URI of the checkpoint's directory. */
-  readonly external_path: string;
-  /** True once it was deleted. */
-  readonly discarded: boolean;
-}
+export const CompletedCheckpointMessage = named(
+  "CompletedCheckpoint",
+  object({
+    className: literal("completed"),
+    ...BASE_FIELDS,
+    external_path: text("URI of the checkpoint's directory."),
+    discarded: flag("True once it was deleted."),
+  }),
+);
+export type CompletedCheckpointMessage = Message<typeof CompletedCheckpointMessage>;
 
-export interface FailedCheckpointMessage extends CheckpointBase {
-  readonly className: "failed";
-  readonly failure_timestamp: number;
-  readonly failure_message: string;
-}
+export const FailedCheckpointMessage = named(
+  "FailedCheckpoint",
+  object({
+    className: literal("failed"),
+    ...BASE_FIELDS,
+    failure_timestamp: integer(),
+    failure_message: text(),
+  }),
+);
+export type FailedCheckpointMessage = Message<typeof FailedCheckpointMessage>;
 
-export type CheckpointHistoryEntry = PendingCheckpointMessage | CompletedCheckpointMessage | FailedCheckpointMessage;
-
-/** GET /jobs/:id/checkpoints/details/:n */
+/** GET /jobs/:jobid/checkpoints/details/:checkpointid, and one entry of the history. */
+export const CheckpointHistoryEntry = anyOf(
+  PendingCheckpointMessage,
+  CompletedCheckpointMessage,
+  FailedCheckpointMessage,
+);
+export type CheckpointHistoryEntry = Message<typeof CheckpointHistoryEntry>;
 export type CheckpointDetails = CheckpointHistoryEntry;
 
-export interface RestoredCheckpointMessage {
-  readonly id: number;
-  readonly restore_timestamp: number;
-  readonly is_savepoint: boolean;
-  readonly external_path: string;
-}
+export const RestoredCheckpointMessage = named(
+  "RestoredCheckpoint",
+  object({ id: integer(), restore_timestamp: integer(), is_savepoint: flag(), external_path: text() }),
+);
+export type RestoredCheckpointMessage = Message<typeof RestoredCheckpointMessage>;
 
-/** GET /jobs/:id/checkpoints */
-export interface CheckpointingMessage {
-  readonly counts: CheckpointCounts;
-  readonly summary: {
-    readonly checkpointed_size: StatsSummary;
-    readonly state_size: StatsSummary;
-    readonly end_to_end_duration: StatsSummary;
-    readonly alignment_buffered: StatsSummary;
-    readonly processed_data: StatsSummary;
-    readonly persisted_data: StatsSummary;
-  };
-  readonly latest: {
-    readonly completed: CompletedCheckpointMessage | null;
-    readonly savepoint: CompletedCheckpointMessage | null;
-    readonly failed: FailedCheckpointMessage | null;
-    readonly restored: RestoredCheckpointMessage | null;
-  };
-  /** Newest first. */
-  readonly history: readonly CheckpointHistoryEntry[];
-}
+/** GET /jobs/:jobid/checkpoints */
+export const CheckpointingMessage = object({
+  counts: CheckpointCounts,
+  summary: object({
+    checkpointed_size: StatsSummary,
+    state_size: StatsSummary,
+    end_to_end_duration: StatsSummary,
+    alignment_buffered: StatsSummary,
+    processed_data: StatsSummary,
+    persisted_data: StatsSummary,
+  }),
+  latest: object({
+    completed: nullable(CompletedCheckpointMessage),
+    savepoint: nullable(CompletedCheckpointMessage),
+    failed: nullable(FailedCheckpointMessage),
+    restored: nullable(RestoredCheckpointMessage),
+  }),
+  history: list(CheckpointHistoryEntry, "Newest first."),
+});
+export type CheckpointingMessage = Message<typeof CheckpointingMessage>;
 
-/** GET /jobs/:id/checkpoints/config */
-export interface CheckpointConfigMessage {
-  readonly mode: "exactly_once" | "at_least_once";
-  /** -1: no periodic checkpoints (Flink: the largest long, which JSON numbers do not carry). */
-  readonly interval: number;
-  readonly timeout: number;
-  readonly min_pause: number;
-  readonly max_concurrent: number;
-  readonly externalization: { readonly enabled: boolean; readonly delete_on_cancellation: boolean };
-  readonly state_backend: string;
-  readonly checkpoint_storage: string;
-  readonly unaligned_checkpoints: boolean;
-  readonly tolerable_failed_checkpoints: number;
-  readonly aligned_checkpoint_timeout: number;
-  readonly checkpoints_after_tasks_finish: boolean;
-  readonly state_changelog_enabled: boolean;
-  readonly changelog_periodic_materialization_interval: number;
-  readonly changelog_storage: string;
-}
+/** GET /jobs/:jobid/checkpoints/config */
+export const CheckpointConfigMessage = object({
+  mode: oneOf(["exactly_once", "at_least_once"]),
+  interval: integer("-1: no periodic checkpoints (Flink: the largest long, which JSON numbers do not carry)."),
+  timeout: integer(),
+  min_pause: integer(),
+  max_concurrent: integer(),
+  externalization: object({ enabled: flag(), delete_on_cancellation: flag() }),
+  state_backend: text(),
+  checkpoint_storage: text(),
+  unaligned_checkpoints: flag(),
+  tolerable_failed_checkpoints: integer(),
+  aligned_checkpoint_timeout: integer(),
+  checkpoints_after_tasks_finish: flag(),
+  state_changelog_enabled: flag(),
+  changelog_periodic_materialization_interval: integer(),
+  changelog_storage: text(),
+});
+export type CheckpointConfigMessage = Message<typeof CheckpointConfigMessage>;
 
-export interface CheckpointSubtask {
-  readonly className: "completed";
-  readonly index: number;
-  readonly ack_timestamp: number;
-  readonly end_to_end_duration: number;
-  readonly checkpointed_size: number;
-  readonly state_size: number;
-  readonly checkpoint: { readonly sync: number; readonly async: number };
-  readonly alignment: {
-    readonly buffered: number;
-    readonly processed: number;
-    readonly persisted: number;
-    readonly duration: number;
-  };
-  readonly start_delay: number;
-  readonly unaligned_checkpoint: boolean;
-  readonly aborted: boolean;
-  readonly status: "completed";
-}
+export const CheckpointSubtask = named(
+  "CheckpointSubtask",
+  object({
+    className: literal("completed"),
+    index: integer(),
+    ack_timestamp: integer(),
+    end_to_end_duration: number(),
+    checkpointed_size: integer(),
+    state_size: integer(),
+    checkpoint: object({ sync: integer(), async: integer() }),
+    alignment: object({ buffered: integer(), processed: integer(), persisted: integer(), duration: integer() }),
+    start_delay: integer(),
+    unaligned_checkpoint: flag(),
+    aborted: flag(),
+    status: literal("completed"),
+  }),
+);
+export type CheckpointSubtask = Message<typeof CheckpointSubtask>;
 
-/** GET /jobs/:id/checkpoints/details/:n/subtasks/:vertex */
-export interface CheckpointSubtasksMessage extends CheckpointTaskSummary {
-  readonly summary: {
-    readonly checkpointed_size: StatsSummary;
-    readonly state_size: StatsSummary;
-    readonly end_to_end_duration: StatsSummary;
-    readonly checkpoint_duration: { readonly sync: StatsSummary; readonly async: StatsSummary };
-    readonly alignment: {
-      readonly buffered: StatsSummary;
-      readonly processed: StatsSummary;
-      readonly persisted: StatsSummary;
-      readonly duration: StatsSummary;
-    };
-    readonly start_delay: StatsSummary;
-  };
-  /** Those that acknowledged, and the others by index only. */
-  readonly subtasks: readonly (
-    CheckpointSubtask | { readonly className: "pending"; readonly index: number; readonly status: "pending_or_failed" }
-  )[];
-}
+/** GET /jobs/:jobid/checkpoints/details/:checkpointid/subtasks/:vertexid */
+export const CheckpointSubtasksMessage = object({
+  ...TASK_SUMMARY_FIELDS,
+  summary: object({
+    checkpointed_size: StatsSummary,
+    state_size: StatsSummary,
+    end_to_end_duration: StatsSummary,
+    checkpoint_duration: object({ sync: StatsSummary, async: StatsSummary }),
+    alignment: object({
+      buffered: StatsSummary,
+      processed: StatsSummary,
+      persisted: StatsSummary,
+      duration: StatsSummary,
+    }),
+    start_delay: StatsSummary,
+  }),
+  subtasks: list(
+    anyOf(
+      CheckpointSubtask,
+      object({ className: literal("pending"), index: integer(), status: literal("pending_or_failed") }),
+    ),
+    "Those that acknowledged, and the others by index only.",
+  ),
+});
+export type CheckpointSubtasksMessage = Message<typeof CheckpointSubtasksMessage>;
