@@ -3,8 +3,15 @@
 import type { CheckpointId, JobPlan } from "../src/model/index.ts";
 import type { CheckpointStats, CheckpointStatsSnapshot, OperationRequest } from "../src/checkpoint/index.ts";
 import { DEFAULT_CHECKPOINT_CONFIG } from "../src/checkpoint/index.ts";
-import { perJobState } from "../src/jobmanager/rest/source.ts";
-import type { ExecutionState, JobManagerView, JobView, SubtaskView } from "../src/jobmanager/rest/source.ts";
+import { perExecutionState, perJobState } from "../src/jobmanager/rest/source.ts";
+import type {
+  ExecutionState,
+  JobManagerView,
+  JobView,
+  ProcessView,
+  RestSource,
+  SubtaskView,
+} from "../src/jobmanager/rest/source.ts";
 
 export const JID = "0123456789abcdef0123456789abcdef";
 export const SOURCE_ID = "a".repeat(32);
@@ -54,7 +61,7 @@ export function subtask(subtaskIndex: number, state: ExecutionState, change: Par
     subtaskIndex,
     state,
     attempt: 0,
-    host: "localhost",
+    endpoint: "localhost:41335",
     taskManagerId: "tm1",
     startedAtMs: START_MS + 500,
     endedAtMs: ended ? START_MS + 15_000 : -1,
@@ -67,6 +74,35 @@ export function subtask(subtaskIndex: number, state: ExecutionState, change: Par
       busyMs: 1_500.4,
       idleMs: 200.2,
       backPressuredMs: 10.1,
+    },
+    enteredAtMs: {
+      ...perExecutionState(0),
+      CREATED: START_MS + 100,
+      SCHEDULED: START_MS + 110,
+      DEPLOYING: START_MS + 500,
+      INITIALIZING: START_MS + 600,
+      RUNNING: START_MS + 700,
+      ...(ended ? { [state]: START_MS + 15_000 } : {}),
+    },
+    figures: {
+      numRecordsIn: 100 * (subtaskIndex + 1),
+      numRecordsOut: 50,
+      numBytesIn: 1_000,
+      numBytesOut: 500,
+      busyTimeMs: 1_500.4,
+      idleTimeMs: 200.2,
+      backPressuredTimeMs: 10.1,
+      isBackPressured: 0,
+      checkpointAlignmentMs: 1.5,
+      checkpointStartDelayMs: 2,
+      numRecordsSkipped: 0,
+      busyTimeMsPerSecond: 575,
+      idleTimeMsPerSecond: 0,
+      backPressuredTimeMsPerSecond: subtaskIndex === 0 ? 425 : 40,
+      numRecordsInPerSecond: 336.5,
+      numRecordsOutPerSecond: 10,
+      numBytesInPerSecond: 100,
+      numBytesOutPerSecond: 100,
     },
     ...change,
   };
@@ -156,6 +192,15 @@ export function runningJob(change: Partial<JobView> = {}): JobView {
   };
 }
 
+const TASK_MANAGER_METRICS = {
+  "Status.JVM.Memory.Heap.Used": 600_000_000,
+  "Status.JVM.Memory.Heap.Committed": 700_000_000,
+  "Status.JVM.Memory.Heap.Max": 2_000_000_000,
+  "Status.JVM.CPU.Load": 0.438,
+  "Status.JVM.GarbageCollector.All.Count": 27,
+  "Status.JVM.GarbageCollector.All.Time": 1_388,
+};
+
 /** An operation that was asked for. */
 export interface Started {
   readonly id: string;
@@ -182,6 +227,7 @@ export function viewOf(job: JobView, started: Started[] = []): JobManagerView {
         freeMemoryBytes: 1_000_000_000,
         residentBytes: 150_000_000,
         heapLimitBytes: 2_000_000_000,
+        metrics: TASK_MANAGER_METRICS,
       },
     ],
     slotsRequired: () => 2,
@@ -195,4 +241,18 @@ export function viewOf(job: JobView, started: Started[] = []): JobManagerView {
       return known === undefined ? undefined : { ...known, outcome: null };
     },
   };
+}
+
+/** A process that tells nothing but constants; what it is told to do is pushed to `told`. */
+export function processView(told: string[] = []): ProcessView {
+  return {
+    metrics: () => ({ "Status.JVM.CPU.Load": 0.25, "Status.JVM.Memory.Heap.Used": 1_000 }),
+    environment: { version: "Node.js v24", arch: "x64", options: ["--max-old-space-size=100"] },
+    log: () => ({ name: "jobmanager.log", text: "a line\n", modifiedMs: NOW_MS }),
+    shutDown: () => told.push("shutDown"),
+  };
+}
+
+export function sourceOf(job: JobView, started: Started[] = []): RestSource {
+  return { view: viewOf(job, started), process: processView() };
 }

@@ -12,4 +12,5 @@ export interface GeneratedFiles {
 
 export const GENERATED: readonly GeneratedFiles[] = [
   { program: "tools/generate/configuration.ts", outputs: ["docs/configuration.md"] },
+  { program: "tools/generate/openapi.ts", outputs: ["docs/openapi.json"] },
 ];

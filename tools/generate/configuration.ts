@@ -23,7 +23,9 @@ are given on the command line (\`sluice run JOB.ts -D key=value\`) or in the job
 - A key that nobody knows is an error that names the nearest known one. A key of Flink that Sluice does not implement yet is
   an error that says so, except with the value that describes what Sluice does anyway.
 - Keys that only concern the JVM are accepted with a warning.
-- Credentials of S3 stores are no configuration: they come from \`AWS_ACCESS_KEY_ID\` and \`AWS_SECRET_ACCESS_KEY\`.
+- Secrets are no configuration, they come from the environment. \`AWS_ACCESS_KEY_ID\` and \`AWS_SECRET_ACCESS_KEY\` open S3 stores.
+  \`SLUICE_REST_TOKEN\`, where it is set, is what every request to REST and /metrics must show (\`Authorization: Bearer TOKEN\`, except
+  for \`/health\`), and what \`sluice\` shows; without it REST listens on this machine only.
 `;
 
 function cell(text: string): string {

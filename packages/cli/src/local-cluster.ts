@@ -24,7 +24,7 @@ import type {
   TaskManagerConfig,
 } from "@sluice/runtime/internal/model";
 
-import { RestClient } from "./rest-client.ts";
+import { newOperationId, RestClient } from "./rest-client.ts";
 import { announceRun, refuseSecondRun, withdrawRun } from "./run-file.ts";
 import { prepareSubmission, submissionNamespace } from "./submission.ts";
 import type { Submission } from "./submission.ts";
@@ -90,8 +90,8 @@ export interface LocalClusterOptions {
 const EVENTS_MAX = 10_000;
 const LOOK_INTERVAL_MS = 20;
 const GRACE_MS = 5_000;
-/** After the end of the job its TaskManagers have been told already. */
-const GRACE_AFTER_END_MS = 2_000;
+/** After the end of the job its TaskManagers have been told already; the JobManager stays for clients that wait for an answer. */
+const GRACE_AFTER_END_MS = { taskManager: 2_000, jobManager: 12_000 } as const;
 
 /** Plans the job and starts its processes. Rejects with the Failure of a wrong input; later ones are the job's outcome. */
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
@@ -137,7 +137,7 @@ export class LocalCluster {
   constructor(submission: Submission, options: LocalClusterOptions) {
     this.#submission = submission;
     this.#options = options;
-    this.#restAddress = `127.0.0.1:${options.restPort ?? 0}`;
+    this.#restAddress = `${submission.restHost}:${options.restPort ?? 0}`;
     this.#env = {
       SLUICE_LOG_FORMAT: "pretty",
       ...process.env,
@@ -200,7 +200,8 @@ export class LocalCluster {
 
   /** `http://host:port`; undefined before the first JobManager listens. The address stays, also while a JobManager is down. */
   restUrl(): string | undefined {
-    return this.#isListening ? `http://${this.#restAddress}` : undefined;
+    if (!this.#isListening) return undefined;
+    return `http://${this.#restAddress.replace(/^(0\.0\.0\.0|\[::\])(?=:)/u, "127.0.0.1")}`;
   }
 
   processes(): readonly ClusterProcess[] {
@@ -268,17 +269,18 @@ export class LocalCluster {
   /** Settles when the job has ended and all processes are gone (LC3). */
   async waitForEnd(): Promise<JobOutcome> {
     const outcome = await this.#outcome.promise;
-    await this.#stopAll(GRACE_AFTER_END_MS);
+    await this.#stopAll(GRACE_AFTER_END_MS.taskManager, GRACE_AFTER_END_MS.jobManager);
     return outcome;
   }
 
   /** Asks the JobManager to cancel, again and again until one takes it or the job has ended. */
   async cancel(timeoutMs = 60_000): Promise<void> {
+    const operationId = newOperationId();
     try {
       await this.until(
         "a JobManager takes the cancellation",
         async () => {
-          await this.rest.cancel();
+          await this.rest.cancel(operationId);
           return true;
         },
         { timeoutMs },
@@ -370,6 +372,8 @@ export class LocalCluster {
       const { state, message } = said;
       if (state === "FAILED") void this.#endFailed(message);
       else this.#end({ state, message });
+    } else if (said.event === "stopped") {
+      this.#end({ state: "STOPPED", message: said.message });
     }
   }
 
@@ -426,14 +430,15 @@ export class LocalCluster {
     this.#outcome.resolve(outcome);
   }
 
-  #stopAll(graceMs: number): Promise<void> {
-    this.#stopping ??= this.#stopOnce(graceMs);
+  #stopAll(graceMs: number, jobManagerGraceMs = graceMs): Promise<void> {
+    this.#stopping ??= this.#stopOnce(graceMs, jobManagerGraceMs);
     if (graceMs === 0) for (const process of [...this.#taskManagers, this.#jobManager]) process.kill("SIGKILL");
     return this.#stopping;
   }
 
-  async #stopOnce(graceMs: number): Promise<void> {
-    await Promise.all([...this.#taskManagers, this.#jobManager].map((process) => process.stop(graceMs)));
+  async #stopOnce(graceMs: number, jobManagerGraceMs: number): Promise<void> {
+    const taskManagers = this.#taskManagers.map((process) => process.stop(graceMs));
+    await Promise.all([...taskManagers, this.#jobManager.stop(jobManagerGraceMs)]);
     withdrawRun(this.workDir);
   }
 

@@ -2,7 +2,11 @@
 //
 // Invariants:
 //   RC1. Every question has a time limit and looks up the address anew.
+//   RC2. What changes something is asked with an id: asking again after a lost answer does nothing twice.
 
+import { randomBytes } from "node:crypto";
+
+import { OPERATION_ID_HEADER } from "@sluice/api";
 import type {
   CheckpointingMessage,
   ClusterOverviewMessage,
@@ -64,18 +68,22 @@ export class RestClient {
     return Object.fromEntries(entries.map(({ id, value }) => [id, Number(value)])) as Partial<Record<Name, number>>;
   }
 
-  /** Asks for cancellation; the job ends some time after. */
-  async cancel(): Promise<void> {
-    await this.#ask("PATCH", `/jobs/${await this.jobId()}?mode=cancel`);
+  /** Asks for cancellation; the job ends some time after. Whoever asks again gives the same `operationId` (RC2). */
+  async cancel(operationId = newOperationId()): Promise<void> {
+    await this.#ask("PATCH", `/jobs/${await this.jobId()}?mode=cancel`, { [OPERATION_ID_HEADER]: operationId });
   }
 
-  async #ask(method: "GET" | "PATCH", path: string): Promise<unknown> {
+  async #ask(method: "GET" | "PATCH", path: string, headers: Readonly<Record<string, string>> = {}): Promise<unknown> {
     const url = this.#url();
     if (url === undefined) throw new Failure("PEER_LOST", { retry: "backoff", message: "there is no JobManager now" });
     let response: Response;
     let body: unknown;
     try {
-      response = await fetch(`${url}${path}`, { method, signal: AbortSignal.timeout(TIMEOUT_MS) });
+      response = await fetch(`${url}${path}`, {
+        method,
+        headers: { ...authorization(), ...headers },
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
       body = await response.json();
     } catch (cause) {
       const { message, cause: inner } = cause as Error;
@@ -89,6 +97,26 @@ export class RestClient {
     }
     if (response.ok) return body;
     const [message = "no message"] = (body as Partial<ErrorMessage>).errors ?? [];
+    if (response.status === 401) {
+      throw new Failure("CONFIG_INVALID", {
+        retry: "never",
+        message: `${url} does not take the token: ${message}`,
+        remedy: "Set SLUICE_REST_TOKEN to the token that the JobManager was started with.",
+      });
+    }
+    if (response.status === 503) {
+      throw new Failure("PEER_LOST", { retry: "backoff", message: `${method} ${path}: ${message}` });
+    }
     throw new Failure("INTERNAL", { retry: "never", message: `${method} ${path}: ${response.status} ${message}` });
   }
+}
+
+/** An id for an operation: 32 hex digits that nobody else draws. */
+export function newOperationId(): string {
+  return randomBytes(16).toString("hex");
+}
+
+function authorization(): Readonly<Record<string, string>> {
+  const token = process.env["SLUICE_REST_TOKEN"] ?? "";
+  return token === "" ? {} : { authorization: `Bearer ${token}` };
 }

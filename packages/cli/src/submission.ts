@@ -57,6 +57,8 @@ export interface Submission {
   readonly taskManagers: number;
   readonly slots: number;
   /** Of the first TaskManager's /metrics; undefined for any free port. */
+  /** Where REST listens, as it stands before the port in an address. */
+  readonly restHost: string;
   readonly metricsPort: number | undefined;
   /** What `main` printed. */
   readonly mainOutput: string;
@@ -108,6 +110,7 @@ export async function prepareSubmission(request: SubmissionRequest): Promise<Sub
     workDir,
     taskManagers,
     slots,
+    restHost: hostInAddress(effective.get(ProcessOptions.REST_ADDRESS)),
     metricsPort: effective.get(ProcessOptions.PROMETHEUS_PORT),
     mainOutput: output,
   };
@@ -155,6 +158,10 @@ function findModule(job: string): string {
 
 function baseName(moduleUrl: string): string {
   return basename(fileURLToPath(moduleUrl)).replace(/\.[^.]+$/, "");
+}
+
+function hostInAddress(host: string): string {
+  return host.includes(":") && !host.startsWith("[") ? `[${host}]` : host;
 }
 
 function checkName(name: string): void {

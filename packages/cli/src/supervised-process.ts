@@ -165,7 +165,7 @@ export class SupervisedProcess {
     if (said.event === "listening") {
       this.#state = "running";
       this.#failedStarts = 0;
-    } else if (said.event === "jobEnded") {
+    } else if (said.event === "jobEnded" || said.event === "stopped") {
       this.#isWanted = false; // SP2
     } else {
       this.#lastFatal = said;
@@ -228,11 +228,13 @@ function describeExit(code: number | null, signal: NodeJS.Signals | null): strin
   return signal === null ? `exit code ${code ?? 0}` : `killed by ${signal}`;
 }
 
+const SAID: ReadonlySet<string> = new Set<ProcessEvent["event"]>(["listening", "jobEnded", "stopped", "fatal"]);
+
 function parseEvent(line: string): ProcessEvent | undefined {
   if (!line.startsWith('{"event":')) return undefined;
   try {
     const said = JSON.parse(line) as ProcessEvent;
-    return said.event === "listening" || said.event === "jobEnded" || said.event === "fatal" ? said : undefined;
+    return SAID.has(said.event) ? said : undefined;
   } catch {
     return undefined; // the user's code prints what it likes
   }

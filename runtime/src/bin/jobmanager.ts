@@ -1,28 +1,44 @@
 // Entry of a JobManager process.
 //
 // SIGTERM or the end of its standard input suspends the job: the next JobManager continues it from its newest checkpoint.
+// After the job's end it stays for clients that wait for an answer, and for as long as execution.shutdown-on-application-finish says.
 //
 // Not here: everything that a JobManager does (jobmanager/).
+
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { plantBugs } from "@sluice/kit";
 import { NodeClock, NodeHost, NodeNet, nodeRng, NodeTimers } from "@sluice/kit/env/node";
 import { cachedOpener } from "../checkpoint/index.ts";
-import { claimJob, jobIdOf, JobMaster, startRestServer, storeOf } from "../jobmanager/index.ts";
-import { observeProcess } from "../metrics/index.ts";
+import { Awaited, claimJob, jobIdOf, JobMaster, startRestServer, storeOf } from "../jobmanager/index.ts";
+import { observeProcess, processMetricValues } from "../metrics/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
 import type { CheckpointId, JobManagerConfig, JobPlan } from "../model/index.ts";
 import {
   exitSoon,
   fatal,
+  LogTail,
   onStop,
   openStore,
   printEvent,
   processLog,
   readConfig,
   readJson,
+  requireTokenBeyondLoopback,
   runProcess,
+  takeRestToken,
   takeSecret,
 } from "./process-shell.ts";
+
+/** Longest time that the end of a job waits for clients that have not heard of it. */
+const LINGER_MAX_MS = 10_000;
+const LINGER_LOOK_MS = 25;
+
+/** Resolves when nobody waits for an answer any more. */
+async function linger(awaited: Awaited): Promise<void> {
+  const untilMs = performance.now() + LINGER_MAX_MS;
+  while (awaited.isAwaited && performance.now() < untilMs) await sleep(LINGER_LOOK_MS);
+}
 
 runProcess(async () => {
   const config = readConfig<JobManagerConfig>();
@@ -30,13 +46,18 @@ runProcess(async () => {
   plantBugs(config.plantedBugs);
   const plan = readJson<JobPlan>(config.planPath, "the plan");
   const settings = runtimeSettings(configurationOf(config.configuration));
-  const log = processLog({ process: "jobmanager" });
+  const token = takeRestToken();
+  requireTokenBeyondLoopback(config.restAddress, token);
+  const tail = new LogTail();
+  const log = processLog({ process: "jobmanager" }, tail);
   for (const warning of settings.warnings) log.warn(warning);
   const host = new NodeHost({ log });
   const env = { clock: new NodeClock(), timers: new NodeTimers(), rng: nodeRng(), net: new NodeNet(), log, host };
   const storeConfig = storeOf(config, settings);
   const store = storeConfig === undefined ? undefined : await openStore(storeConfig);
   const jobId = jobIdOf(config);
+  const awaited = new Awaited(env.clock);
+  let ended: { readonly code: number; readonly lingering: Promise<void> } | undefined;
   const allowReplay = config.start.allowReplay ?? settings.allowReplay;
 
   const master = new JobMaster({
@@ -55,18 +76,42 @@ runProcess(async () => {
     allowReplay: allowReplay === undefined ? undefined : (allowReplay as CheckpointId),
     onEnded: (state, message) => {
       printEvent({ event: "jobEnded", state, message });
-      exitSoon(state === "FAILED" ? 1 : 0);
+      const code = state === "FAILED" ? 1 : 0;
+      const lingering = linger(awaited);
+      ended = { code, lingering };
+      if (settings.shutsDownOnFinish) void lingering.then(() => exitSoon(code));
     },
     onFatal: fatal,
   });
   const rpcAddress = await master.listen(config.rpcAddress);
-  const rest = await startRestServer({ address: config.restAddress, view: master, readProcess: observeProcess(), log });
   const claiming = new AbortController();
-  onStop(async () => {
+  const leave = async (endsTaskManagers: boolean): Promise<void> => {
     claiming.abort();
-    await master.suspend();
-    exitSoon(0);
+    if (ended === undefined) await master.suspend({ endsTaskManagers });
+    else await ended.lingering;
+    exitSoon(ended?.code ?? 0);
+  };
+  const readProcess = observeProcess();
+  const rest = await startRestServer({
+    address: config.restAddress,
+    source: {
+      view: master,
+      process: {
+        metrics: () => processMetricValues(readProcess()),
+        environment: { version: `Node.js ${process.version}`, arch: process.arch, options: process.execArgv },
+        log: () => ({ name: "jobmanager.log", ...tail.read() }),
+        shutDown: () => {
+          printEvent({ event: "stopped", message: `job ${config.jobName} was stopped over REST and can be continued` });
+          leave(true).catch(fatal);
+        },
+      },
+    },
+    readProcess: observeProcess(),
+    token,
+    awaited,
+    log,
   });
+  onStop(() => leave(false));
   printEvent({ event: "listening", rpcAddress, restAddress: rest.address });
 
   if (store === undefined) {

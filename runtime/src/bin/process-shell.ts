@@ -14,6 +14,8 @@ import type { ProcessEvent, StoreConfig } from "../model/index.ts";
 
 /** Time for the last messages to leave the sockets. */
 const LINGER_MS = 250;
+const LOG_TAIL_CHARS_MAX = 256 * 1024;
+const SECRETS: ReadonlySet<string> = new Set(["SLUICE_SECRET", "SLUICE_REST_TOKEN"]);
 
 export function printEvent(event: ProcessEvent): void {
   try {
@@ -29,9 +31,33 @@ export function logLevel(): LogLevel {
   return text === "debug" || text === "warn" || text === "error" ? text : "info";
 }
 
-export function processLog(fields: Readonly<Record<string, string>>): NodeLog {
+export function processLog(fields: Readonly<Record<string, string>>, tail?: LogTail): NodeLog {
   const format = process.env["SLUICE_LOG_FORMAT"] === "pretty" ? "pretty" : "json";
-  return new NodeLog({ level: logLevel(), format, fields });
+  const write = tail === undefined ? {} : { write: (line: string): void => tail.write(line) };
+  return new NodeLog({ level: logLevel(), format, fields, ...write });
+}
+
+/** Passes lines on to stderr and remembers the newest: what REST shows of the log. */
+export class LogTail {
+  readonly #lines: string[] = [];
+  #chars = 0;
+  #modifiedMs = Date.now();
+
+  write(line: string): void {
+    try {
+      writeSync(2, line);
+    } catch {
+      // a full or closed pipe must not stop the job
+    }
+    this.#lines.push(line);
+    this.#chars += line.length;
+    this.#modifiedMs = Date.now();
+    while (this.#chars > LOG_TAIL_CHARS_MAX) this.#chars -= this.#lines.shift()?.length ?? 0;
+  }
+
+  read(): { readonly text: string; readonly modifiedMs: number } {
+    return { text: this.#lines.join(""), modifiedMs: this.#modifiedMs };
+  }
 }
 
 /** The JSON of the file named by `--config`. */
@@ -73,10 +99,34 @@ export function takeSecret(): string {
   });
 }
 
+/** What clients of this process's HTTP server must show; taken out of the environment as the secret is. Undefined: nothing. */
+export function takeRestToken(): string | undefined {
+  const token = process.env["SLUICE_REST_TOKEN"] ?? "";
+  delete process.env["SLUICE_REST_TOKEN"];
+  if (token === "") return undefined;
+  if (/^[\x21-\x7e]{16,}$/u.test(token)) return token;
+  throw new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: "SLUICE_REST_TOKEN is shorter than 16 characters, or holds others than visible ones of ASCII",
+    remedy: "set it to a random text, for example of `openssl rand -hex 32`",
+  });
+}
+
+/** Without a token REST listens only where no other machine reaches it. */
+export function requireTokenBeyondLoopback(address: string, token: string | undefined): void {
+  const host = address.slice(0, address.lastIndexOf(":")).replaceAll(/[[\]]/gu, "");
+  if (token !== undefined || host === "" || host === "localhost" || host === "::1" || host.startsWith("127.")) return;
+  throw new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: `REST would listen on ${address}, which other machines reach, and whoever reaches it could stop the job`,
+    remedy: "set SLUICE_REST_TOKEN to a random text that clients must show, or listen on 127.0.0.1 (rest.bind-address)",
+  });
+}
+
 /** The environment of user code: without this process's credentials. */
 export function userEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => name !== "SLUICE_SECRET" && !name.startsWith("AWS_")),
+    Object.entries(process.env).filter(([name]) => !SECRETS.has(name) && !name.startsWith("AWS_")),
   );
 }
 

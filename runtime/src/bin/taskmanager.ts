@@ -7,7 +7,7 @@ import { getHeapStatistics, setFlagsFromString } from "node:v8";
 
 import { plantBugs } from "@sluice/kit";
 import { NodeClock, NodeHost, NodeNet, nodeRng, NodeTimers } from "@sluice/kit/env/node";
-import { observeProcess } from "../metrics/index.ts";
+import { observeProcess, processMetricValues } from "../metrics/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
 import type { TaskManagerConfig } from "../model/index.ts";
 import { DataServer } from "../network/index.ts";
@@ -21,6 +21,7 @@ import {
   processLog,
   readConfig,
   runProcess,
+  takeRestToken,
   takeSecret,
 } from "./process-shell.ts";
 import { IoThread, ThreadSlotHost } from "./slot-host.ts";
@@ -38,6 +39,7 @@ runProcess(async () => {
   setFlagsFromString(SLOT_ENGINE_FLAGS);
   const config = readConfig<TaskManagerConfig>();
   const secret = takeSecret();
+  const token = takeRestToken();
   plantBugs(config.plantedBugs);
   const { id, slots } = config;
   const settings = runtimeSettings(configurationOf(config.configuration));
@@ -65,6 +67,7 @@ runProcess(async () => {
   const heapLimitBytes =
     getHeapStatistics().heap_size_limit + slots * (settings.slotHeapBytes ?? getHeapStatistics().heap_size_limit);
   let metricsAddress = "";
+  const readProcess = observeProcess(); // of heartbeats; a scrape has rates of its own
   const stop = async (reason: string): Promise<void> => {
     log.info("stopping", { reason });
     await taskManager.stop(reason);
@@ -86,7 +89,11 @@ runProcess(async () => {
     slotHost,
     dataPlane,
     io,
-    machine: { residentBytes: () => process.memoryUsage.rss(), freeMemoryBytes: () => freemem() },
+    machine: {
+      residentBytes: () => process.memoryUsage.rss(),
+      freeMemoryBytes: () => freemem(),
+      metrics: () => processMetricValues(readProcess(), slotHost.heaps()),
+    },
     onShutdown: (reason) => void stop(reason).catch(fatal),
   });
   const metrics = await startMetricsServer({
@@ -100,6 +107,7 @@ runProcess(async () => {
       slotHeaps: () => slotHost.heaps(),
     }),
     readProcess: observeProcess(),
+    token,
     log,
   });
   metricsAddress = metrics.address;

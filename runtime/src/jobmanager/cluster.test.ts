@@ -298,7 +298,7 @@ function startTaskManager(node: SimNode, name: string, ledger: Ledger): void {
         secret: SECRET,
       }),
       io: { post: (command) => io.onCommand(command) },
-      machine: { residentBytes: () => 0, freeMemoryBytes: () => 0 },
+      machine: { residentBytes: () => 0, freeMemoryBytes: () => 0, metrics: () => ({}) },
       onShutdown: () => void taskManager.stop("the job has ended"),
     });
     await taskManager.run();

@@ -8,7 +8,7 @@ import { describeFailure } from "@sluice/kit";
 import type { Failure } from "@sluice/kit";
 import type { Clock } from "@sluice/kit/env";
 import { isExecutionTerminal } from "./job-state.ts";
-import { perJobState } from "./rest/source.ts";
+import { perExecutionState, perJobState } from "./rest/source.ts";
 import type { ExceptionView, ExecutionState, JobStatus } from "./rest/source.ts";
 
 /** Flink: web.exception-history-size. */
@@ -20,9 +20,13 @@ export interface TaskTimes {
   readonly startedAtMs: number;
   readonly endedAtMs: number;
   readonly runningAtMs: number;
+  /** By state of this attempt; 0: never. */
+  readonly enteredAtMs: Readonly<Record<ExecutionState, number>>;
 }
 
-const NOT_STARTED = { startedAtMs: -1, endedAtMs: -1, runningAtMs: -1 } as const;
+const NEVER = perExecutionState(0);
+
+const NOT_STARTED = { startedAtMs: -1, endedAtMs: -1, runningAtMs: -1, enteredAtMs: NEVER } as const;
 
 export class JobHistory {
   readonly #clock: Clock;
@@ -69,13 +73,15 @@ export class JobHistory {
     if (before?.state === state && before.attempt === attempt) return;
     const wallMs = this.#clock.wallMs();
     this.#modifiedAtMs = wallMs;
-    const times = before === undefined || before.attempt !== attempt ? NOT_STARTED : before;
+    const isNew = before === undefined || before.attempt !== attempt;
+    const times = isNew ? { ...NOT_STARTED, enteredAtMs: { ...NEVER, CREATED: wallMs } } : before;
     this.#tasks.set(key, {
       state,
       attempt,
       startedAtMs: state === "DEPLOYING" ? wallMs : times.startedAtMs,
       runningAtMs: state === "RUNNING" ? wallMs : times.runningAtMs,
       endedAtMs: isExecutionTerminal(state) ? wallMs : -1,
+      enteredAtMs: { ...times.enteredAtMs, [state]: wallMs },
     });
   }
 

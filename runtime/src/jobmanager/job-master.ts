@@ -185,11 +185,12 @@ export class JobMaster implements JobManagerView {
     this.#operations.start(storage?.log);
   }
 
-  /** Goes without ending the job: the next JobManager continues it. */
-  async suspend(): Promise<void> {
+  /** Goes without ending the job: the next JobManager continues it. TaskManagers wait for that one, or go too. */
+  async suspend(options: { readonly endsTaskManagers: boolean } = { endsTaskManagers: false }): Promise<void> {
     if (this.#isOver) return;
     this.#dispatch({ type: "suspendRequested" });
     this.#operations.end(undefined); // what runs is begun again by the next JobManager
+    if (options.endsTaskManagers) this.#shutDownTaskManagers(`job ${this.#options.plan.jobName} is suspended`);
     this.#options.env.log.info("suspended: the job continues with the next JobManager");
     try {
       await this.#coordinator?.suspend();
@@ -710,13 +711,16 @@ export class JobMaster implements JobManagerView {
   }
 
   #jobEnded(as: EndState, failure: Failure | undefined): void {
-    for (const { peer } of this.#taskManagers.all()) {
-      peer.send({ type: "shutdown", reason: `job ${this.#options.plan.jobName} is ${as}` } satisfies JobManagerMessage);
-    }
+    this.#shutDownTaskManagers(`job ${this.#options.plan.jobName} is ${as}`);
     const message = failure === undefined ? `job ${this.#options.plan.jobName} is ${as}` : describeWithStack(failure);
     this.#end(message);
     this.#operations.end(as === "FINISHED" ? "finished" : as === "CANCELED" ? "cancelled" : "failed");
     this.#options.onEnded(as, message);
+  }
+
+  #shutDownTaskManagers(reason: string): void {
+    for (const { peer } of this.#taskManagers.all())
+      peer.send({ type: "shutdown", reason } satisfies JobManagerMessage);
   }
 
   /** JM2. */

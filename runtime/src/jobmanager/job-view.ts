@@ -39,8 +39,8 @@ export function jobView(options: JobViewOptions): JobView {
     if (report?.running?.attempt !== state.deployment?.attempt) continue; // of an attempt that is over
     for (const { subtask, counters } of report?.tasks ?? []) metrics.set(subtaskKey(subtask), counters);
   }
-  const hosts = new Map(
-    taskManagers.map(({ registration }) => [registration.taskManagerId, hostOf(registration.dataAddress)]),
+  const endpoints = new Map(
+    taskManagers.map(({ registration }) => [registration.taskManagerId, registration.dataAddress]),
   );
   const subtaskView = (vertexId: string, subtaskIndex: number): SubtaskView => {
     const key = subtaskKey({ vertexId, subtaskIndex });
@@ -50,12 +50,14 @@ export function jobView(options: JobViewOptions): JobView {
       subtaskIndex,
       state: state.executions.get(key) ?? times.state,
       attempt: times.attempt,
-      host: hosts.get(taskManagerId) ?? "",
+      endpoint: endpoints.get(taskManagerId) ?? "",
       taskManagerId,
       startedAtMs: times.startedAtMs,
       endedAtMs: times.endedAtMs,
       runningAtMs: times.runningAtMs,
+      enteredAtMs: times.enteredAtMs,
       metrics: subtaskMetrics(metrics.get(key) ?? {}),
+      figures: metrics.get(key) ?? {},
     };
   };
   return {
@@ -110,6 +112,7 @@ export function taskManagerView(entry: TaskManagerEntry, state: SchedulerState):
     freeMemoryBytes: report?.freeMemoryBytes ?? 0,
     residentBytes: report?.residentBytes ?? 0,
     heapLimitBytes: hardware.heapLimitBytes,
+    metrics: report?.metrics ?? {},
   };
 }
 
@@ -119,8 +122,4 @@ function taskCount(state: SchedulerState, taskManagerId: string): number {
     if (owner === taskManagerId) count += state.plan.vertices.filter(({ parallelism }) => slot < parallelism).length;
   });
   return count;
-}
-
-function hostOf(address: string): string {
-  return address.slice(0, Math.max(0, address.lastIndexOf(":")));
 }

@@ -3,7 +3,7 @@
 export { heapFigures, observeProcess } from "./node-process.ts";
 export { MetricsPage } from "./page.ts";
 export type { Labels } from "./page.ts";
-export { addProcessFigures } from "./process-figures.ts";
+export { addProcessFigures, processMetricValues } from "./process-figures.ts";
 export type { CollectionFigures, HeapFigures, ProcessFigures, ReadProcess } from "./process-figures.ts";
 export { RateWindow } from "./rates.ts";
 export { startHttpServer } from "./server.ts";

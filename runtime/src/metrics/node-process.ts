@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { constants, PerformanceObserver } from "node:perf_hooks";
-import { getHeapStatistics } from "node:v8";
+import { getHeapCodeStatistics, getHeapStatistics } from "node:v8";
 
 import type { HeapFigures, ProcessFigures, ReadProcess } from "./process-figures.ts";
 
@@ -29,6 +29,7 @@ export function observeProcess(): ReadProcess {
       heap: heapFigures(getHeapStatistics()),
       externalBytes: Math.max(external, arrayBuffers),
       residentBytes: rss,
+      codeBytes: codeBytes(),
       cpuLoad: (now.cpuMs - before.cpuMs) / elapsedMs / availableParallelism(),
       cpuTimeMs: now.cpuMs,
       threadCount: threadCount(),
@@ -53,6 +54,11 @@ export function heapFigures(statistics: {
     committedBytes: statistics.total_heap_size,
     limitBytes: statistics.heap_size_limit,
   };
+}
+
+function codeBytes(): number {
+  const { code_and_metadata_size: code, bytecode_and_metadata_size: bytecode } = getHeapCodeStatistics();
+  return code + bytecode;
 }
 
 function cpuTimeMs(): number {

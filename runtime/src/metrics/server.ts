@@ -2,9 +2,11 @@
 //
 // Invariants:
 //   HS1. Whatever a handler does, the client gets an answer and the process lives.
+//   HS2. With a token, every request needs it but those for `openPaths`; how long the comparison takes tells nothing about it.
 //
 // Not here: what is answered (jobmanager/rest/routes.ts, MetricsPage).
 
+import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 import type { AddressInfo, Server } from "node:net";
 
@@ -14,16 +16,23 @@ import express from "express";
 
 import type { MetricsPage } from "./page.ts";
 
+const BODY_BYTES_MAX = 1_000_000;
+
 export interface HttpRequest {
   readonly method: string;
   readonly path: string;
   readonly query: Readonly<Record<string, string>>;
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** Text of the body; empty: none. */
+  readonly body: string;
 }
 
 export interface HttpResponse {
   readonly status: number;
-  /** Sent as JSON. */
+  /** Sent as JSON, or as plain text when `isText`. */
   readonly body: unknown;
+  readonly isText?: true;
 }
 
 export interface HttpServerOptions {
@@ -33,6 +42,10 @@ export interface HttpServerOptions {
   readonly metrics: () => MetricsPage | Promise<MetricsPage>;
   /** Everything but /metrics; without it all else is 404. */
   readonly answer?: (request: HttpRequest) => Promise<HttpResponse>;
+  /** What clients must show as `Authorization: Bearer TOKEN`; undefined: nothing. */
+  readonly token: string | undefined;
+  /** Paths that need no token. */
+  readonly openPaths?: readonly string[];
   readonly log: Log;
 }
 
@@ -65,27 +78,51 @@ function makeApplication(options: HttpServerOptions): express.Express {
   app.disable("x-powered-by");
   app.disable("etag");
   app.set("query parser", "simple");
+  if (options.token !== undefined) app.use(requireToken(options.token, options.openPaths ?? []));
   // express 5 hands what an async handler throws to the handler of errors
   app.get("/metrics", async (_request, response) => {
     const page = await options.metrics();
     const text = await page.render();
     response.type(page.contentType).send(text);
   });
+  app.use(express.text({ type: () => true, limit: BODY_BYTES_MAX }));
   app.use(async (request, response) => {
-    const { method, path, query } = request;
-    const answer = await options.answer?.({ method, path, query: texts(query) });
+    const { method, path, query, headers } = request;
+    const body = typeof request.body === "string" ? request.body : "";
+    const answer = await options.answer?.({ method, path, query: texts(query), headers: texts(headers), body });
     if (answer === undefined) response.status(404).json({ errors: [`Unable to load requested file ${path}.`] });
+    else if (answer.isText === true) response.status(answer.status).type("text/plain").send(answer.body);
     else response.status(answer.status).json(answer.body);
   });
   // express recognises a handler of errors by its four parameters
   app.use((thrown: unknown, request: express.Request, response: express.Response, next: express.NextFunction) => {
     const failure = toFailure(thrown);
-    const status = (thrown as { status?: unknown }).status === 400 ? 400 : 500;
+    const said = (thrown as { status?: unknown }).status;
+    const status = typeof said === "number" && said >= 400 && said < 500 ? said : 500; // of a request that express cannot read
     options.log.warn("http request failed", { path: request.path, code: failure.code, reason: failure.message });
     if (response.headersSent) next(thrown);
-    else response.status(status).json({ errors: [status === 400 ? failure.message : "Internal server error."] });
+    else response.status(status).json({ errors: [status < 500 ? failure.message : "Internal server error."] });
   });
   return app;
+}
+
+/** HS2. */
+function requireToken(token: string, openPaths: readonly string[]): express.RequestHandler {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  const expected = digest(token);
+  return (request, response, next) => {
+    const [, given] = /^Bearer +(\S+)$/iu.exec(request.headers.authorization ?? "") ?? [];
+    const isRight = timingSafeEqual(digest(given ?? ""), expected) && given !== undefined;
+    if (isRight || openPaths.includes(request.path)) {
+      next();
+      return;
+    }
+    const message = given === undefined ? "This needs a token: Authorization: Bearer TOKEN." : "The token is wrong.";
+    response
+      .status(401)
+      .set("WWW-Authenticate", "Bearer")
+      .json({ errors: [message] });
+  };
 }
 
 /** Repeated parameters: the last one counts. */

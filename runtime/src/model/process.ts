@@ -69,6 +69,8 @@ export type ProcessEvent =
     }
   /** The job has ended for good; exit code 0 for FINISHED and CANCELED, 1 for FAILED. */
   | { readonly event: "jobEnded"; readonly state: "FINISHED" | "CANCELED" | "FAILED"; readonly message: string }
+  /** Somebody asked for the end of the processes, not of the job: they are not to be started again. */
+  | { readonly event: "stopped"; readonly message: string }
   /** The process cannot start or go on; `message` holds code, what, where and remedy. The supervisor restarts it only when `retry` says so. */
   | {
       readonly event: "fatal";

@@ -65,6 +65,8 @@ export interface TaskManagerReport {
   readonly stuck: readonly { readonly subtask: SubtaskId; readonly sinceMs: number }[];
   readonly residentBytes: number;
   readonly freeMemoryBytes: number;
+  /** Of the process, under Flink's names. */
+  readonly metrics: Readonly<Record<string, number>>;
 }
 
 export const registerRequest: Shape<RegisterRequest> = record<RegisterRequest>({
@@ -132,4 +134,5 @@ export const taskManagerReport: Shape<TaskManagerReport> = record<TaskManagerRep
   stuck: list(record<TaskManagerReport["stuck"][number]>({ subtask, sinceMs: number })),
   residentBytes: number,
   freeMemoryBytes: number,
+  metrics: counters,
 });

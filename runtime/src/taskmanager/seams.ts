@@ -37,4 +37,6 @@ export interface IoGate {
 export interface MachineFigures {
   residentBytes(): number;
   freeMemoryBytes(): number;
+  /** Figures of this process under Flink's names. */
+  metrics(): Readonly<Record<string, number>>;
 }

@@ -11,6 +11,7 @@
 import { assert, Backoff, Failure, sleep, toFailure } from "@sluice/kit";
 import type { Clock, Host, Log, Net, Rng, Timers } from "@sluice/kit/env";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
+import { subtaskKey } from "../model/index.ts";
 import { connectRpc, jobManagerMessage, jobManagerRequest, parse } from "../rpc/index.ts";
 import type {
   DeployRequest,
@@ -25,6 +26,7 @@ import { Attempt } from "./attempt.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { IoEvent } from "./io/index.ts";
 import { IoRequests } from "./io-requests.ts";
+import { TaskRates } from "./metrics/task-rates.ts";
 import type { IoGate, MachineFigures, SlotHost } from "./seams.ts";
 
 const RECONNECT = {
@@ -82,6 +84,7 @@ export class TaskManager {
   readonly #instanceId: string;
   readonly #io: IoRequests;
   readonly #life = new AbortController();
+  readonly #rates = new TaskRates();
   #peer: RpcPeer | undefined;
   #running: RunningAttempt | undefined;
   /** Deployments take turns (TM1). */
@@ -164,7 +167,7 @@ export class TaskManager {
         opened.start({
           onMessage: (body) => this.#onMessage(opened, body),
           onRequest: (body) => this.#onRequest(opened, body),
-          heartbeatBody: () => this.#report(),
+          heartbeatBody: () => this.#heartbeat(),
           onClose: (failure) => {
             if (this.#peer === opened) this.#peer = undefined;
             this.#cancelOf(opened); // TM2
@@ -223,7 +226,21 @@ export class TaskManager {
       ...(attempt?.report() ?? { tasks: [], stuck: [] }),
       residentBytes: machine.residentBytes(),
       freeMemoryBytes: machine.freeMemoryBytes(),
+      metrics: machine.metrics(),
     };
+  }
+
+  /** A heartbeat's report: with the tasks' rates. */
+  #heartbeat(): TaskManagerReport {
+    const report = this.#report();
+    const nowMs = this.#options.env.clock.nowMs();
+    const { running } = report;
+    const tasks = report.tasks.map(({ subtask, counters }) => {
+      const key = `${subtaskKey(subtask)}/${running?.epoch}/${running?.attempt}`;
+      return { subtask, counters: { ...counters, ...this.#rates.of(key, nowMs, counters) } };
+    });
+    this.#rates.forgetOthers();
+    return { ...report, tasks };
   }
 
   /** TM4. */

@@ -15,6 +15,7 @@ import type {
 } from "@sluice/api";
 import type { CheckpointStats, RestoredCheckpointStats, VertexStats } from "../../checkpoint/index.ts";
 import { CheckpointingOptions, configurationOf } from "../../model/index.ts";
+import { ascending, quantileOf, sumOf } from "./distribution.ts";
 import type { JobView } from "./source.ts";
 
 /** GET /jobs/:id/checkpoints */
@@ -216,23 +217,16 @@ function restored(job: JobView, stats: RestoredCheckpointStats): RestoredCheckpo
   };
 }
 
-/** Flink's summary; quantiles interpolate between neighbours at rank q (n + 1), as its histogram does. */
+/** Flink's summary. */
 function summary(values: readonly number[]): StatsSummary {
   if (values.length === 0)
     return { min: 0, max: 0, avg: 0, p50: "NaN", p90: "NaN", p95: "NaN", p99: "NaN", p999: "NaN" };
-  const sorted = values.toSorted((a, b) => a - b);
-  const quantile = (q: number): number => {
-    const rank = q * (sorted.length + 1);
-    const below = Math.min(Math.max(Math.floor(rank), 1), sorted.length);
-    const above = Math.min(below + 1, sorted.length);
-    const low = sorted[below - 1] as number;
-    const high = sorted[above - 1] as number;
-    return rank < 1 ? (sorted[0] as number) : low + (rank - below) * (high - low);
-  };
+  const sorted = ascending(values);
+  const quantile = (q: number): number => quantileOf(sorted, q);
   return {
     min: sorted[0] as number,
     max: sorted.at(-1) as number,
-    avg: Math.floor(sorted.reduce((sum, value) => sum + value, 0) / sorted.length),
+    avg: Math.floor(sumOf(sorted) / sorted.length),
     p50: quantile(0.5),
     p90: quantile(0.9),
     p95: quantile(0.95),

@@ -4,6 +4,8 @@
 
 import type {
   ExceptionEntry,
+  ExecutionResultMessage,
+  FailureCause,
   IoMetrics,
   JobConfigMessage,
   JobDetailsMessage,
@@ -17,6 +19,7 @@ import type {
 import { formatDuration } from "@sluice/kit";
 import { configurationOf, PipelineOptions, runtimeSettings } from "../../model/index.ts";
 import type { PlanVertex } from "../../model/index.ts";
+import { serializedThrowable } from "./java-throwable.ts";
 import { EXECUTION_STATES } from "./source.ts";
 import type { ExceptionView, ExecutionState, JobView, SubtaskView } from "./source.ts";
 
@@ -52,7 +55,7 @@ export function jobDetails(job: JobView, nowMs: number): JobDetailsMessage {
     jid: job.jid,
     "application-id": job.jid,
     name: job.plan.jobName,
-    isStoppable: false,
+    isStoppable: false, // what Flink says of every job
     state: job.state,
     "job-type": "STREAMING",
     schedulerType: "Default",
@@ -112,6 +115,44 @@ export function jobExceptions(job: JobView, countMax: number): JobExceptionsMess
   };
 }
 
+const APPLICATION_STATUS = {
+  FINISHED: "SUCCEEDED",
+  CANCELED: "CANCELED",
+  FAILED: "FAILED",
+} as const;
+
+/** GET /jobs/:jobid/execution-result */
+export function executionResult(job: JobView): ExecutionResultMessage {
+  const { state } = job;
+  if (state !== "FINISHED" && state !== "CANCELED" && state !== "FAILED")
+    return { status: { id: "IN_PROGRESS" }, "job-execution-result": null };
+  const [exception] = job.exceptions;
+  return {
+    status: { id: "COMPLETED" },
+    "job-execution-result": {
+      id: job.jid,
+      name: job.plan.jobName,
+      "application-status": APPLICATION_STATUS[state],
+      "accumulator-results": {},
+      "net-runtime": job.endedAtMs - job.startedAtMs,
+      "application-id": job.jid,
+      "start-time": job.startedAtMs,
+      "end-time": job.endedAtMs,
+      ...(state === "FAILED" && exception !== undefined ? { "failure-cause": jobFailure(exception) } : {}),
+    },
+  };
+}
+
+function jobFailure({ name, text }: ExceptionView): FailureCause {
+  const [first = ""] = text.split("\n");
+  const message = first.startsWith(`${name}: `) ? first.slice(name.length + 2) : first;
+  return {
+    class: name,
+    "stack-trace": text,
+    "serialized-throwable": serializedThrowable({ className: name, message, stackTrace: text }),
+  };
+}
+
 function exceptionEntry(exception: ExceptionView): ExceptionEntry {
   return {
     exceptionName: exception.name,
@@ -128,10 +169,7 @@ function exceptionEntry(exception: ExceptionView): ExceptionEntry {
 function vertexDetails(job: JobView, vertex: PlanVertex, nowMs: number): JobVertexDetails {
   const subtasks = job.vertices.find((candidate) => candidate.id === vertex.id)?.subtasks ?? [];
   const tasks = countStates(subtasks.map((subtask) => subtask.state));
-  const started = subtasks.map((subtask) => subtask.startedAtMs).filter((time) => time >= 0);
-  const ended = subtasks.map((subtask) => subtask.endedAtMs).filter((time) => time >= 0);
-  const startMs = started.length === 0 ? -1 : Math.min(...started);
-  const endMs = ended.length > 0 && ended.length === subtasks.length ? Math.max(...ended) : -1;
+  const { startMs, endMs, durationMs } = spanOf(subtasks, nowMs);
   return {
     id: vertex.id,
     slotSharingGroupId: job.jid, // all vertices share the slots
@@ -141,13 +179,25 @@ function vertexDetails(job: JobView, vertex: PlanVertex, nowMs: number): JobVert
     status: aggregateState(tasks, vertex.parallelism),
     "start-time": startMs,
     "end-time": endMs,
-    duration: startMs < 0 ? -1 : (endMs >= 0 ? endMs : nowMs) - startMs,
+    duration: durationMs,
     tasks,
     metrics: ioMetrics(subtasks),
   };
 }
 
-function ioMetrics(subtasks: readonly SubtaskView[]): IoMetrics {
+/** When the first of them began and, once all have ended, the last one ended; -1: not yet. */
+export function spanOf(
+  subtasks: readonly SubtaskView[],
+  nowMs: number,
+): { readonly startMs: number; readonly endMs: number; readonly durationMs: number } {
+  const started = subtasks.map((subtask) => subtask.startedAtMs).filter((time) => time >= 0);
+  const ended = subtasks.map((subtask) => subtask.endedAtMs).filter((time) => time >= 0);
+  const startMs = started.length === 0 ? -1 : Math.min(...started);
+  const endMs = ended.length > 0 && ended.length === subtasks.length ? Math.max(...ended) : -1;
+  return { startMs, endMs, durationMs: startMs < 0 ? -1 : (endMs >= 0 ? endMs : nowMs) - startMs };
+}
+
+export function ioMetrics(subtasks: readonly SubtaskView[]): IoMetrics {
   const sum = (value: (subtask: SubtaskView) => number): number =>
     subtasks.reduce((total, subtask) => total + value(subtask), 0);
   const complete = subtasks.every((subtask) => subtask.runningAtMs >= 0);
@@ -166,14 +216,14 @@ function ioMetrics(subtasks: readonly SubtaskView[]): IoMetrics {
   };
 }
 
-function countStates(states: readonly ExecutionState[]): StateCounts {
+export function countStates(states: readonly ExecutionState[]): StateCounts {
   const counts = Object.fromEntries(EXECUTION_STATES.map((state) => [state, 0])) as Record<ExecutionState, number>;
   for (const state of states) counts[state] += 1;
   return counts;
 }
 
 /** Flink: ExecutionJobVertex.getAggregateJobVertexState. */
-function aggregateState(counts: StateCounts, parallelism: number): ExecutionState {
+export function aggregateState(counts: StateCounts, parallelism: number): ExecutionState {
   if (counts.FAILED > 0) return "FAILED";
   if (counts.CANCELING > 0) return "CANCELING";
   if (counts.CANCELED > 0) return "CANCELED";

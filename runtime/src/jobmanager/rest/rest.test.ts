@@ -16,10 +16,12 @@ import {
   START_MS,
   subtask,
   SUM_ID,
-  viewOf,
+  sourceOf,
 } from "../../../test/jobmanager-view.ts";
 import type { Started } from "../../../test/jobmanager-view.ts";
+import type { OperationOutcome } from "../../checkpoint/index.ts";
 import { recording, shapeDifferences } from "../../../test/shape.ts";
+import { Awaited } from "./awaited.ts";
 import { answer } from "./routes.ts";
 import type { RestResponse } from "./routes.ts";
 import type { JobView } from "./source.ts";
@@ -31,7 +33,10 @@ function ask(
   started: Started[] = [],
 ): Promise<RestResponse> {
   const url = new URL(target, "http://localhost");
-  return answer({ method, path: url.pathname, query: Object.fromEntries(url.searchParams) }, viewOf(job, started));
+  return answer(
+    { method, path: url.pathname, query: Object.fromEntries(url.searchParams), body: "", operationId: undefined },
+    sourceOf(job, started),
+  );
 }
 
 const RUNNING = runningJob();
@@ -94,6 +99,43 @@ describe("the shapes are Flink's", () => {
     [`/jobs/${JID}/checkpoints/details/2`, "job-checkpoint-details", RUNNING],
     [`/jobs/${JID}/checkpoints/details/2/subtasks/${SUM_ID}`, "job-checkpoint-details-subtasks-v1", RUNNING],
     ["/taskmanagers", "taskmanagers", RUNNING],
+    ["/taskmanagers/tm1", "taskmanager", RUNNING],
+    ["/taskmanagers/tm1/metrics", "taskmanager-metrics", RUNNING],
+    [
+      "/taskmanagers/tm1/metrics?get=Status.JVM.CPU.Load,Status.JVM.Memory.Heap.Used",
+      "taskmanager-metrics-get",
+      RUNNING,
+    ],
+    ["/taskmanagers/metrics", "taskmanagers-metrics", RUNNING],
+    ["/datasets", "cluster-datasets", RUNNING],
+    ["/jobmanager/config", "jobmanager-config", RUNNING],
+    ["/jobmanager/environment", "jobmanager-environment", RUNNING],
+    ["/jobmanager/logs", "jobmanager-logs", RUNNING],
+    ["/jobmanager/metrics", "jobmanager-metrics", RUNNING],
+    ["/jobs/metrics", "jobs-metrics", RUNNING],
+    [`/jobs/${JID}/accumulators`, "job-accumulators", RUNNING],
+    [`/jobs/${JID}/jobmanager/config`, "jobmanager-config", RUNNING],
+    [`/jobs/${JID}/jobmanager/environment`, "jobmanager-environment", RUNNING],
+    [`/jobs/${JID}/vertices/${SOURCE_ID}`, "job-vertex-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}`, "job-vertex-v1", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/accumulators`, "job-vertex-accumulators-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/backpressure`, "job-vertex-backpressure-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/metrics`, "job-vertex-metrics-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/metrics?get=0.numRecordsIn,nope`, "job-vertex-metrics-get-v1", RUNNING],
+    [`/jobs/${JID}/vertices/${SOURCE_ID}/watermarks`, "job-vertex-watermarks-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SOURCE_ID}/jm-operator-metrics`, "job-vertex-jm-operator-metrics-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/taskmanagers`, "job-vertex-taskmanagers-v1", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/subtasktimes`, "job-vertex-subtasktimes-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/subtasks/metrics`, "job-vertex-subtasks-metrics-v0", RUNNING],
+    [
+      `/jobs/${JID}/vertices/${SUM_ID}/subtasks/metrics?get=numRecordsIn,busyTimeMsPerSecond`,
+      "job-vertex-subtasks-metrics-get-v0",
+      RUNNING,
+    ],
+    [`/jobs/${JID}/vertices/${SUM_ID}/subtasks/accumulators`, "job-vertex-subtasks-accumulators-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/subtasks/0`, "job-vertex-subtask0-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/subtasks/0/attempts/0`, "job-vertex-subtask0-attempt0-v0", RUNNING],
+    [`/jobs/${JID}/vertices/${SUM_ID}/subtasks/0/metrics`, "job-vertex-subtask0-metrics-v0", RUNNING],
   ])("%s is like %s", async (path, recorded, job) => {
     const { status, body } = await ask(path, job);
     expect(status).toBe(200);
@@ -107,6 +149,17 @@ describe("the shapes are Flink's", () => {
       "$.d[].e: null instead of number",
       "$.b: is missing",
     ]);
+  });
+
+  test.each<[path: string, recorded: string]>([
+    [`/jobs/${JID}/vertices/${SUM_ID}/subtasks/metrics`, "job-vertex-subtasks-metrics-v1"],
+    ["/jobmanager/metrics", "jobmanager-metrics"],
+    ["/taskmanagers/metrics", "taskmanagers-metrics"],
+  ])("every metric of %s is one of Flink's", async (path, recorded) => {
+    const flink = (recording(recorded) as { readonly id: string }[]).map(({ id }) => id);
+    const ids = ((await ask(path)).body as { readonly id: string }[]).map(({ id }) => id);
+    const ofOperators = (id: string): boolean => /^(sum|sink)\./u.test(id);
+    expect(ids.filter((id) => !flink.includes(id) && !ofOperators(id))).toEqual([]);
   });
 
   test("a job's metrics are among Flink's names", async () => {
@@ -247,6 +300,21 @@ describe("RR2: errors say what was asked and what is wrong", () => {
     ["PATCH", `/jobs/${JID}?mode=pause`, 400, '"pause"'],
     ["PATCH", `/jobs/${JID}?mode=stop`, 410, "cancel"],
     ["PATCH", `/jobs/${"0".repeat(32)}`, 404, "not found"],
+    ["GET", `/jobs/${JID}/vertices/${"0".repeat(32)}`, 404, `JobVertex ${"0".repeat(32)} not found`],
+    ["GET", `/jobs/${JID}/vertices/x/metrics`, 400, "(vertexid)"],
+    ["GET", `/jobs/${JID}/vertices/${SUM_ID}/subtasks/2`, 404, "subtask 2"],
+    ["GET", `/jobs/${JID}/vertices/${SUM_ID}/subtasks/-1`, 400, "(subtaskindex)"],
+    ["GET", `/jobs/${JID}/vertices/${SUM_ID}/subtasks/0/attempts/7`, 404, "attempt 7"],
+    ["GET", `/jobs/${JID}/vertices/${SUM_ID}/flamegraph`, 404, "Unable to load"],
+    ["GET", `/jobs/${JID}/vertices/${SUM_ID}/subtasks/metrics?get=numRecordsIn&agg=mode`, 400, '"mode"'],
+    ["GET", `/jobs/${JID}/vertices/${SUM_ID}/subtasks/metrics?get=numRecordsIn&subtasks=a`, 400, '"a"'],
+    ["GET", "/taskmanagers/nope", 404, "nope"],
+    ["GET", "/jobmanager/logs/other.log", 404, "other.log"],
+    ["GET", `/jobs/${JID}/savepoints/${"0".repeat(32)}`, 404, "There is no savepoint operation with triggerId=000"],
+    ["GET", `/jobs/${JID}/checkpoints/${"0".repeat(32)}`, 404, "There is no checkpoint operation"],
+    ["GET", `/savepoint-disposal/${"0".repeat(32)}`, 404, "There is no savepoint disposal operation"],
+    ["PUT", `/jobs/${JID}/resource-requirements`, 501, "not rescaled in place"],
+    ["DELETE", `/jobs/${JID}`, 405, "does not take DELETE"],
   ])("%s %s -> %i", async (method, path, status, message) => {
     const response = await ask(path, runningJob(), method);
     expect(response.status).toBe(status);
@@ -260,6 +328,221 @@ describe("RR2: errors say what was asked and what is wrong", () => {
     expect((await ask("/nope")).body).toEqual(recording("error-unknown-path")));
 });
 
+describe("metrics over several things", () => {
+  const path = `/jobs/${JID}/vertices/${SUM_ID}/subtasks/metrics`;
+  const get = async (query: string): Promise<unknown> => (await ask(`${path}?${query}`)).body;
+
+  test("aggregates as Flink's", async () => {
+    expect(await get("get=numRecordsIn")).toEqual([
+      { id: "numRecordsIn", min: 100, max: 200, avg: 150, sum: 300, skew: expect.closeTo(33.33, 2) },
+    ]);
+    expect(await get("get=numRecordsIn,nope&agg=max,sum")).toEqual([{ id: "numRecordsIn", max: 200, sum: 300 }]);
+    expect(await get("get=numRecordsIn&agg=SUM&subtasks=1-7")).toEqual([{ id: "numRecordsIn", sum: 200 }]);
+    expect(await get("get=isBackPressured")).toEqual([]);
+    expect((await ask(`/jobs/metrics?get=numRestarts&agg=max&jobs=${"0".repeat(32)}`)).body).toEqual([]);
+    expect((await ask("/jobs/metrics?get=numRestarts&agg=max")).body).toEqual([{ id: "numRestarts", max: 0 }]);
+  });
+
+  test("what the autoscaler of Flink's operator asks for is there", async () => {
+    const names = async (target: string): Promise<readonly string[]> =>
+      ((await ask(target)).body as { readonly id: string }[]).map(({ id }) => id);
+    expect(await names(path)).toEqual(
+      expect.arrayContaining(["busyTimeMsPerSecond", "backPressuredTimeMsPerSecond", "numRecordsInPerSecond"]),
+    );
+    expect(await names(`/jobs/${JID}/vertices/${SOURCE_ID}/subtasks/metrics`)).toEqual(
+      expect.arrayContaining(["Source__flights.numRecordsOut", "Source__flights.numRecordsOutPerSecond"]),
+    );
+    expect(await names("/jobmanager/metrics")).toEqual(
+      expect.arrayContaining(["taskSlotsTotal", "taskSlotsAvailable"]),
+    );
+    expect(await names("/taskmanagers/metrics")).toEqual(
+      expect.arrayContaining(["Status.JVM.Memory.Heap.Used", "Status.JVM.Memory.Heap.Max"]),
+    );
+  });
+
+  test("a subtask without a heartbeat has no figures, and makes up none", async () => {
+    const job = runningJob({ vertices: [{ id: SUM_ID, subtasks: [subtask(0, "RUNNING", { figures: {} })] }] });
+    expect((await ask(path, job)).body).toEqual([]);
+    expect((await ask(`/jobs/${JID}/vertices/${SUM_ID}/backpressure`, job)).body).toMatchObject({ subtasks: [] });
+  });
+});
+
+test("backpressure is ok up to 10 %, low up to 50 %, and that of the worst subtask", async () =>
+  expect((await ask(`/jobs/${JID}/vertices/${SUM_ID}/backpressure`)).body).toMatchObject({
+    backpressureLevel: "low",
+    subtasks: [
+      { backpressureLevel: "low", ratio: 0.425, busyRatio: 0.575 },
+      { backpressureLevel: "ok", ratio: 0.04 },
+    ],
+  }));
+
+test("values of keys that look like secrets are hidden", async () => {
+  const job = runningJob({ configuration: { "s3.secret-key": "abc", "parallelism.default": "2" } });
+  expect((await ask("/jobmanager/config", job)).body).toEqual([
+    { key: "s3.secret-key", value: "******" },
+    { key: "parallelism.default", value: "2" },
+  ]);
+});
+
+describe("operations", () => {
+  const ID = "0123456789abcdef0123456789abcdee";
+  const post = (
+    path: string,
+    body: unknown,
+    options: { readonly header?: string; readonly started?: Started[]; readonly job?: JobView } = {},
+  ): Promise<RestResponse> =>
+    answer(
+      {
+        method: "POST",
+        path,
+        query: {},
+        body: typeof body === "string" ? body : JSON.stringify(body),
+        operationId: options.header,
+      },
+      sourceOf(options.job ?? runningJob(), options.started),
+    );
+
+  test.each<[path: string, body: unknown, request: Started["request"], recorded: string]>([
+    [
+      "savepoints",
+      { "target-directory": "file:///sp", "cancel-job": true, formatType: "NATIVE", triggerId: ID },
+      { kind: "savepoint", targetDirectory: "file:///sp", formatType: "NATIVE", cancelsJob: true },
+      "savepoint-trigger",
+    ],
+    [
+      "savepoints",
+      { "target-directory": null, triggerId: ID.toUpperCase() },
+      { kind: "savepoint", targetDirectory: null, formatType: "CANONICAL", cancelsJob: false },
+      "savepoint-trigger",
+    ],
+    [
+      "stop",
+      { targetDirectory: "file:///sp", drain: true, formatType: "NATIVE", triggerId: ID },
+      { kind: "stop", targetDirectory: "file:///sp", formatType: "NATIVE", drain: true },
+      "stop-with-savepoint",
+    ],
+    ["checkpoints", { triggerId: ID }, { kind: "checkpoint", checkpointType: "CONFIGURED" }, "checkpoint-trigger"],
+    [
+      "checkpoints",
+      { checkpointType: "FULL", triggerId: ID },
+      { kind: "checkpoint", checkpointType: "FULL" },
+      "checkpoint-trigger",
+    ],
+  ])("POST %s %j", async (path, body, request, recorded) => {
+    const started: Started[] = [];
+    const response = await post(`/jobs/${JID}/${path}`, body, { started });
+    expect(response).toEqual({ status: 202, body: { "request-id": ID } });
+    expect(shapeDifferences(response.body, recording(recorded))).toEqual([]);
+    expect(started).toEqual([{ id: ID, request }]);
+  });
+
+  test("a disposal, with its id in the header", async () => {
+    const started: Started[] = [];
+    const body = { "savepoint-path": "file:///sp/1" };
+    const response = await post("/savepoint-disposal", body, { header: ID, started });
+    expect(response).toMatchObject({ status: 202, body: { "request-id": ID } });
+    expect(started).toEqual([{ id: ID, request: { kind: "dispose", savepointPath: "file:///sp/1" } }]);
+  });
+
+  test("without an id one is drawn, an empty body asks for what is usual", async () => {
+    const started: Started[] = [];
+    expect(await post(`/jobs/${JID}/checkpoints`, "", { started })).toMatchObject({
+      body: { "request-id": "f".repeat(32) },
+    });
+    expect(started).toHaveLength(1);
+  });
+
+  test.each<[body: unknown, header: string | undefined, message: string]>([
+    ["{", undefined, "not JSON"],
+    [{ checkpointType: "HALF" }, undefined, "HALF"],
+    [{ mode: "x" }, undefined, "$.mode: is not known"],
+    [[], undefined, "array instead of object"],
+    [{ triggerId: "7" }, undefined, "triggerId"],
+    [{}, "7", "32 hex digits"],
+    [{ triggerId: ID }, "a".repeat(32), "two ids"],
+  ])("%j with id %s is a bad request", async (body, header, message) => {
+    const started: Started[] = [];
+    const response = await post(`/jobs/${JID}/checkpoints`, body, {
+      started,
+      ...(header === undefined ? {} : { header }),
+    });
+    expect(response.status).toBe(400);
+    expect(JSON.stringify(response.body)).toContain(message);
+    expect(started).toEqual([]);
+  });
+
+  test("of a job that has ended are refused, but known ones still answer", async () => {
+    const job = runningJob({ state: "FINISHED" });
+    const started: Started[] = [{ id: ID, request: { kind: "checkpoint", checkpointType: "FULL" } }];
+    const known = { checkpointType: "FULL", triggerId: ID };
+    expect((await post(`/jobs/${JID}/checkpoints`, known, { job, started })).status).toBe(202);
+    expect((await post(`/jobs/${JID}/checkpoints`, {}, { job })).status).toBe(409);
+  });
+
+  const FAILURE = { code: "CHECKPOINT_DECLINED", retry: "backoff", message: "late", remedy: "", stack: "" } as const;
+  const CHECKPOINT: Started["request"] = { kind: "checkpoint", checkpointType: "FULL" };
+  const STOP: Started["request"] = { kind: "stop", targetDirectory: null, formatType: "NATIVE", drain: false };
+  const DISPOSE: Started["request"] = { kind: "dispose", savepointPath: "p" };
+
+  test.each<[path: string, request: Started["request"], outcome: OperationOutcome | null, expected: string | object]>([
+    [`/jobs/${JID}/savepoints/${ID}`, STOP, null, "savepoint-status-inprogress"],
+    [`/jobs/${JID}/savepoints/${ID}`, STOP, { type: "done", location: "file:///sp" }, "savepoint-status-completed"],
+    [`/jobs/${JID}/savepoints/${ID}`, STOP, { type: "done", location: "file:///sp" }, "stop-with-savepoint-status"],
+    [`/jobs/${JID}/checkpoints/${ID}`, CHECKPOINT, { type: "done", checkpointId: 8 }, "checkpoint-trigger-status"],
+    [`/savepoint-disposal/${ID}`, DISPOSE, { type: "done" }, "savepoint-disposal-status"],
+    [
+      `/jobs/${JID}/savepoints/${ID}`,
+      STOP,
+      { type: "failed", failure: FAILURE },
+      { status: { id: "COMPLETED" }, operation: { "failure-cause": { class: "CHECKPOINT_DECLINED" } } },
+    ],
+  ])("%s of %j", async (path, request, outcome, expected) => {
+    const source = sourceOf(runningJob());
+    const view = { ...source.view, operation: () => ({ id: ID, request, outcome }) };
+    const { status, body } = await answer(
+      { method: "GET", path, query: {}, body: "", operationId: undefined },
+      { ...source, view },
+    );
+    expect(status).toBe(200);
+    if (typeof expected === "string") expect(shapeDifferences(body, recording(expected))).toEqual([]);
+    else expect(body).toMatchObject(expected);
+  });
+});
+
+describe("how the job ended", () => {
+  test("is told once it has", async () => {
+    const path = `/jobs/${JID}/execution-result`;
+    expect((await ask(path)).body).toEqual({ status: { id: "IN_PROGRESS" }, "job-execution-result": null });
+    expect((await ask(path, FINISHED)).body).toMatchObject({
+      status: { id: "COMPLETED" },
+      "job-execution-result": { id: JID, "application-status": "SUCCEEDED", "net-runtime": 15_000 },
+    });
+    const failed = runningJob({ ...RESTARTED, state: "FAILED", endedAtMs: NOW_MS });
+    expect((await ask(path, failed)).body).toMatchObject({
+      "job-execution-result": { "application-status": "FAILED", "failure-cause": { class: "PEER_LOST" } },
+    });
+  });
+});
+
+test("AW1: only who was told to ask again is waited for, and not for long", () => {
+  let nowMs = 0;
+  const awaited = new Awaited({ nowMs: () => nowMs });
+  const told = (path: string, body: unknown): void => awaited.answered(path, { status: 200, body });
+  told("/jobs", { jobs: [] });
+  told("/jobs/1/status", { status: "RUNNING" });
+  expect(awaited.isAwaited).toBe(false);
+  told("/jobs/1/stop", { "request-id": "a" });
+  expect(awaited.isAwaited).toBe(true);
+  told("/jobs/1/savepoints/a", { status: { id: "IN_PROGRESS" } });
+  told("/jobs/1/savepoints/a", { status: { id: "COMPLETED" } });
+  expect(awaited.isAwaited).toBe(false);
+  told("/jobs/1/execution-result", { status: { id: "IN_PROGRESS" } });
+  nowMs = 4_000;
+  expect(awaited.isAwaited).toBe(true);
+  nowMs = 4_001;
+  expect(awaited.isAwaited).toBe(false);
+});
+
 describe("cancel", () => {
   test("is handed on once, with Flink's answer", async () => {
     const started: Started[] = [];
@@ -271,7 +554,7 @@ describe("cancel", () => {
   test.each<[state: JobView["state"], status: number, commands: number]>([
     ["FINISHED", 409, 0],
     ["FAILED", 409, 0],
-    ["CANCELED", 202, 1],
+    ["CANCELED", 202, 0],
     ["RESTARTING", 202, 1],
   ])("a %s job answers %i", async (state, status, commands) => {
     const started: Started[] = [];
@@ -280,15 +563,15 @@ describe("cancel", () => {
   });
 
   test("a command that fails is an answer with code and remedy", async () => {
-    const view = viewOf(runningJob());
+    const source = sourceOf(runningJob());
     const failure = new Failure("FENCED", {
       retry: "never",
       message: "a newer JobManager runs",
       remedy: "Ask that one.",
     });
     const response = await answer(
-      { method: "PATCH", path: `/jobs/${JID}`, query: {} },
-      { ...view, startOperation: () => Promise.reject(failure) },
+      { method: "PATCH", path: `/jobs/${JID}`, query: {}, body: "", operationId: undefined },
+      { ...source, view: { ...source.view, startOperation: () => Promise.reject(failure) } },
     );
     expect(response).toEqual({ status: 500, body: { errors: ["FENCED: a newer JobManager runs. Ask that one."] } });
   });

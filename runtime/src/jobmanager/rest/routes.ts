@@ -1,192 +1,165 @@
-// REST as a pure function: a request and a view of the JobManager give an answer.
+// REST as a pure function: a request and what the JobManager knows give an answer.
 //
 // Invariants:
-//   RR1. No path reads anything but the view; the only effect is a command of the view.
-//   RR2. Every answer of 400 and above is `{"errors": [message]}`, one message that says what was asked and what is wrong.
-//   RR3. Unknown paths, also those of Flink that are not implemented, are 404 in Flink's words.
+//   RR3. Every answer of 400 and above is `{"errors": [message]}`, one message that says what was asked and what is wrong.
+//   RR4. Unknown paths, also those of Flink that are not implemented, are 404 in Flink's words; a known path with another method
+//        is 405.
+//   RR5. Static segments win over parameters: `/jobs/overview` is no job.
 //
-// Not here: HTTP (server.ts), Prometheus (../metrics).
+// Not here: what is answered (handlers.ts), HTTP (rest-server.ts, metrics/server.ts).
 
-import type { JobIdsMessage } from "@sluice/api";
+import { PATH_PARAMETERS, problemsOf, REST_ROUTES } from "@sluice/api";
+import type { PathParameterName, RouteDescription, RouteName } from "@sluice/api";
 import { toFailure } from "@sluice/kit";
-import { jobMetricTexts } from "../metrics/job-values.ts";
-import { checkpointConfig, checkpointDetails, checkpointing, checkpointSubtasks } from "./checkpoint-messages.ts";
-import { clusterConfig, clusterOverview, taskManager } from "./cluster-messages.ts";
-import { jobConfig, jobDetails, jobExceptions, jobOverview, jobPlan } from "./job-messages.ts";
-import type { JobManagerView, JobView } from "./source.ts";
+import type { Failure } from "@sluice/kit";
+import { HANDLERS } from "./handlers.ts";
+import type { Handler, HandlerName } from "./handlers.ts";
+import { Refusal } from "./refusal.ts";
+import type { JobView, RestSource } from "./source.ts";
 
 export interface RestRequest {
   readonly method: string;
   /** Without query, as sent: `/jobs/abc`. */
   readonly path: string;
   readonly query: Readonly<Record<string, string>>;
+  /** Text of the body; empty: none. */
+  readonly body: string;
+  /** Of the header OPERATION_ID_HEADER. */
+  readonly operationId: string | undefined;
 }
 
 export interface RestResponse {
   readonly status: number;
+  /** JSON, or a text when `isText`. */
   readonly body: unknown;
+  readonly isText?: true;
 }
 
-/** Flink: web.exception-history-size. */
-const EXCEPTIONS_MAX = 16;
+interface Entry {
+  readonly name: HandlerName;
+  readonly route: RouteDescription;
+  readonly segments: readonly string[];
+}
 
-/** Answers one request (RR1). Never rejects: failures of commands become answers. */
-export async function answer(request: RestRequest, view: JobManagerView): Promise<RestResponse> {
+const ENTRIES: readonly Entry[] = (Object.entries(REST_ROUTES) as readonly (readonly [RouteName, RouteDescription])[])
+  .flatMap(([name, route]): Entry[] =>
+    name === "prometheus" ? [] : [{ name, route, segments: segmentsOf(route.path) }],
+  )
+  .sort((a, b) => parameterMask(a).localeCompare(parameterMask(b))); // RR5
+
+/** Sorts static segments before parameters, position by position. */
+function parameterMask({ segments }: Entry): string {
+  return segments.map((segment) => (segment.startsWith(":") ? "1" : "0")).join("");
+}
+
+/** Answers one request. Never rejects: failures of commands become answers. */
+export async function answer(request: RestRequest, source: RestSource): Promise<RestResponse> {
   try {
-    return await route(request, view);
+    return await route(request, source);
   } catch (thrown) {
+    if (thrown instanceof Refusal) return error(thrown.status, thrown.message);
     const failure = toFailure(thrown);
     const remedy = failure.remedy === "" ? "" : ` ${failure.remedy}`;
-    return error(500, `${failure.code}: ${failure.message}.${remedy}`);
+    return error(statusOf(failure), `${failure.code}: ${failure.message}.${remedy}`);
   }
+}
+
+function statusOf(failure: Failure): number {
+  if (failure.code === "CONFIG_NOT_IMPLEMENTED") return 501;
+  if (failure.retry === "backoff" || failure.retry === "now") return 503;
+  return failure.code === "OPERATION_CONFLICT" ? 409 : 500;
 }
 
 function error(status: number, message: string): RestResponse {
   return { status, body: { errors: [message] } };
 }
 
-function ok(body: unknown): RestResponse {
-  return { status: 200, body };
-}
-
-async function route(request: RestRequest, view: JobManagerView): Promise<RestResponse> {
-  const segments = request.path.split("/").filter((segment) => segment !== "");
+async function route(request: RestRequest, source: RestSource): Promise<RestResponse> {
+  const segments = segmentsOf(request.path);
   if (segments[0] === "v1") segments.shift();
-  const [first, second, ...rest] = segments;
-  if (first === "jobs" && second !== undefined && second !== "overview") {
-    const found = findJob(second, view);
-    return "status" in found ? found : await routeJob(request, view, found.job, rest);
+  const onPath = ENTRIES.filter((entry) => matches(entry, segments));
+  const method = request.method === "HEAD" ? "GET" : request.method;
+  // A parameter accepts what a static segment says too: only the first of each method counts (RR5).
+  const entry = onPath.find((candidate) => candidate.route.method === method);
+  if (entry === undefined) {
+    if (onPath.length > 0) throw new Refusal(405, `${request.path} does not take ${request.method}.`);
+    throw Refusal.notFound(`Unable to load requested file ${request.path}.`);
   }
-  const read = readCluster(request, segments, view);
-  if (read === undefined) return error(404, `Unable to load requested file ${request.path}.`);
-  return isRead(request) ? ok(read) : notAllowed(request);
+  const params = paramsOf(entry, segments);
+  const job = findJob(params["jobid"], source);
+  const handler = HANDLERS[entry.name] as unknown as Handler<"job">;
+  const body = await handler(
+    {
+      params: params as { readonly jobid: string },
+      query: request.query,
+      body: bodyOf(entry.route, request.body) as undefined,
+      operationId: operationIdOf(entry.route, request),
+    },
+    source,
+    job,
+  );
+  const { status, response } = entry.route;
+  return response === "text/plain" ? { status, body, isText: true } : { status, body };
 }
 
-function readCluster(_request: RestRequest, segments: readonly string[], view: JobManagerView): unknown {
-  switch (segments.join("/")) {
-    case "overview":
-      return clusterOverview(view);
-    case "config":
-      return clusterConfig();
-    case "jobs": {
-      const job = view.job();
-      return { jobs: [{ id: job.jid, status: job.state }] } satisfies JobIdsMessage;
-    }
-    case "jobs/overview":
-      return { jobs: [jobOverview(view.job(), view.wallMs())] };
-    case "taskmanagers":
-      return { taskmanagers: view.taskManagers().map(taskManager) };
-    default:
-      return undefined;
+function segmentsOf(path: string): string[] {
+  return path.split("/").filter((segment) => segment !== "");
+}
+
+function matches({ segments: pattern }: Entry, segments: readonly string[]): boolean {
+  return (
+    pattern.length === segments.length &&
+    pattern.every((segment, i) => segment.startsWith(":") || segment === segments[i])
+  );
+}
+
+function paramsOf({ segments: pattern }: Entry, segments: readonly string[]): Readonly<Record<string, string>> {
+  const params: Record<string, string> = {};
+  pattern.forEach((segment, i) => {
+    if (!segment.startsWith(":")) return;
+    const name = segment.slice(1) as PathParameterName;
+    const value = decoded(segments[i] as string);
+    if (value === undefined || !new RegExp(PATH_PARAMETERS[name].pattern, "u").test(value))
+      throw Refusal.path(name, segments[i] as string);
+    params[name] = value;
+  });
+  return params;
+}
+
+function decoded(segment: string): string | undefined {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return undefined; // a stray percent sign
   }
 }
 
-function findJob(jid: string, view: JobManagerView): RestResponse | { readonly job: JobView } {
-  if (!/^[0-9a-f]{32}$/i.test(jid)) {
-    return error(
-      400,
-      `Bad request, could not parse parameters: Cannot resolve path parameter (jobid) from value "${jid}".`,
-    );
-  }
+function findJob(jid: string | undefined, { view }: RestSource): JobView {
   const job = view.job();
-  return job.jid === jid.toLowerCase() ? { job } : error(404, `Job ${jid} not found`);
+  if (jid === undefined || job.jid === jid.toLowerCase()) return job;
+  throw Refusal.notFound(`Job ${jid} not found`);
 }
 
-async function routeJob(
-  request: RestRequest,
-  view: JobManagerView,
-  job: JobView,
-  rest: readonly string[],
-): Promise<RestResponse> {
-  if (rest.length === 0 && request.method === "PATCH") return await terminate(request, view, job);
-  const read = readJob(request, view, job, rest);
-  if (read === undefined) return error(404, `Unable to load requested file ${request.path}.`);
-  return isRead(request) ? read : notAllowed(request);
-}
-
-function readJob(
-  request: RestRequest,
-  view: JobManagerView,
-  job: JobView,
-  rest: readonly string[],
-): RestResponse | undefined {
-  const [what, ...more] = rest;
-  if (what === "checkpoints") return readCheckpoints(job, more);
-  if (more.length > 0) return undefined;
-  switch (what) {
-    case undefined:
-      return ok(jobDetails(job, view.wallMs()));
-    case "status":
-      return ok({ status: job.state });
-    case "plan":
-      return ok(jobPlan(job));
-    case "config":
-      return ok(jobConfig(job));
-    case "exceptions":
-      return exceptions(request, job);
-    case "metrics":
-      return ok(metrics(request, view, job));
-    default:
-      return undefined;
+function bodyOf({ body: schema }: RouteDescription, text: string): unknown {
+  if (schema === undefined) return undefined;
+  let body: unknown;
+  try {
+    body = text.trim() === "" ? {} : (JSON.parse(text) as unknown);
+  } catch {
+    throw new Refusal(400, "Bad request received: the body is not JSON.");
   }
-}
-
-function readCheckpoints(job: JobView, rest: readonly string[]): RestResponse | undefined {
-  const [what, idText, subtasks, vertexId, ...more] = rest;
-  if (what === undefined) return ok(checkpointing(job));
-  if (what === "config" && idText === undefined) return ok(checkpointConfig(job));
-  if (what !== "details" || idText === undefined || more.length > 0) return undefined;
-  const id = /^\d{1,15}$/.test(idText) ? Number(idText) : undefined;
-  if (id === undefined) {
-    return error(
+  const problems = problemsOf(schema, body, { allowsUnknownFields: false });
+  if (problems.length > 0) {
+    throw new Refusal(
       400,
-      `Bad request, could not parse parameters: Cannot resolve path parameter (checkpointid) from value "${idText}".`,
+      `Bad request received: the body does not match the expected format: ${problems.join("; ")}.`,
     );
   }
-  const details = checkpointDetails(job, id);
-  if (details === undefined) return error(404, `Could not find checkpointing statistics for checkpoint ${id}.`);
-  if (subtasks === undefined) return ok(details);
-  if (subtasks !== "subtasks" || vertexId === undefined) return undefined;
-  const message = checkpointSubtasks(job, id, vertexId);
-  return message === undefined ? error(404, `JobVertex ${vertexId} not found`) : ok(message);
+  return body;
 }
 
-function exceptions(request: RestRequest, job: JobView): RestResponse {
-  const text = request.query["maxExceptions"];
-  if (text !== undefined && !/^\d{1,9}$/.test(text)) {
-    return error(400, `Cannot resolve query parameter (maxExceptions) from value "${text}".`);
-  }
-  return ok(jobExceptions(job, text === undefined ? EXCEPTIONS_MAX : Number(text)));
-}
-
-function metrics(request: RestRequest, view: JobManagerView, job: JobView): unknown {
-  const texts = jobMetricTexts(job, view.wallMs());
-  const wanted = request.query["get"];
-  if (wanted === undefined) return [...texts.keys()].map((id) => ({ id }));
-  return wanted.split(",").flatMap((id) => (texts.has(id) ? [{ id, value: texts.get(id) as string }] : []));
-}
-
-/** PATCH /jobs/:id?mode=cancel. Flink: JobCancellationHandler. */
-async function terminate(request: RestRequest, view: JobManagerView, job: JobView): Promise<RestResponse> {
-  const mode = request.query["mode"] ?? "cancel";
-  if (mode === "stop") {
-    return error(410, 'The termination mode "stop" was removed in Flink; cancel the job with mode=cancel.');
-  }
-  if (mode !== "cancel") return error(400, `Cannot resolve query parameter (mode) from value "${mode}".`);
-  if (job.state === "FINISHED" || job.state === "FAILED") {
-    return error(
-      409,
-      `Job cancellation failed because the job has already reached another terminal state (${job.state}).`,
-    );
-  }
-  await view.startOperation(view.newOperationId(), { kind: "cancel" });
-  return { status: 202, body: {} };
-}
-
-function isRead(request: RestRequest): boolean {
-  return request.method === "GET" || request.method === "HEAD";
-}
-
-function notAllowed(request: RestRequest): RestResponse {
-  return error(405, `${request.path} does not take ${request.method}.`);
+function operationIdOf(description: RouteDescription, { operationId }: RestRequest): string | undefined {
+  if (description.takesOperationId !== true || operationId === undefined) return undefined;
+  if (new RegExp(PATH_PARAMETERS.triggerid.pattern, "u").test(operationId)) return operationId.toLowerCase();
+  throw new Refusal(400, `The id of an operation is 32 hex digits; "${operationId}" is not.`);
 }

@@ -59,14 +59,17 @@ export interface SubtaskMetrics {
   readonly backPressuredMs: number;
 }
 
+/** Figures by name, as a TaskManager sent them with its newest heartbeat (task/counters, taskmanager/metrics/task-rates). */
+export type Figures = Readonly<Record<string, number>>;
+
 /** One subtask of a vertex: its current attempt. */
 export interface SubtaskView {
   readonly subtaskIndex: number;
   readonly state: ExecutionState;
   /** Counts deployments of this subtask, from 0. */
   readonly attempt: number;
-  /** Machine of its TaskManager; empty before it is placed. */
-  readonly host: string;
+  /** `host:port` of its TaskManager's data; empty before it is placed. */
+  readonly endpoint: string;
   /** Empty before it is placed. */
   readonly taskManagerId: string;
   /** When its deployment began; -1 before. */
@@ -75,7 +78,11 @@ export interface SubtaskView {
   readonly endedAtMs: number;
   /** When it first became RUNNING; -1 before. */
   readonly runningAtMs: number;
+  /** When its current attempt entered each state; 0: never. */
+  readonly enteredAtMs: Readonly<Record<ExecutionState, number>>;
   readonly metrics: SubtaskMetrics;
+  /** Empty before the first heartbeat of its attempt. */
+  readonly figures: Figures;
 }
 
 /** Subtasks of one vertex; vertex id, name and parallelism are those of the plan. */
@@ -163,6 +170,8 @@ export interface TaskManagerView {
   readonly residentBytes: number;
   /** Largest heap that its V8 isolates may use together. */
   readonly heapLimitBytes: number;
+  /** Of the process, under Flink's names (metrics/process-figures); empty before its first heartbeat. */
+  readonly metrics: Figures;
 }
 
 /** All that REST and /metrics see of a JobManager. A JobManager has exactly one job. */
@@ -195,4 +204,25 @@ export function perJobState(value: number): Record<JobStatus, number> {
 /** Flink's terminal states. */
 export function isTerminal(state: JobStatus): boolean {
   return state === "FINISHED" || state === "CANCELED" || state === "FAILED";
+}
+
+/** A record with one value per state of a task. */
+export function perExecutionState(value: number): Record<ExecutionState, number> {
+  return Object.fromEntries(EXECUTION_STATES.map((state) => [state, value])) as Record<ExecutionState, number>;
+}
+
+/** What REST needs besides the JobManager's own view: its process. */
+export interface ProcessView {
+  /** Figures of this process under Flink's names. */
+  metrics(): Figures;
+  readonly environment: { readonly version: string; readonly arch: string; readonly options: readonly string[] };
+  /** The newest lines of its log. */
+  log(): { readonly name: string; readonly text: string; readonly modifiedMs: number };
+  /** Ends the processes of the job without ending the job. Returns at once. */
+  shutDown(): void;
+}
+
+export interface RestSource {
+  readonly view: JobManagerView;
+  readonly process: ProcessView;
 }

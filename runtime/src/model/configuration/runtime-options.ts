@@ -175,7 +175,15 @@ export const ProcessOptions = {
     type: string(),
     default: "127.0.0.1",
     flinkDefault: "the machine's name",
-    description: "Address that REST listens on. Whoever reaches it can cancel the job.",
+    description:
+      "Address that REST listens on. Beyond this machine only with a token (SLUICE_REST_TOKEN): whoever reaches it can stop the job.",
+  }),
+  SHUTDOWN_ON_FINISH: withDefault({
+    key: "execution.shutdown-on-application-finish",
+    type: boolean(),
+    default: "true",
+    description:
+      "The JobManager ends with its job, once clients that wait for an answer have it. Off, it answers REST until it is told to go.",
   }),
   PROMETHEUS_PORT: optional({
     key: "metrics.reporter.prom.port",

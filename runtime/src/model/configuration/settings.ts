@@ -83,6 +83,8 @@ export interface RuntimeSettings {
   readonly stuckTimeoutMs: number;
   readonly cancellationTimeoutMs: number;
   readonly planTimeoutMs: number;
+  /** False: the JobManager stays when its job has ended. */
+  readonly shutsDownOnFinish: boolean;
   readonly warnings: readonly string[];
 }
 
@@ -138,6 +140,7 @@ export function runtimeSettings(configuration: EffectiveConfiguration): RuntimeS
     stuckTimeoutMs: configuration.get(TaskManagerOptions.STUCK_TIMEOUT),
     cancellationTimeoutMs: configuration.get(TaskManagerOptions.CANCELLATION_TIMEOUT),
     planTimeoutMs: configuration.get(ProcessOptions.PLAN_TIMEOUT),
+    shutsDownOnFinish: configuration.get(ProcessOptions.SHUTDOWN_ON_FINISH),
     warnings,
   };
 }

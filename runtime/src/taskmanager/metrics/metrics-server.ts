@@ -12,9 +12,10 @@ export function startMetricsServer(options: {
   readonly address: string;
   readonly view: TaskManagerMetricsView;
   readonly readProcess: ReadProcess;
+  readonly token: string | undefined;
   readonly log: Log;
 }): Promise<HttpServer> {
-  const { address, view, readProcess, log } = options;
+  const { address, view, readProcess, token, log } = options;
   const pages = new TaskManagerPages(view);
-  return startHttpServer({ address, log, metrics: () => pages.page(readProcess()) });
+  return startHttpServer({ address, token, log, metrics: () => pages.page(readProcess()) });
 }

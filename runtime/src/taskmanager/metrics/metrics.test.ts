@@ -6,8 +6,9 @@ import { checkMetrics, promtool } from "@sluice/tools/peers";
 import { describeWithPeer } from "@sluice/tools/peers/jest";
 import fc from "fast-check";
 
-import { JID, NO_CHECKPOINTS, runningJob, viewOf } from "../../../test/jobmanager-view.ts";
+import { JID, NO_CHECKPOINTS, runningJob, sourceOf, viewOf } from "../../../test/jobmanager-view.ts";
 import { jobManagerPage } from "../../jobmanager/metrics/jobmanager-page.ts";
+import { Awaited } from "../../jobmanager/rest/awaited.ts";
 import { startRestServer } from "../../jobmanager/rest/rest-server.ts";
 import type { HttpServer, ProcessFigures } from "../../metrics/index.ts";
 import { MetricsPage, observeProcess, RateWindow, startHttpServer } from "../../metrics/index.ts";
@@ -18,6 +19,7 @@ const PROCESS: ProcessFigures = {
   heap: { usedBytes: 1_000, committedBytes: 2_000, limitBytes: 4_000 },
   externalBytes: 500,
   residentBytes: 10_000,
+  codeBytes: 300,
   cpuLoad: 0.25,
   cpuTimeMs: 1_500,
   threadCount: 9,
@@ -210,7 +212,14 @@ describe("over HTTP", () => {
   const url = (path: string): string => `http://${server.address}${path}`;
 
   beforeAll(async () => {
-    server = await startRestServer({ address: "127.0.0.1:0", view: viewOf(runningJob()), readProcess, log: LOG });
+    server = await startRestServer({
+      address: "127.0.0.1:0",
+      source: sourceOf(runningJob()),
+      readProcess,
+      token: undefined,
+      awaited: new Awaited({ nowMs: () => 0 }),
+      log: LOG,
+    });
   });
   afterAll(() => server.close());
 
@@ -232,9 +241,49 @@ describe("over HTTP", () => {
     expect((await fetch(url("/jobs/%E0%A4%A"))).status).toBe(400);
   });
 
+  test("HS2: with a token nothing answers without it but the way to ask whether the process lives", async () => {
+    const token = "0123456789abcdef0123";
+    const guarded = await startRestServer({
+      address: "127.0.0.1:0",
+      source: sourceOf(runningJob()),
+      readProcess,
+      token,
+      awaited: new Awaited({ nowMs: () => 0 }),
+      log: LOG,
+    });
+    const ask = async (path: string, authorization?: string): Promise<number> => {
+      const headers = authorization === undefined ? {} : { authorization };
+      return (await fetch(`http://${guarded.address}${path}`, { headers })).status;
+    };
+    expect(await ask("/overview", `Bearer ${token}`)).toBe(200);
+    expect(await ask("/metrics", `bearer  ${token}`)).toBe(200);
+    expect(await ask("/health")).toBe(200);
+    for (const path of ["/overview", "/metrics", "/openapi.json", "/nope", "/health/", "//health"])
+      expect([path, await ask(path)]).toEqual([path, 401]);
+    for (const wrong of [`Bearer ${token}x`, `Bearer ${token.slice(1)}`, `Basic ${token}`, token, "Bearer ", "Bearer"])
+      expect([wrong, await ask("/overview", wrong)]).toEqual([wrong, 401]);
+    const refused = await fetch(`http://${guarded.address}/overview`);
+    expect(refused.headers.get("www-authenticate")).toBe("Bearer");
+    expect(await refused.json()).toMatchObject({ errors: [expect.stringContaining("token")] });
+    await guarded.close();
+  });
+
+  test("a body comes through, one that is too large does not", async () => {
+    const post = (body: string): Promise<Response> =>
+      fetch(url(`/jobs/${JID}/checkpoints`), {
+        method: "POST",
+        body,
+        headers: { "content-type": "application/json; charset=UTF-8" },
+      });
+    expect((await post('{"checkpointType":"FULL"}')).status).toBe(202);
+    expect((await post('{"checkpointType":"HALF"}')).status).toBe(400);
+    expect((await post(" ".repeat(2_000_000))).status).toBe(413);
+  });
+
   test("HS1: a page that throws is a 500 and the server lives", async () => {
     const broken = await startHttpServer({
       address: "127.0.0.1:0",
+      token: undefined,
       log: LOG,
       metrics: () => {
         throw new Error("no figures");
@@ -249,7 +298,7 @@ describe("over HTTP", () => {
 
   test("a port that is taken, and an address that is none", async () => {
     const start = (address: string): Promise<HttpServer> =>
-      startHttpServer({ address, log: LOG, metrics: () => new MetricsPage() });
+      startHttpServer({ address, token: undefined, log: LOG, metrics: () => new MetricsPage() });
     await expect(start(server.address)).rejects.toMatchObject({ code: "ADDRESS_IN_USE" });
     await expect(start("nowhere")).rejects.toMatchObject({ code: "CONFIG_INVALID" });
   });

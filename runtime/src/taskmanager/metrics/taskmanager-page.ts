@@ -1,13 +1,11 @@
 // The TaskManager's /metrics: names and labels of Flink's Prometheus reporter.
 //
-// Invariants:
-//   TP1. A rate covers the last seconds, however often the page is read.
-//   TP2. Rates of tasks that are gone are forgotten.
-//
 // Not here: where the figures come from (whoever implements TaskManagerMetricsView).
 
-import { addProcessFigures, MetricsPage, RateWindow } from "../../metrics/index.ts";
+import { addProcessFigures, MetricsPage } from "../../metrics/index.ts";
 import type { HeapFigures, Labels, ProcessFigures } from "../../metrics/index.ts";
+import { TaskRates } from "./task-rates.ts";
+import type { Rates } from "./task-rates.ts";
 
 /** Sums over the life of a task's attempt, and its current states. The names are those of the counters of a slot. */
 export interface TaskFigures {
@@ -82,20 +80,10 @@ export function operatorsOfChain(
   }));
 }
 
-const RATED = [
-  "busyTimeMs",
-  "idleTimeMs",
-  "backPressuredTimeMs",
-  "numRecordsIn",
-  "numRecordsOut",
-  "numBytesIn",
-  "numBytesOut",
-] as const;
-
 /** Makes the page at every scrape; keeps what rates need between them. */
 export class TaskManagerPages {
   readonly #view: TaskManagerMetricsView;
-  #rates = new Map<string, RateWindow>();
+  readonly #rates = new TaskRates();
 
   constructor(view: TaskManagerMetricsView) {
     this.#view = view;
@@ -108,11 +96,9 @@ export class TaskManagerPages {
     page.add("flink_taskmanager_taskSlotsTotal", "Slots of this TaskManager.", labels, view.slots);
     page.add("flink_taskmanager_taskSlotsAvailable", "Slots without tasks.", labels, view.freeSlots());
     const job = view.job();
-    const rates = new Map<string, RateWindow>();
     for (const task of job === undefined ? [] : view.tasks()) {
       const key = `${task.vertexId}/${task.subtaskIndex}/${task.attempt}`;
-      const window = this.#rates.get(key) ?? new RateWindow();
-      rates.set(key, window);
+      const rates = this.#rates.of(key, view.nowMs(), task.figures);
       const taskLabels = {
         ...labels,
         job_id: job?.jid ?? "",
@@ -122,40 +108,38 @@ export class TaskManagerPages {
         task_attempt_num: String(task.attempt),
         subtask_index: String(task.subtaskIndex),
       };
-      addTask(page, task, taskLabels, window, view.nowMs());
+      addTask(page, task, taskLabels, rates);
     }
-    this.#rates = rates; // TP2
+    this.#rates.forgetOthers();
     addProcessFigures(page, "taskmanager", labels, figures, view.slotHeaps());
     return page;
   }
 }
 
-function addTask(page: MetricsPage, task: TaskMetricsView, labels: Labels, window: RateWindow, nowMs: number): void {
+function addTask(page: MetricsPage, task: TaskMetricsView, labels: Labels, rates: Rates): void {
   const { figures } = task;
-  const rates = window.perSecond(
-    nowMs,
-    RATED.map((name) => figures[name]),
-  );
-  const rate = (name: (typeof RATED)[number]): number => rates[RATED.indexOf(name)] ?? 0;
   const add = (name: string, help: string, value: number): void =>
     page.add(`flink_taskmanager_job_task_${name}`, help, labels, value);
   add("numRecordsIn", "Records that the task has read.", figures.numRecordsIn);
-  add("numRecordsInPerSecond", "Records that the task reads per second.", rate("numRecordsIn"));
+  add("numRecordsInPerSecond", "Records that the task reads per second.", rates.numRecordsInPerSecond);
   add("numRecordsOut", "Records that the task has written.", figures.numRecordsOut);
-  add("numRecordsOutPerSecond", "Records that the task writes per second.", rate("numRecordsOut"));
+  add("numRecordsOutPerSecond", "Records that the task writes per second.", rates.numRecordsOutPerSecond);
   add("numBytesIn", "Bytes that the task has read.", figures.numBytesIn);
-  add("numBytesInPerSecond", "Bytes that the task reads per second.", rate("numBytesIn"));
+  add("numBytesInPerSecond", "Bytes that the task reads per second.", rates.numBytesInPerSecond);
   add("numBytesOut", "Bytes that the task has written.", figures.numBytesOut);
-  add("numBytesOutPerSecond", "Bytes that the task writes per second.", rate("numBytesOut"));
-  const { busy, idle, backPressured } = wholeSeconds(
-    rate("busyTimeMs"),
-    rate("idleTimeMs"),
-    rate("backPressuredTimeMs"),
+  add("numBytesOutPerSecond", "Bytes that the task writes per second.", rates.numBytesOutPerSecond);
+  add("busyTimeMsPerSecond", "Milliseconds per second in which the task works.", rates.busyTimeMsPerSecond);
+  add("idleTimeMsPerSecond", "Milliseconds per second in which the task waits for input.", rates.idleTimeMsPerSecond);
+  add(
+    "backPressuredTimeMsPerSecond",
+    "Milliseconds per second in which the task cannot write.",
+    rates.backPressuredTimeMsPerSecond,
   );
-  add("busyTimeMsPerSecond", "Milliseconds per second in which the task works.", busy);
-  add("idleTimeMsPerSecond", "Milliseconds per second in which the task waits for input.", idle);
-  add("backPressuredTimeMsPerSecond", "Milliseconds per second in which the task cannot write.", backPressured);
-  add("hardBackPressuredTimeMsPerSecond", "As backPressuredTimeMsPerSecond: all of it is hard.", backPressured);
+  add(
+    "hardBackPressuredTimeMsPerSecond",
+    "As backPressuredTimeMsPerSecond: all of it is hard.",
+    rates.backPressuredTimeMsPerSecond,
+  );
   add("softBackPressuredTimeMsPerSecond", "There is no soft backpressure; 0.", 0);
   add("isBackPressured", "1 while the task cannot write, else 0.", figures.isBackPressured);
   add(
@@ -201,14 +185,4 @@ function addTask(page: MetricsPage, task: TaskMetricsView, labels: Labels, windo
     addOperator("numRecordsIn", "Records that the operator has read.", operator.numRecordsIn);
     addOperator("numRecordsOut", "Records that the operator has written.", operator.numRecordsOut);
   }
-}
-
-/** Flink rounds each to whole milliseconds within [0, 1000]; measuring one thing twice must not exceed a second. */
-function wholeSeconds(
-  busy: number,
-  idle: number,
-  backPressured: number,
-): { readonly busy: number; readonly idle: number; readonly backPressured: number } {
-  const clamp = (value: number): number => Math.round(Math.min(Math.max(value, 0), 1_000));
-  return { busy: clamp(busy), idle: clamp(idle), backPressured: clamp(backPressured) };
 }
