@@ -254,5 +254,5 @@ export function processView(told: string[] = []): ProcessView {
 }
 
 export function sourceOf(job: JobView, started: Started[] = []): RestSource {
-  return { view: viewOf(job, started), process: processView() };
+  return { view: viewOf(job, started), own: processView() };
 }

@@ -2,10 +2,8 @@
 //
 // Not here: the descriptions (rest/), serving it (runtime/src/jobmanager/rest), writing it to docs (tools/generate).
 
-import { ErrorMessage } from "./rest/cluster.ts";
-import { OPERATION_ID_HEADER } from "./rest/operations.ts";
-import { PATH_PARAMETERS, REST_ROUTES } from "./rest/routes.ts";
-import type { PathParameterName, RouteDescription } from "./rest/routes.ts";
+import { ErrorMessage, OPERATION_ID_HEADER, PATH_PARAMETERS, REST_ROUTES } from "./rest/index.ts";
+import type { PathParameterName, RouteDescription } from "./rest/index.ts";
 import { componentsOf } from "./schema.ts";
 import type { JsonSchema, Schema } from "./schema.ts";
 import { SLUICE_VERSION } from "./version.ts";

@@ -96,7 +96,7 @@ runProcess(async () => {
     address: config.restAddress,
     source: {
       view: master,
-      process: {
+      own: {
         metrics: () => processMetricValues(readProcess()),
         environment: { version: `Node.js ${process.version}`, arch: process.arch, options: process.execArgv },
         log: () => ({ name: "jobmanager.log", ...tail.read() }),

@@ -169,7 +169,7 @@ export async function startTaskManager(
     slotHost: new InlineSlots({ life, job: setup.job, clock: setup.clock, log: env.log, io }),
     dataPlane: new DataPlane({ env, net, server, address: dataAddress, taskManagerId: id, secret: SECRET }),
     io: { post: (command) => life.soon(() => io.onCommand(command)) },
-    machine: { residentBytes: () => 0, freeMemoryBytes: () => 0 },
+    machine: { residentBytes: () => 0, freeMemoryBytes: () => 0, metrics: () => ({}) },
     onShutdown: (reason) => life.begin(() => taskManager.stop(reason)),
   });
   options.started(taskManager);

@@ -153,8 +153,8 @@ export function environmentMessage({ environment }: ProcessView): EnvironmentMes
 }
 
 /** GET /jobmanager/logs */
-export function logList(process: ProcessView): LogListMessage {
-  const { name, text, modifiedMs } = process.log();
+export function logList(own: ProcessView): LogListMessage {
+  const { name, text, modifiedMs } = own.log();
   return { logs: [{ name, size: Buffer.byteLength(text), mtime: Math.round(modifiedMs) }] };
 }
 

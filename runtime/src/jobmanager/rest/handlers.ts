@@ -87,19 +87,19 @@ export const HANDLERS: { readonly [N in HandlerName]: Handler<N> } = {
   overview: (_, { view }) => clusterOverview(view),
   config: () => clusterConfig(),
   datasets: () => ({ dataSets: [] }),
-  shutdown: (_, { process }) => {
-    process.shutDown();
+  shutdown: (_, { own }) => {
+    own.shutDown();
     return {};
   },
   jobManagerConfig: (_request, _source, job) => configurationMessage(job),
-  jobManagerEnvironment: (_, { process }) => environmentMessage(process),
-  jobManagerMetrics: ({ query }, { view, process }) => {
-    const numbers = [...Object.entries(process.metrics()), ...clusterMetrics(view)];
+  jobManagerEnvironment: (_, { own }) => environmentMessage(own),
+  jobManagerMetrics: ({ query }, { view, own }) => {
+    const numbers = [...Object.entries(own.metrics()), ...clusterMetrics(view)];
     return metricsMessage(new Map(numbers.map(([name, value]) => [name, String(value)])), query);
   },
-  jobManagerLogs: (_, { process }) => logList(process),
-  jobManagerLog: (_, { process }) => process.log().text,
-  jobManagerLogFile: ({ params }, { process }) => logFile(process, params.filename),
+  jobManagerLogs: (_, { own }) => logList(own),
+  jobManagerLog: (_, { own }) => own.log().text,
+  jobManagerLogFile: ({ params }, { own }) => logFile(own, params.filename),
   taskManagers: (_, { view }) => ({ taskmanagers: view.taskManagers().map(taskManager) }),
   taskManagersMetrics: ({ query }, { view }) => {
     const wanted = namesOf(query, "taskmanagers");
@@ -143,7 +143,7 @@ export const HANDLERS: { readonly [N in HandlerName]: Handler<N> } = {
   jobResult: (_request, _source, job) => executionResult(job),
   jobMetrics: ({ query }, { view }, job) => metricsMessage(jobMetricTexts(job, view.wallMs()), query),
   jobJobManagerConfig: (_request, _source, job) => configurationMessage(job),
-  jobJobManagerEnvironment: (_, { process }) => environmentMessage(process),
+  jobJobManagerEnvironment: (_, { own }) => environmentMessage(own),
   resourceRequirements: (_request, _source, job) =>
     Object.fromEntries(
       job.plan.vertices.map(({ id, parallelism }) => [
@@ -285,8 +285,8 @@ function subtaskTexts(vertex: Vertex): readonly ReadonlyMap<string, string>[] {
   return vertex.subtasks.map(({ figures }) => subtaskMetricTexts(vertex.planned, figures));
 }
 
-function logFile(process: ProcessView, name: string): string {
-  const log = process.log();
+function logFile(own: ProcessView, name: string): string {
+  const log = own.log();
   if (log.name !== name) throw Refusal.notFound(`There is no log ${name}; there is ${log.name}.`);
   return log.text;
 }

@@ -224,5 +224,5 @@ export interface ProcessView {
 
 export interface RestSource {
   readonly view: JobManagerView;
-  readonly process: ProcessView;
+  readonly own: ProcessView;
 }
