@@ -5,7 +5,8 @@
 export default {
   testEnvironment: "node",
   testMatch: ["**/*.test.ts"],
-  testPathIgnorePatterns: ["/node_modules/", "/dist/"],
+  // The template's tests are those of users: they run on Node's own runner, in a project that a test makes (tools/pack).
+  testPathIgnorePatterns: ["/node_modules/", "/dist/", "/packages/cli/template/"],
   modulePathIgnorePatterns: ["/dist/"],
   extensionsToTreatAsEsm: [".ts"],
   transform: { "\\.ts$": "<rootDir>/tools/jest/strip-types.mjs" },

@@ -17,6 +17,8 @@ export interface WorkspaceManifest {
   readonly exports: Readonly<Record<string, string>>;
   readonly bin?: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
+  /** Folders that ship beside src. */
+  readonly files?: readonly string[];
 }
 
 /** How TypeScript and Node find one entry. */
@@ -62,7 +64,7 @@ export function packageManifest(workspace: WorkspaceManifest, version: string): 
     exports: { ...Object.fromEntries(exports), "./package.json": "./package.json" },
     ...(bin === undefined ? {} : { bin: Object.fromEntries(commands) }),
     ...(dependencies === undefined ? {} : { dependencies }),
-    files: ["dist", "src"],
+    files: ["dist", "src", ...(workspace.files ?? [])],
   };
 }
 

@@ -1,5 +1,6 @@
-// What the packages say of themselves.
+// What the packages say of themselves, and what a newcomer does with them.
 
+import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -75,6 +76,16 @@ describe("package.json of a package", () => {
     }
   });
 });
+
+test("a newcomer installs the packages, type-checks and runs a job, makes a project, and its tests pass", async () => {
+  const program = join(import.meta.dirname, "test/newcomer.ts");
+  const child = spawn(process.execPath, [program], { stdio: ["ignore", "pipe", "pipe"] });
+  let output = "";
+  child.stdout.setEncoding("utf8").on("data", (more: string) => (output += more));
+  child.stderr.setEncoding("utf8").on("data", (more: string) => (output += more));
+  await new Promise((resolve) => child.once("close", resolve));
+  expect(output).toContain("all is as the README says");
+}, 600_000);
 
 test("links into the repository become text, others stay", () => {
   expect(packageReadme("See [the keys](../../docs/configuration.md) and [npm](https://example.org/x).")).toBe(

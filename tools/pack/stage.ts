@@ -3,6 +3,7 @@
 //   package.json  README.md  LICENSE  NOTICE
 //   dist/         JavaScript, declarations, and maps of both
 //   src/          the TypeScript that the maps lead to: for debuggers, stacks and "go to definition"; nothing loads it
+//   ...           what the workspace lists under "files"
 //
 // Invariants:
 //   SG1. Everything below a workspace's src ships but tests and what only they use; there is no list of files.
@@ -10,7 +11,7 @@
 //
 // Not here: package.json (manifest.ts), the tarballs (main.ts).
 
-import { copyFileSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, globSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, matchesGlob, relative } from "node:path";
 
 import { runCommand, TEST_CODE, toolScript } from "../check/index.ts";
@@ -79,6 +80,7 @@ export function stagePackage(options: {
     if (globSync(file, { cwd: into }).length === 0)
       throw new Error(`${manifest.name} promises ${file}, which is absent`); // PM3
   }
+  for (const extra of workspace.files ?? []) cpSync(join(root, folder, extra), join(into, extra), { recursive: true });
   write(join(into, "package.json"), `${JSON.stringify(manifest, undefined, 2)}\n`);
   const readme = join(root, folder, "README.md");
   if (!existsSync(readme)) throw new Error(`${folder} has no README.md`);

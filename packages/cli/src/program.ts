@@ -10,6 +10,7 @@ import { Failure } from "@sluice/kit";
 import { Command } from "commander";
 
 import { EXIT } from "./exit-codes.ts";
+import { addInitCommand } from "./init-command.ts";
 import { count, define, notEmpty, port } from "./option-values.ts";
 import { addStoreCommands } from "./store-commands.ts";
 
@@ -127,6 +128,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     });
 
   addStoreCommands(program, done);
+  addInitCommand(program, done);
 
   for (const command of program.commands.flatMap((group) => [group, ...group.commands]))
     command.exitOverride().showHelpAfterError(`(sluice ${command.name()} --help shows what there is)`);

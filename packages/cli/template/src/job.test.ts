@@ -1,0 +1,38 @@
+// Tests of the job, by Node's own test runner: `npm test`, or one of them in a debugger; breakpoints in job.ts hold.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { GeneratorSource, Types } from "@sluice/runtime";
+import { CollectSink, MiniCluster } from "@sluice/runtime/testing";
+
+import { countViews } from "./job.ts";
+import type { PageCount } from "./job.ts";
+
+test("the job: every view counts once, though a TaskManager and the JobManager are killed", async () => {
+  const results = new CollectSink<PageCount>();
+  const views = new GeneratorSource({
+    count: 1_000,
+    ratePerSecond: 1_000,
+    generate: (i) => (i % 4 === 0 ? "/docs" : "/"),
+    type: Types.STRING(),
+  });
+  await using cluster = await MiniCluster.start(
+    (env) => {
+      env.enableCheckpointing(50);
+      countViews(env.fromSource(views).uid("page-views")).sinkTo(results).uid("results");
+    },
+    { parallelism: 2, taskManagers: 2 },
+  );
+
+  await cluster.waitUntil("some results", () => results.values().length > 100);
+  cluster.killTaskManager(1);
+  await cluster.waitUntil("the restart", ({ restarts, isRunning }) => restarts === 1 && isRunning);
+  await cluster.waitUntil("more results", () => results.values().length > 400);
+  cluster.killJobManager();
+  await cluster.waitForEnd();
+
+  const last = new Map(results.values().map(({ page, views: count }) => [page, count]));
+  assert.equal(results.values().length, 1_000);
+  assert.deepEqual(Object.fromEntries(last), { "/": 750, "/docs": 250 });
+});
