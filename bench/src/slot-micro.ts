@@ -14,6 +14,7 @@ import { buildPlan, enumerateSplits } from "@sluice/runtime/internal/graph";
 import { NOTHING_READ } from "@sluice/runtime/internal/model";
 import type { AttemptNumber, ChannelSpec, Epoch, SlotCommand, SlotPort } from "@sluice/runtime/internal/model";
 import { allocateMailbox, allocateRing, Doorbell } from "@sluice/runtime/internal/network";
+import { noUploads } from "@sluice/runtime/internal/operators";
 import { buildSlot, readSlotCounters, slotCountersBytes } from "@sluice/runtime/internal/task";
 
 const [keys = "1000", rounds = "5", seconds = "2"] = process.argv.slice(2);
@@ -66,7 +67,13 @@ const runner = buildSlot(
   },
   graph,
   { mode: "EXACTLY_ONCE", checkpointingEnabled: true, bufferTimeoutMs: 100 },
-  { clock: new NodeClock(), log: new NodeLog({ level: "warn" }), port, yieldToEvents: () => immediate() },
+  {
+    clock: new NodeClock(),
+    log: new NodeLog({ level: "warn" }),
+    port,
+    yieldToEvents: () => immediate(),
+    openUploads: noUploads,
+  },
 );
 const running = runner.run();
 const keepAlive = setInterval(() => undefined, 1_000);

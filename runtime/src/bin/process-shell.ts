@@ -10,6 +10,7 @@ import { fstatSync, readFileSync, writeSync } from "node:fs";
 import { AssertionError, Failure, toFailure } from "@sluice/kit";
 import type { LogLevel, ObjectStore } from "@sluice/kit/env";
 import { NodeLog, openObjectStore } from "@sluice/kit/env/node";
+import type { S3StoreOptions } from "@sluice/kit/env/node";
 import type { ProcessEvent, StoreConfig } from "../model/index.ts";
 
 /** Time for the last messages to leave the sockets. */
@@ -130,22 +131,30 @@ export function userEnvironment(): NodeJS.ProcessEnv {
   );
 }
 
-/** The store of a configuration; credentials come from the environment. */
-export function openStore(config: StoreConfig): Promise<ObjectStore> {
-  const faults = process.env["SLUICE_STORE_FAULTS"]; // test harnesses: {"seed": n, "rates": {...}}
+/** How S3 is reached. Plain data; it holds secrets. */
+export type S3Access = Partial<S3StoreOptions>;
+
+/** The configured endpoint, with the credentials of this process's environment. */
+export function s3Access(config: Pick<StoreConfig, "endpoint" | "region">): S3Access {
   const {
     AWS_ACCESS_KEY_ID: accessKey,
     AWS_SECRET_ACCESS_KEY: secretKey,
     AWS_SESSION_TOKEN: sessionToken,
   } = process.env;
+  return {
+    ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
+    ...(config.region === undefined ? {} : { region: config.region }),
+    ...(accessKey === undefined ? {} : { accessKey }),
+    ...(secretKey === undefined ? {} : { secretKey }),
+    ...(sessionToken === undefined ? {} : { sessionToken }),
+  };
+}
+
+/** The store of a configuration; credentials come from the environment. */
+export function openStore(config: StoreConfig): Promise<ObjectStore> {
+  const faults = process.env["SLUICE_STORE_FAULTS"]; // test harnesses: {"seed": n, "rates": {...}}
   return openObjectStore(config.uri, {
-    s3: {
-      ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
-      ...(config.region === undefined ? {} : { region: config.region }),
-      ...(accessKey === undefined ? {} : { accessKey }),
-      ...(secretKey === undefined ? {} : { secretKey }),
-      ...(sessionToken === undefined ? {} : { sessionToken }),
-    },
+    s3: s3Access(config),
     ...(faults === undefined
       ? {}
       : { faults: JSON.parse(faults) as { readonly seed: number; readonly rates: object } }),

@@ -16,7 +16,7 @@ import type { SlotSpec } from "../model/index.ts";
 import type { SlotWorkerData } from "../task/index.ts";
 import type { IoCommand, IoEvent, IoGate, SlotExit, SlotHandlers, SlotHost, SlotThread } from "../taskmanager/index.ts";
 import type { AttachSlot, IoWorkerData } from "./io-worker.ts";
-import { besides, userEnvironment } from "./process-shell.ts";
+import { besides, type S3Access, userEnvironment } from "./process-shell.ts";
 
 export class IoThread implements IoGate {
   readonly #worker: Worker;
@@ -45,6 +45,7 @@ export class ThreadSlotHost implements SlotHost {
   readonly #io: IoThread;
   readonly #logLevel: LogLevel;
   readonly #heapBytesMax: number | undefined;
+  readonly #s3: S3Access;
   readonly #workers = new Set<Worker>();
   readonly #heaps = new Map<Worker, HeapFigures>();
 
@@ -52,15 +53,23 @@ export class ThreadSlotHost implements SlotHost {
     readonly io: IoThread;
     readonly logLevel: LogLevel;
     readonly heapBytesMax: number | undefined;
+    /** For sinks that write to S3; user code does not see it (SW4). */
+    readonly s3: S3Access;
   }) {
     this.#io = options.io;
     this.#logLevel = options.logLevel;
     this.#heapBytesMax = options.heapBytesMax;
+    this.#s3 = options.s3;
   }
 
   start(spec: SlotSpec, handlers: SlotHandlers): SlotThread {
     const { port1, port2 } = new MessageChannel();
-    const data: SlotWorkerData & { readonly ioPort: typeof port1 } = { spec, logLevel: this.#logLevel, ioPort: port1 };
+    const data: SlotWorkerData & { readonly ioPort: typeof port1; readonly s3: S3Access } = {
+      spec,
+      logLevel: this.#logLevel,
+      ioPort: port1,
+      s3: this.#s3,
+    };
     const heap = this.#heapBytesMax;
     const worker = new Worker(besides("slot-worker"), {
       name: `slot-${spec.slotIndex}`,

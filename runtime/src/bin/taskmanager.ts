@@ -21,6 +21,7 @@ import {
   processLog,
   readConfig,
   runProcess,
+  s3Access,
   takeRestToken,
   takeSecret,
 } from "./process-shell.ts";
@@ -63,7 +64,12 @@ runProcess(async () => {
     host,
     onEvent: (event) => taskManager.onIoEvent(event),
   });
-  const slotHost = new ThreadSlotHost({ io, logLevel: logLevel(), heapBytesMax: settings.slotHeapBytes });
+  const slotHost = new ThreadSlotHost({
+    io,
+    logLevel: logLevel(),
+    heapBytesMax: settings.slotHeapBytes,
+    s3: s3Access(settings.s3),
+  });
   const heapLimitBytes =
     getHeapStatistics().heap_size_limit + slots * (settings.slotHeapBytes ?? getHeapStatistics().heap_size_limit);
   let metricsAddress = "";

@@ -14,41 +14,56 @@ import type { RecordEncoder } from "./encoders.ts";
 import { SINK_PENDING } from "./json-state.ts";
 import { localFiles, type LocalFiles } from "./local-files.ts";
 import { directoryOf } from "./paths.ts";
+import { ObjectSinkOperator } from "./object-sink.ts";
 import { PendingFiles } from "./pending-files.ts";
 
 /**
  * Writes records as lines of text files in one directory, exactly once: output of a checkpoint becomes visible as
  * `part-{lineage}-{checkpoint}-{uid}-{subtask}-{n}` when the checkpoint is durable. Readers ignore names that begin with a
  * dot. Without checkpointing files appear at the end of input. Flink: FileSink with OnCheckpointRollingPolicy.
+ *
+ * A directory `s3://bucket/prefix` is written by multipart uploads, which become visible as whole objects
+ * `part-{lineage}-{uid}-{subtask}-{epoch}.{attempt}-{n}`; see object-files.ts for what differs.
  */
 export class FileSink<T> implements Sink<T> {
   readonly name = "file sink";
   readonly stateful = true;
-  readonly canRetract = true;
+  /** Objects of a store are never hidden again. */
+  readonly canRetract: boolean;
   readonly #directory: string;
   readonly #encoder: RecordEncoder<T>;
   readonly #files: LocalFiles;
 
   private constructor(directory: string, encoder: RecordEncoder<T>, files: LocalFiles) {
     this.#directory = directory;
+    this.canRetract = !isObjectStore(directory);
     this.#encoder = encoder;
     this.#files = files;
   }
 
-  /** `directory`: a path or a file:// URL; it is created when missing. `files` is for tests that make the disk fail. */
+  /**
+   * `directory`: a path or a file:// URL, which is created when missing, or s3://bucket/prefix of an existing bucket. `files` is for
+   * tests that make the disk fail.
+   */
   static forRowFormat<T>(directory: string, encoder: RecordEncoder<T>, files: LocalFiles = localFiles): FileSink<T> {
     if (directory === "") throw optionInvalid("FileSink: the directory is empty", "name the directory for the output");
-    return new FileSink(directoryOf(directory), encoder, files);
+    return new FileSink(isObjectStore(directory) ? directory : directoryOf(directory), encoder, files);
   }
 
   createOperator(subtask: SubtaskInfo): OneInputOperator {
+    const encoder = this.#encoder as RecordEncoder<unknown>;
+    if (isObjectStore(this.#directory)) return new ObjectSinkOperator({ subtask, uri: this.#directory, encoder });
     return new FileSinkOperator({
       subtask,
       directory: this.#directory,
-      encoder: this.#encoder as RecordEncoder<unknown>,
+      encoder,
       files: this.#files,
     });
   }
+}
+
+function isObjectStore(directory: string): boolean {
+  return /^s3[ap]?:/i.test(directory);
 }
 
 interface FileSinkOptions {

@@ -10,6 +10,7 @@ export { PrintSink } from "./print-sink.ts";
 export { FileSource } from "./file-source.ts";
 export type { CsvOptions, FileSourceOptions, Paths } from "./file-source.ts";
 export { FileSink } from "./file-sink.ts";
+export { retryingUploads } from "./retrying-uploads.ts";
 export { Encoders } from "./encoders.ts";
 export type { RecordEncoder } from "./encoders.ts";
 export { parsePublishedName } from "./pending-files.ts";

@@ -56,7 +56,7 @@ export interface PublishedName {
 }
 
 /** Makes any text safe inside a file name: what is not a letter, digit, '_' or '.' becomes ~hex; '-' stays where told. */
-function escapeName(text: string, keepDash: boolean): string {
+export function escapeName(text: string, keepDash: boolean): string {
   const kept = keepDash ? /[^A-Za-z0-9_.-]/gu : /[^A-Za-z0-9_.]/gu;
   return text.replace(kept, (char) =>
     [...new TextEncoder().encode(char)].map((byte) => `~${byte.toString(16).padStart(2, "0")}`).join(""),

@@ -9,7 +9,7 @@
 //
 // Not here: the loop that calls this (task/), keyed state (state/).
 
-import type { Clock, Log } from "@sluice/kit/env";
+import type { Clock, Log, StagedUploads } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
 import type { Collector, MetricGroup, OutputTag } from "./functions.ts";
 import type { KeyedStateStore } from "./state.ts";
@@ -71,6 +71,11 @@ export interface OperatorContext {
   readonly keyed: KeyedStateAccess | undefined;
   /** False: no checkpoints are taken, side effects become visible at the end of input. */
   readonly checkpointingEnabled: boolean;
+  /**
+   * Staged uploads at `s3://bucket/prefix`, which are tried again until the store answers. Credentials are the TaskManager's, and never in
+   * reach of user code. Failure CONFIG_INVALID.
+   */
+  openUploads(uri: string): Promise<StagedUploads>;
   /** Makes the task poll this operator again soon; callable from promises. */
   wake(): void;
 }

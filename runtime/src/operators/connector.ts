@@ -5,6 +5,7 @@
 //   CN2. Splits are plain JSON; only the source that made them looks inside.
 
 import { Failure } from "@sluice/kit";
+import type { StagedUploads } from "@sluice/kit/env";
 import type { OneInputOperator, SourceOperator, SubtaskInfo, TypeInformation } from "../model/index.ts";
 
 /** A source of records of type T. */
@@ -36,6 +37,13 @@ export interface Sink<T> {
 /** The share of one subtask: split j belongs to subtask j % parallelism. */
 export function shareOf<S>(splits: readonly S[], subtask: SubtaskInfo): readonly S[] {
   return splits.filter((_, j) => j % subtask.parallelism === subtask.subtaskIndex);
+}
+
+/** Where nothing reaches an object store: tests and programs without one. */
+export function noUploads(uri: string): Promise<StagedUploads> {
+  return Promise.reject(
+    optionInvalid(`${uri} cannot be written to here: no object store is configured`, "use a directory, or sluice run"),
+  );
 }
 
 /** The failure of configuration given in code; `what` names the option. */

@@ -1,6 +1,6 @@
 // Public module of runtime/operators: operators around user functions, and what sources and sinks are.
 
-export { optionInvalid, shareOf } from "./connector.ts";
+export { noUploads, optionInvalid, shareOf } from "./connector.ts";
 export type { Sink, Source } from "./connector.ts";
 export { RateLimit, subtaskRateLimit } from "./rate-limit.ts";
 export { filterFactory, flatMapFactory, mapFactory, processFactory } from "./stateless.ts";

@@ -27,6 +27,7 @@ import type {
 } from "../model/index.ts";
 import { HeapKeyedStateBackend } from "../state/index.ts";
 import type { RestoredPart } from "../state/index.ts";
+import { noUploads } from "./connector.ts";
 
 /** A subtask for tests; every field can be overridden. */
 export function testSubtask(overrides: Partial<SubtaskInfo> = {}): SubtaskInfo {
@@ -63,6 +64,8 @@ export interface HarnessOptions {
   /** Set for keyed operators. */
   readonly keyed?: HarnessKeys;
   readonly checkpointingEnabled?: boolean;
+  /** Default: there is no object store. */
+  readonly openUploads?: OperatorContext["openUploads"];
   readonly restored?: RestoredOperatorState;
 }
 
@@ -119,6 +122,7 @@ export class OperatorHarness<O extends Operator> {
       log: SILENT,
       keyed: this.#keyed?.backend,
       checkpointingEnabled: this.#options.checkpointingEnabled ?? true,
+      openUploads: this.#options.openUploads ?? noUploads,
       wake: () => {
         this.wakeCount += 1;
         this.#onWake();

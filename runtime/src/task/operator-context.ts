@@ -97,6 +97,7 @@ export function operatorContext(options: {
   readonly log: Log;
   readonly keyed: KeyedStateAccess | undefined;
   readonly checkpointingEnabled: boolean;
+  readonly openUploads: OperatorContext["openUploads"];
   readonly wake: () => void;
 }): OperatorContext {
   const { subtask } = options;
@@ -109,6 +110,7 @@ export function operatorContext(options: {
     log: options.log.with({ operator: subtask.operatorName, subtask: subtask.subtaskIndex }),
     keyed: options.keyed,
     checkpointingEnabled: options.checkpointingEnabled,
+    openUploads: options.openUploads,
     wake: options.wake,
   };
 }

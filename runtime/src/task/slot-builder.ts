@@ -7,7 +7,7 @@
 // Not here: loading the job's module (datastream/), the loop (slot-runner.ts).
 
 import { assert, keyGroupRange, toFailure } from "@sluice/kit";
-import type { Clock, Log } from "@sluice/kit/env";
+import type { Clock, Log, StagedUploads } from "@sluice/kit/env";
 import { taskOperators, type StreamGraph, type TaskOperators, type TaskOutput } from "../graph/index.ts";
 import type {
   ChannelSpec,
@@ -36,6 +36,8 @@ export interface SlotEnvironment {
   readonly port: SlotPort;
   /** Lets promises, timers and I/O of this thread run. */
   readonly yieldToEvents: () => Promise<void>;
+  /** See OperatorContext. */
+  readonly openUploads: (uri: string) => Promise<StagedUploads>;
 }
 
 /** Settings of a slot, from the job's configuration. */
@@ -285,6 +287,7 @@ function buildChain(options: {
             log: env.log,
             keyed,
             checkpointingEnabled: settings.checkpointingEnabled,
+            openUploads: env.openUploads,
             wake,
           });
           await context.opening(() => operator.open(own, restored));

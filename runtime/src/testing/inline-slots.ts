@@ -11,6 +11,7 @@
 import { setImmediate as immediate } from "node:timers/promises";
 
 import type { Clock, Log } from "@sluice/kit/env";
+import { noUploads } from "../operators/index.ts";
 import { runSlot } from "../bin/index.ts";
 import type { JobMain } from "../datastream/index.ts";
 import type {
@@ -83,6 +84,7 @@ export class InlineSlots implements SlotHost {
           log: log.with({ slot: slotIndex, attempt }),
           port: new EndingPort(threadPort, isRunning),
           yieldToEvents,
+          openUploads: noUploads,
         },
       });
       life.soon(() => exit(0)); // behind its last event

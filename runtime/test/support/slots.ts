@@ -32,7 +32,7 @@ import {
   type TaskState,
 } from "../../src/model/index.ts";
 import { allocateMailbox, allocateRing, Doorbell } from "../../src/network/index.ts";
-import type { Sink } from "../../src/operators/index.ts";
+import { noUploads, type Sink } from "../../src/operators/index.ts";
 import { buildSlot, readSlotCounters, slotCountersBytes } from "../../src/task/index.ts";
 import { channelRoutes } from "../../src/taskmanager/channels.ts";
 
@@ -102,6 +102,7 @@ export class Slots {
               log: new NodeLog({ level: "error" }),
               port: all.#port(slot, restore),
               yieldToEvents: () => immediate(),
+              openUploads: noUploads,
             };
             return buildSlot(slot.spec, graph, settings, env).run();
           }),
