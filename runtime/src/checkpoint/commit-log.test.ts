@@ -235,9 +235,9 @@ test("a new lineage whose origin cannot be read is never recorded: the old one g
       env: env(1_000),
       request: { ...request, from },
       planDigest: "p",
-      checkOrigin(path) {
+      takeOrigin(path) {
         checked.push(path);
-        return path === "j/chk-1" ? Promise.resolve() : Promise.reject(gone);
+        return path === "j/chk-1" ? Promise.resolve(null) : Promise.reject(gone);
       },
       signal: NEVER,
     });

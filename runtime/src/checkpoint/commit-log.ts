@@ -12,9 +12,9 @@ import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { CheckpointId, Epoch } from "../model/index.ts";
 import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { allSettled } from "./operations.ts";
-import { claimedJobState, decideStart } from "./start.ts";
+import { claimedJobState, decideStart, isEnded } from "./start.ts";
 import { retryStorage, StorageBackoff, storageFailure } from "./storage-retry.ts";
-import type { CommitRecord, StartDecision, StartRequest } from "./types.ts";
+import type { CommitRecord, RecordedClaim, StartDecision, StartRequest } from "./types.ts";
 
 /** Ids that one claim or renewal reserves (P0, P1). */
 export const ID_BLOCK_COUNT = 64;
@@ -39,6 +39,7 @@ export type CommitChange = Partial<
     | "jobState"
     | "head"
     | "origin"
+    | "claim"
     | "retained"
     | "condemned"
     | "condemnedObjects"
@@ -166,7 +167,7 @@ export class CommitLog {
     readonly request: StartRequest;
     readonly planDigest: string;
     /** Rejects when a new lineage cannot start from this checkpoint: nothing is written then, the old lineage stays the head. */
-    readonly checkOrigin?: (path: string) => Promise<void>;
+    readonly takeOrigin?: (path: string) => Promise<RecordedClaim | null>;
     readonly signal: AbortSignal;
   }): Promise<ClaimResult> {
     const { store, jobDir, env, request, signal } = options;
@@ -175,12 +176,12 @@ export class CommitLog {
       const previous = await retryStorage(env, signal, "commit-log-read", () => readCommitHead(store, jobDir, signal));
       const decision = decideStart(previous, request);
       if (decision.type === "refuse") throw decision.failure;
-      if (decision.type !== "continue" && decision.restoreFrom !== null)
-        await options.checkOrigin?.(decision.restoreFrom);
+      const origin = decision.type === "continue" ? null : decision.restoreFrom;
+      const claim = origin === null ? null : ((await options.takeOrigin?.(origin)) ?? null);
       const reusesIds = planted("ids-reused-after-failover") && previous !== undefined;
       const idLow = reusesIds ? (previous.head?.id ?? 0) : (previous?.idHigh ?? 0);
       const record: CommitRecord = {
-        ...claimContent(previous, decision, request),
+        ...claimContent(previous, decision, request, claim),
         formatVersion: 0,
         seq: (previous?.seq ?? 0) + 1,
         epoch: ((previous?.epoch ?? 0) + 1) as Epoch,
@@ -400,7 +401,7 @@ export async function closeCommitLog(options: {
       epoch: (previous.epoch + 1) as Epoch,
       nonce,
       closed: true,
-      jobState: previous.jobState === "active" ? "cancelled" : previous.jobState,
+      jobState: isEnded(previous.jobState) ? previous.jobState : "cancelled",
       ops: allSettled(previous.ops, "the job was closed"),
       writtenMs: env.clock.wallMs(),
     };
@@ -415,7 +416,11 @@ function claimContent(
   previous: CommitRecord | undefined,
   decision: StartDecision,
   request: StartRequest,
-): Pick<CommitRecord, "lineage" | "head" | "origin" | "retained" | "condemned" | "pins" | "ops" | "override"> {
+  claim: RecordedClaim | null,
+): Pick<
+  CommitRecord,
+  "lineage" | "head" | "origin" | "claim" | "retained" | "condemned" | "pins" | "ops" | "override"
+> {
   if (decision.type === "continue") {
     assert(previous !== undefined, "only an existing log is continued");
     const { lineage, head, origin, retained, condemned, pins } = previous;
@@ -425,10 +430,10 @@ function claimContent(
         ? previous.ops
         : allSettled(previous.ops, "the run that it was asked of has ended");
     const override = standingOverride(previous, head);
-    return { lineage, head, origin, retained, condemned, pins, ops, override };
+    return { lineage, head, origin, claim: previous.claim ?? null, retained, condemned, pins, ops, override };
   }
   assert(decision.type !== "refuse", "a refused start claims nothing");
-  const empty = { head: null, origin: decision.restoreFrom, retained: [], condemned: [], ops: [] };
+  const empty = { head: null, origin: decision.restoreFrom, claim, retained: [], condemned: [], ops: [] };
   if (previous === undefined) return { ...empty, lineage: request.lineage, pins: [], override: null };
   // The old lineage keeps its checkpoints: nobody deletes what a pin holds.
   const pins = [

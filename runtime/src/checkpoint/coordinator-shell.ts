@@ -25,6 +25,7 @@ import { CheckpointGarbage } from "./garbage.ts";
 import { directoryOfMetadata, placeOf, recordedPath, type StoreOpener, uriOf } from "./location.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
 import { settledAtEnd } from "./operations.ts";
+import { deleteClaimed, type OriginPlace, releaseOrigin } from "./origin.ts";
 import { CheckpointStatsTracker } from "./stats.ts";
 import { StorageBackoff, storageFailure } from "./storage-retry.ts";
 import type {
@@ -37,6 +38,7 @@ import type {
   CommitRecord,
   CoordinatorListener,
   EndedJobState,
+  RecordedClaim,
   SavepointOrder,
   TakenSavepoint,
   TaskGateway,
@@ -80,6 +82,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   readonly #io = new Map<CheckpointId, AbortController>();
   readonly #queue: CoordinatorEvent[] = [];
   #state: ReturnType<typeof initialCoordinatorState>;
+  readonly #life = new AbortController();
   #isStepping = false;
   #isStopped = false;
   #cancelTick: Cancel | undefined;
@@ -242,6 +245,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     for (const cancel of this.#timeouts.values()) cancel();
     this.#timeouts.clear();
     for (const io of this.#io.values()) io.abort();
+    this.#life.abort();
     this.#options.commitLog.dispose();
   }
 
@@ -466,6 +470,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   async #commit(effect: Extract<CoordinatorEffect, { readonly type: "commit" }>): Promise<void> {
     const { commitLog, config, env } = this.#options;
     const { id } = effect.ref;
+    const { origin, claim } = commitLog.head;
     const io = new AbortController();
     this.#io.set(id, io);
     const options = { retainedMax: config.retainedMax, wallMs: env.clock.wallMs() };
@@ -475,11 +480,42 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       return;
     }
     this.#dispatch({ type: "committed", id, record: outcome.record });
+    if (origin !== null) this.#clean(() => releaseOrigin(origin, this.#originPlace())); // OR1
+    // P6: a record before this one condemned it.
+    if (claim?.isCondemned === true) this.#clean(() => this.#deleteClaimed(claim));
     this.#commitsSinceTrim += 1;
     if (this.#commitsSinceTrim < TRIM_EVERY_COMMITS) return;
     this.#commitsSinceTrim = 0;
     this.#cleanTask = this.#cleanTask.then(() => this.#trim());
     this.#guard(this.#cleanTask);
+  }
+
+  /** Something that may fail, and is done again with the next commit or by somebody else. */
+  #clean(act: () => Promise<void>): void {
+    const { env } = this.#options;
+    this.#cleanTask = this.#cleanTask.then(async () => {
+      try {
+        if (!this.#isStopped) await act();
+      } catch (thrown) {
+        const failure = storageFailure(thrown, "the state that the job started from");
+        if (failure.code === "FENCED") throw failure;
+        env.log.info("what the job started from is not let go yet", { failure: failure.message });
+      }
+    });
+    this.#guard(this.#cleanTask);
+  }
+
+  async #deleteClaimed(claim: RecordedClaim): Promise<void> {
+    const { commitLog, env } = this.#options;
+    const mayDelete = (): boolean => !this.#isStopped && !commitLog.isFenced;
+    if (!(await deleteClaimed(claim, { ...this.#originPlace(), mayDelete }))) return;
+    env.log.info("the claimed savepoint is deleted: own checkpoints have replaced it", { savepoint: claim.path });
+    await commitLog.append(() => ({ claim: null }), this.#life.signal);
+  }
+
+  #originPlace(): OriginPlace {
+    const { store, openStore, commitLog, env } = this.#options;
+    return { store, openStore, env, jobDir: commitLog.jobDir, uid: commitLog.head.uid, signal: this.#life.signal };
   }
 
   async #trim(): Promise<void> {

@@ -36,6 +36,7 @@ import type {
   CheckpointTrigger,
   CheckpointVertex,
   CommitRecord,
+  RecordedClaim,
 } from "./types.ts";
 
 /** After a failed final checkpoint the next try waits this long (it waits for no interval and no pause). */
@@ -735,12 +736,17 @@ export function commitChange(
   const all = [...previous.retained.filter(({ id }) => id !== ref.id), ...own].sort((a, b) => a.id - b.id);
   const retained = all.slice(-options.retainedMax);
   const dropped = all.slice(0, -options.retainedMax).map((ref) => ref.id);
-  const pins = previous.pins.filter((pin) => pin.expiresAtMs === null || pin.expiresAtMs > options.wallMs);
+  const claim = nextClaim(previous.claim ?? null, retained.length === options.retainedMax);
+  const freed = claim === null ? (previous.claim?.path ?? null) : null;
+  const pins = previous.pins.filter(
+    (pin) => (pin.expiresAtMs === null || pin.expiresAtMs > options.wallMs) && pin.ref.path !== freed,
+  );
   const kept = new Set<CheckpointId>([...retained.map((ref) => ref.id), ...pins.map((pin) => pin.ref.id)]);
   const condemned = new Set<CheckpointId>([...previous.condemned, ...dropped, ...commit.abandoned]);
+  for (const pin of previous.pins) if (pin.ref.path === freed) condemned.add(pin.ref.id);
   for (const id of commit.deleted) condemned.delete(id);
   for (const id of kept) condemned.delete(id);
-  const change = { head: ref, origin: null, retained, pins, condemned: [...condemned].sort((a, b) => a - b) };
+  const change = { head: ref, origin: null, claim, retained, pins, condemned: [...condemned].sort((a, b) => a - b) };
   if (stop === null || stop.stops === "no") return change;
   const { operationId, location } = stop;
   const outcome = { type: "done", location, checkpointId: ref.id } as const;
@@ -749,6 +755,12 @@ export function commitChange(
     jobState: stop.stops === "drain" ? "draining" : "stopping",
     ops: operationId === null ? previous.ops : withOutcome(previous.ops, operationId, outcome),
   };
+}
+
+/** OR2: a claimed savepoint is condemned, a claimed checkpoint left to the log that keeps it (its own: freed), once replaced. */
+function nextClaim(claim: RecordedClaim | null, isReplaced: boolean): RecordedClaim | null {
+  if (claim === null || !isReplaced) return claim;
+  return claim.kind === "checkpoint" ? null : { ...claim, isCondemned: true };
 }
 
 /** An id that will never commit. Of a savepoint nothing lies in the job's directory. */

@@ -15,8 +15,12 @@ export const FRAME_HEADER_BYTES = 16;
 /** Conditional objects stay under 32 MiB on every store (protocols 1); metadata has the same bound. */
 export const FRAME_BYTES_MAX = 32 * 1024 * 1024;
 
-export type FrameKind = "commit-record" | "checkpoint-metadata";
-const KINDS: Readonly<Record<FrameKind, number>> = { "commit-record": 1, "checkpoint-metadata": 2 };
+export type FrameKind = "commit-record" | "checkpoint-metadata" | "savepoint-claim";
+const KINDS: Readonly<Record<FrameKind, number>> = {
+  "commit-record": 1,
+  "checkpoint-metadata": 2,
+  "savepoint-claim": 3,
+};
 
 export type FrameContent =
   | { readonly type: "ok"; readonly version: number; readonly json: unknown }

@@ -77,7 +77,12 @@ export class CheckpointGarbage {
 
   async #reachable(head: CommitRecord): Promise<ReadonlySet<string> | undefined> {
     const reachable = new Set<string>();
-    const refs = [...head.retained, ...head.pins.map((pin) => pin.ref), ...(head.head === null ? [] : [head.head])];
+    // A savepoint consists of what lies in its own directory: it reaches nothing here.
+    const refs = [
+      ...head.retained,
+      ...head.pins.map((pin) => pin.ref),
+      ...(head.head === null ? [] : [head.head]),
+    ].filter(({ kind }) => kind === "checkpoint");
     const wanted = new Set(refs.map((ref) => ref.path));
     for (const path of this.#objects.keys()) if (!wanted.has(path)) this.#objects.delete(path);
     for (const ref of refs) {

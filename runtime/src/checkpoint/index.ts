@@ -65,6 +65,7 @@ export {
   unpin,
 } from "./store-admin.ts";
 export type { AdminPlace, GarbageOutcome, JobInspection } from "./store-admin.ts";
+export { confirmOrigin, disposeSavepoint, takeOrigin } from "./origin.ts";
 export { decideStart, endedBySubmission, endStateOf } from "./start.ts";
 export { retryStorage } from "./storage-retry.ts";
 export type { KeptCheckpoint, ObjectClass, Survey, SurveyedObject } from "./survey.ts";

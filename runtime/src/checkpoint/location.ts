@@ -1,7 +1,7 @@
 // Where checkpoints and savepoints lie: in the job's own store, or in any other that a URI names.
 //
 // The log names a `_metadata` by its path in the job's store, or by a URI when it lies in another one. Of a foreign one the store is
-// opened at the parent of its directory, so that the objects of all parts are below it, whatever they are relative to.
+// opened above its directory, so that the objects of all parts are below it, whatever they are relative to.
 //
 // Invariants:
 //   LO1. A place says everything that is needed to read a checkpoint; nothing is looked for anywhere else.
@@ -41,17 +41,23 @@ export async function placeOf(
   if (own !== undefined) return { store, storeUri: undefined, metadataPath: withMetadata(own) };
   const metadata = withMetadata(uri);
   const directory = parentOf(metadata);
-  const storeUri = parentOf(directory);
-  if (!/^[a-z0-9+.-]+:\/\/[^/]*./iu.test(storeUri) || storeUri.endsWith(":/")) {
+  // One level higher where there is one: the commit log of a checkpoint's job lies beside it.
+  const storeUri = [parentOf(parentOf(directory)), parentOf(directory)].find(isStoreUri);
+  if (storeUri === undefined) {
     throw new Failure("CONFIG_INVALID", {
       retry: "never",
       message: `${name} does not name the directory of a checkpoint or savepoint`,
       remedy: "name a directory that holds a _metadata, for example s3://bucket/savepoints/savepoint-1a2b3c-4d5e6f",
     });
   }
-  const last = directory.slice(storeUri.length + 1);
-  const segment = storeUri.startsWith("file:") ? decodeURIComponent(last) : last;
-  return { store: await openStore(storeUri), storeUri, metadataPath: `${segment}/${METADATA_NAME}` };
+  const path = metadata.slice(storeUri.length + 1);
+  const metadataPath = storeUri.startsWith("file:") ? decodeURI(path) : path;
+  return { store: await openStore(storeUri), storeUri, metadataPath };
+}
+
+/** A bucket, or a directory that is not the root of the file system. */
+function isStoreUri(uri: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\/.*[^/:]$/iu.test(uri);
 }
 
 /** What a commit record calls a `_metadata` in this place. */

@@ -21,7 +21,8 @@ export function endedBySubmission(
   return isEnded(head.jobState) ? head.jobState : undefined;
 }
 
-function isEnded(state: RecordedJobState): state is EndedJobState {
+/** Nobody runs the job any more. */
+export function isEnded(state: RecordedJobState): state is EndedJobState {
   return state !== "active" && state !== "stopping" && state !== "draining";
 }
 

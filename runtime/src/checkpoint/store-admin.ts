@@ -16,6 +16,7 @@ import type { CheckpointId } from "../model/index.ts";
 import { closeCommitLog, CommitLog, readCommit, type CommitChange, type CommitLogEnv } from "./commit-log.ts";
 import { commitSeq } from "./commit-record.ts";
 import { metadataPath, readCheckpointMetadata } from "./metadata.ts";
+import { isEnded } from "./start.ts";
 import { retryStorage } from "./storage-retry.ts";
 import { keptRefs, survey, type KeptCheckpoint, type Survey, type SurveyedObject } from "./survey.ts";
 import type { CheckpointPin, CheckpointRef, CommitRecord } from "./types.ts";
@@ -115,7 +116,9 @@ async function readKept(place: AdminPlace, record: CommitRecord, wallMs: number)
     wanted.push({ ref: { id: 0 as CheckpointId, kind: "checkpoint", path }, reasons: ["origin"] });
   }
   const kept: KeptCheckpoint[] = [];
-  for (const { ref, reasons } of wanted) kept.push({ ref, reasons, content: await readMetadata(place, ref.path) });
+  for (const { ref, reasons } of wanted.filter(({ ref: { kind } }) => kind === "checkpoint"))
+    // savepoints lie elsewhere
+    kept.push({ ref, reasons, content: await readMetadata(place, ref.path) });
   return kept;
 }
 
@@ -133,7 +136,7 @@ async function readMetadata(place: AdminPlace, path: string): Promise<KeptCheckp
 /** SV4: the records of the head's epoch are walked back to the one before them. */
 async function idHighBeforeEpoch(place: AdminPlace, head: CommitRecord): Promise<number> {
   const { store, jobDir, env, signal } = place;
-  if (head.jobState !== "active") return head.idHigh; // nobody writes any more
+  if (isEnded(head.jobState)) return head.idHigh; // nobody writes any more
   for (let seq = head.seq - 1; seq >= 1; seq -= 1) {
     const record = await retryStorage(env, signal, "commit-log-read", () => readCommit(store, jobDir, seq, signal));
     if (record === undefined) return 0; // trimmed: everything above the head may be on its way
@@ -158,11 +161,11 @@ export async function collectGarbage(
     const log = await attach(place);
     const inspection = await inspect(place, log, options);
     const { blockedBy, objects } = inspection.survey;
-    const isEnded = inspection.record.jobState !== "active";
+    const hasEnded = isEnded(inspection.record.jobState);
     const victims =
       blockedBy !== undefined
         ? []
-        : objects.filter((o) => o.class === "garbage" || (isEnded && o.class === "condemned"));
+        : objects.filter((o) => o.class === "garbage" || (hasEnded && o.class === "condemned"));
     if (!options.deletes || victims.length === 0) return { inspection, victims, deletedCount: 0, deletedBytes: 0 };
     await append(place, log, (previous) => condemnation(place.jobDir, previous, victims));
     await removeAll(place, log, victims, options.onProgress);

@@ -13,6 +13,7 @@ import type { ObjectInfo } from "@sluice/kit/env";
 import type { CheckpointId, CheckpointMetadata } from "../model/index.ts";
 import { commitSeq } from "./commit-record.ts";
 import { referencedObjects } from "./metadata.ts";
+import { isEnded } from "./start.ts";
 import type { CheckpointRef, CommitRecord } from "./types.ts";
 
 /**
@@ -94,7 +95,7 @@ export function survey(options: {
     if (live.has(object.path)) return { class: "live", checkpointId };
     if (checkpointId === undefined) return { class: "foreign", checkpointId }; // SV2
     if (condemned.has(checkpointId) || condemnedObjects.has(name)) return { class: "condemned", checkpointId };
-    const isActive = record.jobState === "active" && !record.closed;
+    const isActive = !isEnded(record.jobState) && !record.closed;
     if (isActive && checkpointId > headId && checkpointId > options.idHighBefore)
       return { class: "inFlight", checkpointId }; // SV4
     const isYoung = object.modifiedMs > wallMs - quarantineMs;

@@ -75,6 +75,17 @@ export type RecordedOverride =
       readonly reason: "delete-on-cancellation" | "purge";
     };
 
+/** A checkpoint or savepoint of another lineage that this job owns alone (origin.ts). */
+export interface RecordedClaim {
+  /** Of its `_metadata`, as in {@link CheckpointRef}. */
+  readonly path: string;
+  readonly kind: CheckpointRef["kind"];
+  /** The lineage whose pending output it holds: published by whoever restores it under this claim. */
+  readonly lineage: string;
+  /** Own checkpoints have replaced it: it is deleted one commit later. */
+  readonly isCondemned: boolean;
+}
+
 /** One record of the commit log. The highest one is the truth about the job's checkpoints. */
 export interface CommitRecord {
   readonly formatVersion: 0;
@@ -96,6 +107,8 @@ export interface CommitRecord {
   readonly head: CheckpointRef | null;
   /** While `head` is null: the checkpoint of another lineage that this one starts from (path of its `_metadata`), or null. */
   readonly origin: string | null;
+  /** What this lineage has taken over from another one (claim mode CLAIM), until it is deleted. */
+  readonly claim?: RecordedClaim | null;
   /** Ascending by id; the last one is the head unless the head is a savepoint. */
   readonly retained: readonly CheckpointRef[];
   /** Ids whose `chk-{id}/` may be deleted, one commit later (P6). */

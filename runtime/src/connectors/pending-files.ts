@@ -14,7 +14,8 @@
 //        `complete`, when every subtask has published what it holds.
 //   PF4. A subtask owns what subtasks j with j % parallelism === its index have written (FLINK-23854), and touches
 //        nothing else: no other lineage (protocols 1, invariant 11), no other uid.
-//   PF5. State recorded under another lineage is a fork's: it is neither published nor deleted.
+//   PF5. State recorded under another lineage is a fork's: it is neither published nor deleted, unless this job has claimed it: then
+//        it is published under the names that it records.
 //   PF6. After a failed write or sync nothing more is accepted: which bytes are there cannot be known.
 //   PF7. Only output of checkpoints in (restored, retractThrough] is ever hidden while checkpoints are taken: what lies above was
 //        published by somebody who knows a newer head.
@@ -310,9 +311,10 @@ export class PendingFiles {
   #restoredState(restored: RestoredOperatorState | undefined): Restored {
     const { lineage, parallelism } = this.#options.subtask;
     const states = jsonValues<PendingState>(restored?.states.get(SINK_PENDING));
-    const own = states.filter((state) => state.lineage === lineage); // PF5
+    const own = states.filter((state) => state.lineage === lineage);
+    const claimed = states.filter((state) => state.lineage !== lineage && state.lineage === restored?.claimedLineage);
     return {
-      files: new Set(own.flatMap(({ files }) => files)),
+      files: new Set([...own, ...claimed].flatMap(({ files }) => files)), // PF5
       isOwn: own.length === 1 && own[0]?.parallelism === parallelism,
     };
   }

@@ -14,6 +14,7 @@ import {
   CheckpointCoordinator,
   checkpointIdOfPath,
   checkpointVertices,
+  disposeSavepoint,
   endStateOf,
   fitPlan,
 } from "../checkpoint/index.ts";
@@ -266,6 +267,18 @@ export class JobMaster implements JobManagerView {
       stop: async ({ targetDirectory, drain }, { id }) => {
         await this.#takeSavepoint(targetDirectory, { stops: drain ? "drain" : "suspend", operationId: id });
         return undefined; // settled by the record that makes it the head
+      },
+      dispose: async ({ savepointPath }, { isResumed }) => {
+        const storage = this.#storage;
+        if (storage === undefined) throw noCheckpoints();
+        const { env } = this.#options;
+        const what = { ...storage, name: savepointPath, env, signal: this.#life.signal };
+        try {
+          return { type: "done", location: (await disposeSavepoint(what)).location };
+        } catch (thrown) {
+          if (isResumed && toFailure(thrown).code === "INPUT_NOT_FOUND") return { type: "done" }; // it had come to its end
+          throw thrown;
+        }
       },
     };
   }

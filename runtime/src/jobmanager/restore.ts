@@ -92,7 +92,7 @@ export async function prepareRestore(options: RestoreOptions): Promise<PreparedR
     if (loaded.type === "ok") {
       // Condemned ids above the head do not prove a regression: concurrent checkpoints that were aborted are condemned too.
       const retractThrough = retractionOf(log.head)?.throughId;
-      return assign(options, { ...loaded, retractThrough });
+      return assign(options, { ...loaded, retractThrough, claimedLineage: undefined });
     }
     // A newer JobManager may have deleted what this one takes for the newest checkpoint: fenced is not damaged.
     await retryStorage(options.env, options.signal, "commit-log-verify", () => log.verifyOwnership(options.signal));
@@ -104,7 +104,7 @@ async function fromOrigin(options: RestoreOptions): Promise<PreparedRestore> {
   const recovery = await recover({ ...options, localCopies: new Set(), allSinksCanRetract: false });
   if (recovery.type === "empty") return NOTHING_TO_RESTORE;
   assert(recovery.type === "restore", "without a head there is nothing to repair");
-  return assign(options, { ...recovery, retractThrough: undefined });
+  return assign(options, { ...recovery, retractThrough: undefined, claimedLineage: options.log.head.claim?.lineage });
 }
 
 async function load(options: RestoreOptions, ref: CheckpointRef): Promise<LoadedCheckpoint> {
@@ -168,16 +168,18 @@ function assign(
     readonly metadata: CheckpointMetadata;
     readonly place: CheckpointPlace;
     readonly retractThrough: CheckpointId | undefined;
+    readonly claimedLineage: string | undefined;
   },
 ): PreparedRestore {
-  const { metadata, place, retractThrough } = from;
+  const { metadata, place, retractThrough, claimedLineage } = from;
   const tasks = new Map<string, TaskRestore>();
   const { plan, unclaimedState, env } = options;
   const { subtasks, droppedUids } = assignState({ metadata, vertices: checkpointVertices(plan), unclaimedState });
   for (const uid of droppedUids)
     env.log.warn("state that no operator takes is dropped", { uid, checkpoint: metadata.checkpointId });
   for (const { vertexId, subtaskIndex, parts } of subtasks) {
-    tasks.set(subtaskKey({ vertexId, subtaskIndex }), { checkpointId: metadata.checkpointId, retractThrough, parts });
+    const { checkpointId } = metadata;
+    tasks.set(subtaskKey({ vertexId, subtaskIndex }), { checkpointId, retractThrough, claimedLineage, parts });
   }
   const { jobState } = options.log.head;
   return {

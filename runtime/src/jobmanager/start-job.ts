@@ -10,12 +10,13 @@ import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import {
   CommitLog,
+  confirmOrigin,
   endedBySubmission,
-  loadOrigin,
   placeOf,
   readCommitHead,
   recordedPath,
   retryStorage,
+  takeOrigin,
 } from "../checkpoint/index.ts";
 import type { StoreOpener } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
@@ -71,6 +72,7 @@ export async function claimJob(options: {
   const named = config.start.from ?? settings.restorePath;
   // People name checkpoints by path or URI; the log names those in its own store relative to that.
   const from = named === undefined ? undefined : recordedPath(await placeOf(named, { store, openStore }));
+  const place = { store, openStore, jobDir, uid: config.uid, env, signal };
   const { log } = await CommitLog.claim({
     store,
     jobDir,
@@ -84,8 +86,10 @@ export async function claimJob(options: {
       mayCreate: true,
     },
     planDigest: plan.digest,
-    checkOrigin: async (origin) => void (await loadOrigin({ store, openStore, origin, env, signal })),
+    takeOrigin: (path) => takeOrigin({ origin: path, claimMode: settings.claimMode }, place),
     signal,
   });
+  const { head, origin } = log.head;
+  if (head === null && origin !== null) await confirmOrigin(origin, place);
   return { type: "claimed", storage: { store, openStore, log } };
 }

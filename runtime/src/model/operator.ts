@@ -49,6 +49,11 @@ export interface RestoredOperatorState {
    */
   readonly retractThrough: CheckpointId | undefined;
   /**
+   * Set when the state of another lineage was taken over (CLAIM): output of that lineage which waits in it is published under the names
+   * that it records, as if it were the own one. Otherwise output of another lineage is neither published nor dropped.
+   */
+  readonly claimedLineage?: string | undefined;
+  /**
    * What this subtask was dealt, by state name, items in the order of the old subtasks. A name is there, if need be without items,
    * iff the operator had that state at the checkpoint: absence means a new state, not a subtask that was dealt nothing.
    */

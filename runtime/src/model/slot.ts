@@ -43,6 +43,8 @@ export interface TaskRestore {
    * from the log's record; without it a zombie that restores an old head could hide output of checkpoints it knows nothing of.
    */
   readonly retractThrough: CheckpointId | undefined;
+  /** The lineage whose waiting output this job has taken over (CLAIM): sinks publish what the restored state records of it. */
+  readonly claimedLineage?: string | undefined;
   readonly parts: readonly RestorePart[];
 }
 

@@ -98,6 +98,7 @@ const restorePart: Shape<RestorePart> = record<RestorePart>({ ...partFields, ite
 const restore: Shape<TaskRestore> = record<TaskRestore>({
   checkpointId,
   retractThrough: optional(checkpointId),
+  claimedLineage: optional(text),
   parts: list(restorePart),
 });
 const taskSpec: Shape<TaskSpec> = record<TaskSpec>({ subtask, restore: optional(restore) });

@@ -170,6 +170,7 @@ export class Task {
             : {
                 checkpointId: restore.checkpointId,
                 retractThrough: restore.retractThrough,
+                claimedLineage: restore.claimedLineage,
                 states: parts?.operator.get(link.uid) ?? new Map<string, never>(),
               },
         );

@@ -2,8 +2,10 @@
 //
 // Not here: when they start and die (mini-cluster.ts).
 
-import { AssertionError, Failure } from "@sluice/kit";
+import { AssertionError } from "@sluice/kit";
 import type { Log, Net, ObjectStore, Rng } from "@sluice/kit/env";
+import { openObjectStore } from "@sluice/kit/env/node";
+import type { StoreOpener } from "../checkpoint/index.ts";
 import type { JobMain } from "../datastream/index.ts";
 import { claimJob, jobIdOf, JobMaster } from "../jobmanager/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
@@ -110,7 +112,7 @@ export async function startJobManager(
   }
   const { signal } = new AbortController();
   const own = part.life.store(store);
-  const claimed = await claimJob({ config, plan, settings, store: own, openStore: noOtherStore, env, signal });
+  const claimed = await claimJob({ config, plan, settings, store: own, openStore: openerOf(part.life), env, signal });
   if (claimed.type === "ended") {
     on.ended(claimed.state, `job ${plan.jobName} is ${claimed.state}`);
     return;
@@ -119,15 +121,9 @@ export async function startJobManager(
   on.started(master);
 }
 
-/** All that the cluster stores is in its one store, savepoints too. */
-function noOtherStore(uri: string): Promise<ObjectStore> {
-  return Promise.reject(
-    new Failure("CONFIG_INVALID", {
-      retry: "never",
-      message: `a MiniCluster has no store but its own, and ${uri} does not lie in it`,
-      remedy: "name a directory below the cluster's store",
-    }),
-  );
+/** Stores of savepoints in other places. */
+function openerOf(life: Life): StoreOpener {
+  return async (uri) => life.store(await openObjectStore(uri));
 }
 
 /** Starts a TaskManager; resolves when it has stopped. */
@@ -151,7 +147,7 @@ export async function startTaskManager(
   const io = new IoService({
     env,
     store: store === undefined ? undefined : life.store(store),
-    openStore: noOtherStore,
+    openStore: openerOf(life),
     localCopies: { ...settings.localCopies, disks: settings.localCopies.enabled ? [life.disk(disk)] : [] },
     send: (event) => life.soon(() => taskManager.onIoEvent(event)),
   });

@@ -17,6 +17,7 @@ import type { Log, LogLevel, ObjectStore } from "@sluice/kit/env";
 import { NodeLog, nodeRng, openObjectStore } from "@sluice/kit/env/node";
 import { buildGraph } from "../datastream/index.ts";
 import type { JobMain } from "../datastream/index.ts";
+import type { OperationOutcome, OperationRequest } from "../checkpoint/index.ts";
 import { buildPlan, enumerateSplits } from "../graph/index.ts";
 import type { JobMaster } from "../jobmanager/index.ts";
 import { configurationOf, parseConfiguration, runtimeSettings } from "../model/configuration/index.ts";
@@ -42,6 +43,8 @@ const LOOK_MS = 5;
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => SILENT };
 
 export interface MiniClusterOptions {
+  /** Of the job, which its checkpoints lie under. Default "test". */
+  readonly name?: string;
   /** Default 1. */
   readonly taskManagers?: number;
   /** Default: as many as the job needs, spread over the TaskManagers. */
@@ -113,7 +116,7 @@ export class MiniCluster implements AsyncDisposable {
       job: main,
       arguments: options.arguments ?? [],
       configuration: typed.toRecord(),
-      jobName: "test",
+      jobName: options.name ?? "test",
     });
     const splits = await enumerateSplits(graph);
     const plan = buildPlan(graph, { bundleHash: "", splits });
@@ -181,22 +184,45 @@ export class MiniCluster implements AsyncDisposable {
   /** Takes a checkpoint now and waits until it has completed; the result is its id. */
   async triggerCheckpoint(): Promise<number> {
     await this.waitUntilRunning();
+    const { checkpointId } = await this.#operate("a checkpoint", { kind: "checkpoint", checkpointType: "CONFIGURED" });
+    assert(checkpointId !== undefined, "a checkpoint that is done has an id");
+    return checkpointId;
+  }
+
+  /** Takes a savepoint below `directory` (a URI) and waits until it is complete; the result is where it lies. */
+  async takeSavepoint(directory?: string): Promise<string> {
+    await this.waitUntilRunning();
+    const targetDirectory = directory ?? null;
+    const request = { kind: "savepoint", targetDirectory, formatType: "NATIVE", cancelsJob: false } as const;
+    const { location } = await this.#operate("a savepoint", request);
+    assert(location !== undefined, "a savepoint that is done lies somewhere");
+    return location;
+  }
+
+  /** Stops the job with a savepoint below `directory` (a URI), and waits for its end; the result is where the savepoint lies. */
+  async stopWithSavepoint(directory?: string, options: { readonly drain?: boolean } = {}): Promise<string> {
+    await this.waitUntilRunning();
+    const { drain = false } = options;
+    const request = { kind: "stop", targetDirectory: directory ?? null, formatType: "NATIVE", drain } as const;
+    const { location } = await this.#operate("a stop with savepoint", request);
+    assert(location !== undefined, "a savepoint that is done lies somewhere");
+    await this.waitForEnd();
+    return location;
+  }
+
+  async #operate(what: string, request: OperationRequest): Promise<Extract<OperationOutcome, { type: "done" }>> {
     const master = this.#master;
     assert(master !== undefined, "a job that runs has a JobManager");
     const id = master.newOperationId();
-    await master.startOperation(id, { kind: "checkpoint", checkpointType: "CONFIGURED" });
+    await master.startOperation(id, request);
     const outcome = () => master.operation(id)?.outcome ?? undefined;
-    await this.waitUntil("a checkpoint", () => outcome() !== undefined || this.#master !== master);
+    await this.waitUntil(what, () => outcome() !== undefined || this.#master !== master);
     const settled = outcome();
     if (settled === undefined) {
-      throw new Failure("PEER_LOST", {
-        retry: "now",
-        message: "the JobManager was killed while the checkpoint was taken",
-      });
+      throw new Failure("PEER_LOST", { retry: "now", message: `the JobManager was killed during ${what}` });
     }
     if (settled.type === "failed") throw failureFromJson(settled.failure);
-    assert(settled.checkpointId !== undefined, "a checkpoint that is done has an id");
-    return settled.checkpointId;
+    return settled;
   }
 
   /** MC1. `index` counts from 0. The job restarts from its newest checkpoint, or fails when it takes none. */

@@ -130,7 +130,6 @@ export const StateRecoveryOptions = {
     aliases: ["execution.savepoint-restore-mode", "execution.savepoint.restore-mode"],
     type: oneOf(["NO_CLAIM", "CLAIM"]),
     default: "NO_CLAIM",
-    only: ["NO_CLAIM"],
     description:
       "Who owns what the job starts from. NO_CLAIM: it stays its owner's, and the output that waits in it is neither published nor dropped. CLAIM: this job alone takes it over, publishes that output, and deletes it when its own checkpoints have replaced it. Flink's LEGACY mode does not exist.",
   }),

@@ -1,0 +1,219 @@
+// The checkpoint or savepoint that a new lineage starts from: taken before the log says so, let go once it is not needed any more.
+//
+// Invariants (tests cite them): SF1, SF3 of savepoint-files.ts, and
+//   OR1. NO_CLAIM never deletes it and commits nothing that waits in it; nobody else deletes it before the first own checkpoint:
+//        a checkpoint is pinned in the log of its job, a savepoint by the record of the job that starts from it.
+//   OR2. CLAIM: one job alone takes it over, publishes what waits in it, and deletes it once `num-retained` own checkpoints have
+//        replaced it. A checkpoint stays with the log that keeps it: only its output is taken over.
+//   OR3. What its log has condemned, or does not know, is no checkpoint (CL2) and is refused.
+//
+// Not here: reading it (recovery.ts), the record (commit-log.ts).
+
+import { Failure, toFailure } from "@sluice/kit";
+import type { Log, ObjectStore } from "@sluice/kit/env";
+import type { CheckpointMetadata } from "../model/index.ts";
+import { type CommitLogEnv, readCommitHead } from "./commit-log.ts";
+import { type CheckpointPlace, objectsDirectory, placeOf, recordedPath, type StoreOpener } from "./location.ts";
+import { loadOrigin } from "./recovery.ts";
+import {
+  claimSavepoint,
+  deleteSavepoint,
+  describeClaim,
+  identityOf,
+  isSameClaim,
+  readClaim,
+  readSavepoint,
+  releaseClaim,
+  type SavepointClaim,
+  type SavepointIo,
+} from "./savepoint-files.ts";
+import { jobDirectories, pinCheckpoint, unpin } from "./store-admin.ts";
+import type { CommitRecord, RecordedClaim } from "./types.ts";
+
+/** A pin in the log of another job ends by itself, should nobody take it back. */
+const PIN_MS = 7 * 24 * 3_600_000;
+
+export interface OriginPlace {
+  readonly store: ObjectStore;
+  readonly openStore: StoreOpener;
+  /** Of the job that starts from it. */
+  readonly jobDir: string;
+  readonly uid: string;
+  readonly env: CommitLogEnv & { readonly log: Log };
+  readonly signal: AbortSignal;
+}
+
+export interface OriginOrder {
+  /** As the log will name it. */
+  readonly origin: string;
+  readonly claimMode: "NO_CLAIM" | "CLAIM";
+}
+
+/** Before the record: reads it, and pins or claims it (OR1, OR2). Rejects when nobody could start from it; nothing is written then. */
+export async function takeOrigin(order: OriginOrder, place: OriginPlace): Promise<RecordedClaim | null> {
+  const { metadata, place: at } = await loadOrigin({ ...place, origin: order.origin });
+  const own: SavepointClaim = { by: "job", jobDir: place.jobDir, uid: place.uid };
+  const owner = await readClaim(at, metadata, place);
+  if (owner !== undefined && !isSameClaim(owner, own)) throw claimed(order.origin, owner);
+  if (metadata.base === "job") await keepCheckpoint(order, place, { metadata, at });
+  if (order.claimMode === "NO_CLAIM") return null;
+  const winner = await claimSavepoint(at, metadata, { ...place, claim: own });
+  if (!isSameClaim(winner, own)) throw claimed(order.origin, winner);
+  return { path: recordedPath(at), kind: metadata.kind, lineage: metadata.lineage, isCondemned: false };
+}
+
+/** After the record: a disposal that was faster has won (SF3). */
+export async function confirmOrigin(origin: string, place: OriginPlace): Promise<void> {
+  const { metadata, place: at } = await loadOrigin({ ...place, origin });
+  const owner = await readClaim(at, metadata, place);
+  if (owner?.by === "disposal") throw claimed(origin, owner);
+}
+
+/** A checkpoint is kept by its own log: pinned there, unless that is the log of the job that starts (which keeps it itself). */
+async function keepCheckpoint(
+  order: OriginOrder,
+  place: OriginPlace,
+  from: { readonly metadata: CheckpointMetadata; readonly at: CheckpointPlace },
+): Promise<void> {
+  const { metadata, at } = from;
+  const { env, signal } = place;
+  const jobDir = objectsDirectory(at, metadata);
+  const head = await readCommitHead(at.store, jobDir, signal);
+  if (head === undefined) return; // copied without its log: nobody deletes it
+  const { metadataPath } = at;
+  const kept = [...head.retained, ...head.pins.map((pin) => pin.ref), ...(head.head === null ? [] : [head.head])];
+  const isOrigin = head.origin !== null && head.origin === recordedPath(at);
+  if (!kept.some((ref) => ref.path === metadataPath) && !isOrigin) {
+    throw new Failure("INPUT_NOT_FOUND", {
+      retry: "never",
+      message: `checkpoint ${order.origin} is not kept by the job that took it: it was replaced, or never completed`, // OR3
+      remedy: `start from one that is kept: ${kept.map(({ id }) => `chk-${id}`).join(", ") || "there is none"}`,
+    });
+  }
+  if (at.storeUri === undefined && jobDir === place.jobDir) return;
+  try {
+    await pinCheckpoint(
+      { store: at.store, jobDir, env, signal },
+      { checkpointId: metadata.checkpointId, holder: holderOf(place), expiresAtMs: env.clock.wallMs() + PIN_MS },
+    );
+  } catch (thrown) {
+    const failure = toFailure(thrown);
+    if (failure.code !== "STORAGE_DENIED") throw thrown;
+    env.log.warn(
+      "the checkpoint to start from cannot be pinned: keep its job from replacing it until the first checkpoint",
+      {
+        checkpoint: order.origin,
+        failure: failure.message,
+      },
+    );
+  }
+}
+
+/** After the first own checkpoint: whoever owns it may delete it now. Pins end by themselves when this fails. */
+export async function releaseOrigin(origin: string, place: OriginPlace): Promise<void> {
+  const { metadata, place: at } = await loadOrigin({ ...place, origin });
+  if (metadata.base !== "job") return;
+  const jobDir = objectsDirectory(at, metadata);
+  if (at.storeUri === undefined && jobDir === place.jobDir) return;
+  const { env, signal } = place;
+  await unpin({ store: at.store, jobDir, env, signal }, { holder: holderOf(place), checkpointId: undefined });
+}
+
+/** Deletes a claimed savepoint that a record of this epoch has condemned (OR2). False: somebody still needs it, or `mayDelete` says no. */
+export async function deleteClaimed(
+  claim: RecordedClaim,
+  place: OriginPlace & { readonly mayDelete: () => boolean },
+): Promise<boolean> {
+  if (claim.kind === "checkpoint") return true;
+  const at = await placeOf(claim.path, place);
+  let metadata: CheckpointMetadata;
+  try {
+    metadata = await readSavepoint(at, place);
+  } catch (thrown) {
+    if (toFailure(thrown).code === "INPUT_NOT_FOUND") return true;
+    throw thrown;
+  }
+  const others = await usersOf(at, { ...place, except: place.jobDir });
+  return others.length === 0 && (await deleteSavepoint(at, metadata, place));
+}
+
+/**
+ * Disposal: deletes one savepoint, unless a job in `stores` needs it (SF3). Rejects with the reason; then nothing is deleted.
+ */
+export async function disposeSavepoint(options: {
+  readonly name: string;
+  readonly store: ObjectStore;
+  readonly openStore: StoreOpener;
+  readonly env: CommitLogEnv;
+  readonly signal: AbortSignal;
+}): Promise<{ readonly location: string }> {
+  const at = await placeOf(options.name, options);
+  const metadata = await readSavepoint(at, options);
+  const location = identityOf(at.store, at.metadataPath).replace(/\/_metadata$/u, "");
+  const refuse = async (): Promise<void> => {
+    const users = await usersOf(at, options);
+    if (users.length === 0) return;
+    throw new Failure("OPERATION_CONFLICT", {
+      retry: "never",
+      message: `savepoint ${location} is needed: ${users.join("; ")}`,
+      remedy: "dispose of it once those jobs have completed a checkpoint of their own, or are purged",
+    });
+  };
+  await refuse();
+  const own: SavepointClaim = { by: "disposal", jobDir: "", uid: "" };
+  const owner = await claimSavepoint(at, metadata, { ...options, claim: own });
+  if (!isSameClaim(owner, own)) {
+    throw new Failure("OPERATION_CONFLICT", {
+      retry: "never",
+      message: `savepoint ${location} ${describeClaim(owner)}, which deletes it when it is not needed any more`,
+      remedy: "leave it to that job",
+    });
+  }
+  try {
+    await refuse();
+  } catch (thrown) {
+    await releaseClaim(at, metadata, options);
+    throw thrown;
+  }
+  await deleteSavepoint(at, metadata, { ...options, mayDelete: () => true });
+  return { location };
+}
+
+/** The jobs whose logs lie in this store and that need the savepoint, as sentences. */
+async function usersOf(
+  at: CheckpointPlace,
+  options: SavepointIo & { readonly store: ObjectStore; readonly except?: string },
+): Promise<readonly string[]> {
+  const { store, signal, except } = options;
+  const wanted = identityOf(at.store, at.metadataPath);
+  const isMeant = (path: string | null | undefined): boolean =>
+    typeof path === "string" && (/^[a-z][a-z0-9+.-]*:/iu.test(path) ? path : identityOf(store, path)) === wanted;
+  const users: string[] = [];
+  for (const jobDir of jobDirectories(await store.list("", signal)).jobs.keys()) {
+    if (jobDir === except) continue;
+    const record = await readCommitHead(store, jobDir, signal);
+    if (record === undefined || record.closed) continue;
+    const why = useOf(record, isMeant);
+    if (why !== undefined) users.push(`${why} of job ${jobDir}`);
+  }
+  return users;
+}
+
+function useOf(record: CommitRecord, isMeant: (path: string | null | undefined) => boolean): string | undefined {
+  if (isMeant(record.head?.path)) return "it is the newest state";
+  if (isMeant(record.origin)) return "it is the state";
+  if (record.claim?.isCondemned === false && isMeant(record.claim.path)) return "it is the property";
+  return record.pins.some((pin) => isMeant(pin.ref.path)) ? "it is a pinned state" : undefined;
+}
+
+function holderOf({ jobDir, uid }: Pick<OriginPlace, "jobDir" | "uid">): string {
+  return `restore:${jobDir}:${uid}`;
+}
+
+function claimed(origin: string, owner: SavepointClaim): Failure {
+  return new Failure("OPERATION_CONFLICT", {
+    retry: "never",
+    message: `${origin} ${describeClaim(owner)}: nobody else can start from it`,
+    remedy: "start from another checkpoint or savepoint, or from a copy of the directory without its CLAIM object",
+  });
+}
