@@ -173,7 +173,8 @@ export class JobMaster implements JobManagerView {
         listener: {
           failJob: (failure) => this.#dispatch({ type: "jobFailure", failure }),
           fenced: (failure) => this.#fatal(failure),
-          completed: ({ checkpointId }) => {
+          completed: ({ checkpointId, kind }) => {
+            if (kind === "savepoint") return; // nobody restores from it, and nobody keeps copies of it
             const { jobDir } = storage.log;
             this.#localCopies.completed(checkpointId, (path) => checkpointIdOfPath(jobDir, path));
           },
