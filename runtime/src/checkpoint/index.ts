@@ -7,6 +7,7 @@ export type { StateAssignment, SubtaskRestore } from "./assign.ts";
 export { CommitLog, ID_BLOCK_COUNT, readCommitHead } from "./commit-log.ts";
 export type { AppendOutcome, ClaimResult, CommitChange, CommitLogEnv } from "./commit-log.ts";
 export { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
+export { dealOperatorState } from "./deal.ts";
 export { CheckpointCoordinator } from "./coordinator-shell.ts";
 export type { CoordinatorOptions } from "./coordinator-shell.ts";
 export {

@@ -4,10 +4,24 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { GeneratorSource, Types } from "@sluice/runtime";
-import { CollectSink, MiniCluster } from "@sluice/runtime/testing";
+import { CollectSink, MiniCluster, oneInputTestHarness } from "@sluice/runtime/testing";
 
 import { countViews } from "./job.ts";
 import type { PageCount } from "./job.ts";
+
+test("the operator: every page has its own count, and keeps it when it is restored", async () => {
+  const harness = await oneInputTestHarness(Types.STRING(), countViews);
+  harness.processElements("/", "/docs", "/");
+  assert.deepEqual(harness.output, [
+    { page: "/", views: 1 },
+    { page: "/docs", views: 1 },
+    { page: "/", views: 2 },
+  ]);
+
+  const restored = await oneInputTestHarness(Types.STRING(), countViews, { restore: await harness.snapshot() });
+  restored.processElement("/");
+  assert.deepEqual(restored.output, [{ page: "/", views: 3 }]);
+});
 
 test("the job: every view counts once, though a TaskManager and the JobManager are killed", async () => {
   const results = new CollectSink<PageCount>();

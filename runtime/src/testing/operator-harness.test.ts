@@ -1,0 +1,205 @@
+// The public operator harness, as users use it.
+
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+
+import {
+  KeyedCoProcessFunction,
+  KeyedProcessFunction,
+  ListStateDescriptor,
+  OutputTag,
+  ProcessFunction,
+  RichFunction,
+  Types,
+  ValueStateDescriptor,
+} from "../model/index.ts";
+import type {
+  CheckpointedFunction,
+  Collector,
+  FunctionInitializationContext,
+  KeyedContext,
+  ListState,
+  RuntimeContext,
+  SideOutputContext,
+  ValueState,
+} from "../model/index.ts";
+import { oneInputTestHarness, ProcessFunctionTestHarnesses, twoInputTestHarness } from "./index.ts";
+import type { OneInputTestHarness, OperatorSnapshot, TestHarnessOptions } from "./index.ts";
+
+class Count extends KeyedProcessFunction<string, string, string> {
+  #count!: ValueState<number>;
+
+  override open(context: RuntimeContext): void {
+    this.#count = context.getState(new ValueStateDescriptor("count", Types.LONG()));
+  }
+
+  override processElement(_word: string, ctx: KeyedContext<string>, out: Collector<string>): void {
+    const count = (this.#count.value() ?? 0) + 1;
+    this.#count.update(count);
+    out.collect(`${ctx.getCurrentKey()} ${count}`);
+  }
+}
+
+function counting(options?: TestHarnessOptions): Promise<OneInputTestHarness<string, string>> {
+  return ProcessFunctionTestHarnesses.forKeyedProcessFunction(
+    () => new Count(),
+    (word) => word,
+    Types.STRING(),
+    options,
+  );
+}
+
+describe("one function", () => {
+  test("keyed: output in order, taken once; state survives a snapshot and what came after it is not in it", async () => {
+    const harness = await counting();
+    harness.processElements("a", "b", "a");
+    expect(harness.output).toEqual(["a 1", "b 1", "a 2"]);
+    expect(harness.takeOutput()).toHaveLength(3);
+    const snapshot = await harness.snapshot();
+    harness.processElement("a");
+    expect(harness.output).toEqual(["a 3"]);
+    const restored = await counting({ restore: snapshot });
+    restored.processElements("a", "c");
+    expect(restored.output).toEqual(["a 3", "c 1"]);
+    expect((await restored.snapshot()).checkpointId).toBe(snapshot.checkpointId + 1);
+  });
+
+  test("side outputs, two inputs, an exception as it is, and the end", async () => {
+    const late = new OutputTag("late", Types.STRING());
+    const told: string[] = [];
+    class Split extends ProcessFunction<number, number> {
+      override processElement(value: number, ctx: SideOutputContext, out: Collector<number>): void {
+        if (value < 0) throw new RangeError("negative");
+        if (value > 9) ctx.output(late, `late ${value}`);
+        else out.collect(value);
+      }
+      override close(): void {
+        told.push("closed");
+      }
+    }
+    const split = await ProcessFunctionTestHarnesses.forProcessFunction(() => new Split());
+    split.processElements(1, 10);
+    expect([split.output, split.getSideOutput(late)]).toEqual([[1], ["late 10"]]);
+    expect(() => split.processElement(-1)).toThrow(RangeError);
+    await split.close();
+    expect(told).toEqual(["closed"]);
+
+    class Join extends KeyedCoProcessFunction<string, string, number, string> {
+      #name!: ValueState<string>;
+      override open(context: RuntimeContext): void {
+        this.#name = context.getState(new ValueStateDescriptor("name", Types.STRING()));
+      }
+      override processElement1(name: string): void {
+        this.#name.update(name);
+      }
+      override processElement2(value: number, _ctx: KeyedContext<string>, out: Collector<string>): void {
+        out.collect(`${this.#name.value() ?? "?"} ${value}`);
+      }
+    }
+    const join = await ProcessFunctionTestHarnesses.forKeyedCoProcessFunction(
+      () => new Join(),
+      [(name: string) => name.slice(0, 1), (value: number) => (value % 2 === 0 ? "e" : "o")],
+      Types.STRING(),
+    );
+    join.processElement1("even");
+    join.processElement2(4);
+    join.processElement2(5);
+    expect(join.output).toEqual(["even 4", "? 5"]);
+  });
+});
+
+describe("HA1: any operator of a stream", () => {
+  test("what the API builds is what runs: rolling sums, maps", async () => {
+    const type = Types.TUPLE(Types.STRING(), Types.LONG());
+    const sums = await oneInputTestHarness(type, (stream) => stream.keyBy(([key]) => key, Types.STRING()).sum(1));
+    sums.processElements(["a", 1], ["b", 5], ["a", 2]);
+    expect(sums.output).toEqual([
+      ["a", 1],
+      ["b", 5],
+      ["a", 3],
+    ]);
+    const doubled = await oneInputTestHarness(Types.LONG(), (stream) => stream.map((n) => n * 2, Types.LONG()));
+    doubled.processElement(4);
+    expect(doubled.output).toEqual([8]);
+  });
+
+  test("it is one operator", async () => {
+    const two = oneInputTestHarness(Types.LONG(), (stream) => stream.map((n) => n, Types.LONG()).filter((n) => n > 0));
+    await expect(two).rejects.toThrow("a test harness runs one operator, and this is map and filter");
+    const none = twoInputTestHarness([Types.LONG(), Types.LONG()], (first, second) => first.union(second));
+    await expect(none).rejects.toThrow("this is none");
+  });
+});
+
+class Buffer2 extends ProcessFunction<string, string> implements CheckpointedFunction {
+  #held!: ListState<string>;
+
+  initializeState(context: FunctionInitializationContext): void {
+    this.#held = context.getOperatorStateStore().getListState(new ListStateDescriptor("held", Types.STRING()));
+  }
+
+  snapshotState(): void {}
+
+  override processElement(value: string, _ctx: SideOutputContext, out: Collector<string>): void {
+    if (value !== "?") this.#held.add(value);
+    else for (const held of this.#held.get()) out.collect(held);
+  }
+}
+
+describe("HA3: rescaling", () => {
+  test("keyed state follows its key, whatever the parallelism", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.string({ minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 30 }),
+        fc.integer({ min: 1, max: 5 }),
+        async (words, parallelism) => {
+          const one = await counting();
+          one.processElements(...words);
+          const snapshot = await one.snapshot();
+          const subtasks = await Promise.all(
+            Array.from({ length: parallelism }, (_, subtaskIndex) =>
+              counting({ restore: snapshot, parallelism, subtaskIndex }),
+            ),
+          );
+          const snapshots = await Promise.all(subtasks.map((subtask) => subtask.snapshot()));
+          const again = await counting({ restore: snapshots });
+          for (const word of new Set(words)) again.processElement(word);
+          const expected = [...new Set(words)].map((w) => `${w} ${words.filter((v) => v === w).length + 1}`);
+          expect(again.output).toEqual(expected);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  test("a list is dealt over the subtasks, each item once", async () => {
+    const buffering = (options?: TestHarnessOptions): Promise<OneInputTestHarness<string, string>> =>
+      ProcessFunctionTestHarnesses.forProcessFunction(() => new Buffer2(), options);
+    const one = await buffering();
+    one.processElements("a", "b", "c", "d", "e");
+    const snapshot = await one.snapshot();
+    const parts: (readonly string[])[] = [];
+    const snapshots: OperatorSnapshot[] = [];
+    for (let subtaskIndex = 0; subtaskIndex < 3; subtaskIndex += 1) {
+      const part = await buffering({ restore: snapshot, parallelism: 3, subtaskIndex });
+      part.processElement("?");
+      parts.push(part.takeOutput());
+      snapshots.push(await part.snapshot());
+    }
+    expect(parts.map((part) => part.length)).toEqual([2, 2, 1]);
+    expect(parts.flat().toSorted()).toEqual(["a", "b", "c", "d", "e"]);
+    const whole = await buffering({ restore: snapshots });
+    whole.processElement("?");
+    expect(whole.output.toSorted()).toEqual(["a", "b", "c", "d", "e"]);
+  });
+
+  test("a function object is one subtask's", async () => {
+    const fn = new Count();
+    const key = (word: string): string => word;
+    expect(fn).toBeInstanceOf(RichFunction);
+    await ProcessFunctionTestHarnesses.forKeyedProcessFunction(fn, key, Types.STRING());
+    await expect(ProcessFunctionTestHarnesses.forKeyedProcessFunction(fn, key, Types.STRING())).rejects.toThrow(
+      "already used by another subtask",
+    );
+  });
+});
