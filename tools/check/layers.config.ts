@@ -30,7 +30,7 @@ export const RUNTIME_LEVELS: readonly (readonly string[])[] = [
   ["model"],
   ["graph", "state", "network", "metrics"],
   ["operators", "checkpoint"],
-  ["connectors", "task", "rpc"],
+  ["connectors", "task", "rpc", "inspect"],
   ["jobmanager", "taskmanager", "datastream"],
   ["bin"],
   ["testing"],

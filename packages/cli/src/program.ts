@@ -12,6 +12,7 @@ import { Command } from "commander";
 import { EXIT } from "./exit-codes.ts";
 import { addInitCommand } from "./init-command.ts";
 import { count, define, notEmpty, port } from "./option-values.ts";
+import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addStoreCommands } from "./store-commands.ts";
 
 interface RunFlags {
@@ -127,6 +128,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
       done(EXIT.ok);
     });
 
+  addSnapshotCommands(program, done);
   addStoreCommands(program, done);
   addInitCommand(program, done);
 

@@ -69,6 +69,7 @@ export type { AdminPlace, GarbageOutcome, JobInspection } from "./store-admin.ts
 export { confirmOrigin, disposeSavepoint, takeOrigin } from "./origin.ts";
 export { decideStart, endedBySubmission, endStateOf } from "./start.ts";
 export { retryStorage } from "./storage-retry.ts";
+export { keptRefs } from "./survey.ts";
 export type { KeptCheckpoint, ObjectClass, Survey, SurveyedObject } from "./survey.ts";
 export { checkpointVertices } from "./vertices.ts";
 export { DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";

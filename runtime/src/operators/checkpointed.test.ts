@@ -125,6 +125,25 @@ test("broadcast state is a map, by value also for keys that are rows, through an
   );
 });
 
+test("OB3: elements and map values evolve, keys of broadcast state do not", () => {
+  const before = storeFrom();
+  before.getListState(new ListStateDescriptor("rows", Types.ROW({ id: Types.INT(), gone: Types.STRING() }))).add({
+    id: 1,
+    gone: "x",
+  });
+  before.getBroadcastState(new MapStateDescriptor("rules", Types.INT(), Types.INT())).put(5, 6);
+  const after = storeFrom(before.snapshot());
+  const rows = Types.ROW({ id: Types.LONG(), tags: Types.LIST(Types.STRING()) }, { defaults: { tags: ["new"] } });
+  expect([...after.getListState(new ListStateDescriptor("rows", rows)).get()]).toEqual([{ id: 1, tags: ["new"] }]);
+  const rules = after.getBroadcastState(new MapStateDescriptor("rules", Types.INT(), Types.LONG()));
+  expect([...rules.entries()]).toEqual([[5, 6]]);
+  rules.put(5, 2 ** 40);
+  expect(after.snapshot().get("rules")).toMatchObject({ itemType: Types.TUPLE(Types.INT(), Types.LONG()).descriptor });
+  expect(() =>
+    storeFrom(before.snapshot()).getBroadcastState(new MapStateDescriptor("rules", Types.LONG(), Types.INT())),
+  ).toThrow(/\(uid .*\), operator state "rules": the snapshot has map keys of INT, the job declares LONG; keys never/u);
+});
+
 describe("what is refused", () => {
   const asked = (call: (store: OperatorStateStore) => unknown, states?: OperatorState): unknown => {
     try {
@@ -179,7 +198,7 @@ describe("what is refused", () => {
     [
       "another type",
       (store) => store.getListState(new ListStateDescriptor("numbers", Types.STRING())),
-      /"numbers" was stored as LONG, the job declares STRING/u,
+      /"numbers": the snapshot holds LONG, the job declares STRING/u,
     ],
     [
       "another kind",

@@ -4,7 +4,8 @@
 //   OB1. A snapshot holds what the handles held at that moment, encoded: what the function changes later is not in it.
 //   OB2. A restored state that the function does not ask for is kept as it is and stored again (Flink does the same): code may leave
 //        a state out and take it up later.
-//   OB3. Elements are of the declared type when they enter, and of the stored one when they come back, or there is a failure.
+//   OB3. Elements are of the declared type when they enter and when they come back: stored ones of an older type become what
+//        evolution (state/evolution.ts) makes of them, or there is a failure.
 //
 // Not here: which subtask gets what (checkpoint/deal.ts), JSON state of sources and sinks (connectors/json-state.ts).
 
@@ -26,7 +27,14 @@ import {
   type SubtaskInfo,
   type TypeDescriptor,
 } from "../model/index.ts";
-import { codecFor, encodeValue, type ValueCodec } from "../state/index.ts";
+import {
+  codecFor,
+  compareTypes,
+  encodeValue,
+  evolvingReader,
+  incompatibleState,
+  type ValueCodec,
+} from "../state/index.ts";
 
 const CALL = {
   split: "getListState",
@@ -127,16 +135,20 @@ export class HeapOperatorStateStore implements OperatorStateStore {
       );
     }
     if (stored.items.length === 0) return [];
-    if (stored.itemType === undefined || !sameType(stored.itemType, codec.type)) {
-      const was = stored.itemType === undefined ? "data of its own" : describeType(stored.itemType);
+    const { itemType } = stored;
+    if (itemType === undefined) {
       throw this.#incompatible(
-        `operator state "${name}" was stored as ${was}, the job declares ${describeType(codec.type)}`,
+        `operator state "${name}" was stored as data of its own, the job declares ${describeType(codec.type)}`,
       );
     }
-    const what = `operator state "${name}" of operator uid ${this.#subtask.uid}`;
+    const where = `operator "${this.#subtask.operatorName}" (uid ${this.#subtask.uid}), operator state "${name}"`;
+    const types = { stored: asDeclared(mode, itemType), declared: asDeclared(mode, codec.type) };
+    if (compareTypes(types.stored, types.declared).type === "incompatible") throw incompatibleState(where, types);
+    const read = evolvingReader(itemType, codec.type);
     return stored.items.map((item) => {
-      const from = new ByteReader("bytes" in item ? item.bytes : new Uint8Array(), { what, code: "SNAPSHOT_DAMAGED" });
-      const value = codec.read(from);
+      const bytes = "bytes" in item ? item.bytes : new Uint8Array();
+      const from = new ByteReader(bytes, { what: where, code: "SNAPSHOT_DAMAGED" });
+      const value = read(from);
       from.expectEnd();
       return value;
     });
@@ -163,6 +175,13 @@ export class HeapOperatorStateStore implements OperatorStateStore {
       remedy: "declare it as it was, or give the new state another name",
     });
   }
+}
+
+/** As the user wrote it: items of broadcast state are the entries of a map, whose keys never change their type. */
+function asDeclared(mode: OperatorStateMode, itemType: TypeDescriptor): TypeDescriptor {
+  if (mode !== "broadcast" || itemType.kind !== "TUPLE") return itemType;
+  const [key, value] = itemType.fields;
+  return key === undefined || value === undefined ? itemType : { kind: "MAP", key, value };
 }
 
 /** OB3. */

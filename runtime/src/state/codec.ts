@@ -11,8 +11,7 @@
 //
 // Not here: how records travel (network/codec), the hash of a key (keys.ts).
 
-import { ByteWriter, Failure, unreachable } from "@sluice/kit";
-import type { ByteReader } from "@sluice/kit";
+import { ByteReader, ByteWriter, Failure, unreachable } from "@sluice/kit";
 import { describeType } from "../model/index.ts";
 import type { TypeDescriptor } from "../model/index.ts";
 import { readText, writeText } from "./text.ts";
@@ -283,6 +282,14 @@ function mapCodec(type: TypeDescriptor, key: ValueCodec, value: ValueCodec): Val
       return map;
     },
   };
+}
+
+/** The value of {@link encodeValue}; `what` names the bytes in failures. */
+export function decodeValue(codec: ValueCodec, bytes: Uint8Array, what: string): unknown {
+  const from = new ByteReader(bytes, { what, code: "SNAPSHOT_DAMAGED" });
+  const value = codec.read(from);
+  from.expectEnd();
+  return value;
 }
 
 /** The value's bytes alone. */
