@@ -1,0 +1,101 @@
+// The exactly-once file sink on a real MinIO, with processes killed: every record once, in order per key, nothing visible too early.
+//
+// Invariants: OF1-OF3 of connectors/object-files.ts.
+
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { startLocalCluster } from "@sluice/cli";
+import type { LocalCluster, ProcessRef } from "@sluice/cli";
+import type { ObjectStore } from "@sluice/kit/env";
+import { openObjectStore } from "@sluice/kit/env/node";
+import { minio, startMinio } from "@sluice/tools/peers";
+import type { MinioServer } from "@sluice/tools/peers";
+import { describeWithPeer } from "@sluice/tools/peers/jest";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { endOf, QUICK, untilCompleted } from "../support/numbers-run.ts";
+import { makeBucket, s3Environment } from "../support/store.ts";
+
+const JOB = fileURLToPath(new URL("./job.ts", import.meta.url));
+const COUNT = 24_000;
+const TEST_TIMEOUT_MS = 180_000;
+
+type Row = readonly [key: number, n: number, sum: number];
+
+describeWithPeer(minio, "the file sink on S3", () => {
+  let server: MinioServer;
+  let folder = "";
+  let cluster: LocalCluster | undefined;
+  let output: ObjectStore;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "sluice-s3-sink-"));
+    server = await startMinio();
+    await makeBucket(server, "jobs");
+    const { endpoint, accessKey, secretKey } = server;
+    output = await openObjectStore("s3://jobs/out", { s3: { endpoint, accessKey, secretKey } });
+  }, TEST_TIMEOUT_MS);
+  afterAll(async () => {
+    await cluster?.stop(0);
+    await server?.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  async function rows(): Promise<readonly Row[]> {
+    const texts = await Promise.all(
+      (await output.list("")).map(async ({ path }) => new TextDecoder().decode(await output.get(path))),
+    );
+    return texts.flatMap((text) =>
+      text
+        .split("\n")
+        .filter((line) => line !== "")
+        .map((line) => JSON.parse(line) as Row),
+    );
+  }
+
+  test(
+    "a TaskManager and the JobManager killed: every record once",
+    async () => {
+      const started = await startLocalCluster({
+        job: JOB,
+        arguments: ["s3://jobs/out", String(COUNT)],
+        name: "s3-sink",
+        workDir: join(folder, "work"),
+        taskManagers: 2,
+        slots: 1,
+        env: { NODE_OPTIONS: "", ...s3Environment(server) },
+        configuration: {
+          ...QUICK,
+          "execution.checkpointing.dir": "s3://jobs/checkpoints",
+          "s3.endpoint": server.endpoint,
+        },
+      });
+      cluster = started;
+      const victims: readonly ProcessRef[] = [
+        { kind: "taskmanager", index: 0 },
+        { kind: "jobmanager", index: 0 },
+      ];
+      for (const victim of victims) {
+        await untilCompleted(started, 2);
+        await started.until("output is visible", async () => (await rows()).length > 0, { timeoutMs: 60_000 });
+        expect((await rows()).length).toBeLessThan(COUNT); // the fault strikes in the middle
+        started.kill(victim);
+        const isBack = async (): Promise<boolean> => (await started.rest.checkpoints()).counts.restored > 0;
+        await started.until("the job was restored", isBack, { timeoutMs: 60_000 });
+      }
+      expect(await endOf(started)).toMatchObject({ state: "FINISHED" });
+      expect(started.events.filter(({ type }) => type === "exited").length).toBeGreaterThanOrEqual(2);
+      const found = await rows();
+      expect(found.length).toBe(COUNT);
+      expect(new Set(found.map(([, n]) => n)).size).toBe(COUNT); // none lost, none doubled
+      const wrong = found.filter(([key, n, sum]) => {
+        const i = Math.floor(n / 10);
+        return key !== n % 10 || sum !== 5 * i * (i + 1) + key * (i + 1);
+      });
+      expect(wrong).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+});
