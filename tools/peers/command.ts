@@ -14,13 +14,16 @@ export function runToEnd(options: {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly input?: string;
+  /** Hears the output while it comes. */
+  readonly onOutput?: (text: string) => void;
 }): Promise<CommandOutcome> {
   return new Promise((resolve, reject) => {
-    const { command, args, cwd, env, input } = options;
+    const { command, args, cwd, env, input, onOutput } = options;
     const child = spawn(command, args, { cwd, env: env ?? process.env, stdio: ["pipe", "pipe", "pipe"] });
     let output = "";
     const keep = (chunk: Buffer): void => {
       output = (output + chunk.toString()).slice(-65_536);
+      onOutput?.(chunk.toString());
     };
     child.stdout.on("data", keep);
     child.stderr.on("data", keep);

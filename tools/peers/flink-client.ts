@@ -23,7 +23,6 @@ const NOT_NEEDED = [
   "org.apache.flink:flink-hadoop-fs",
   "org.apache.flink:flink-connector-datagen",
   "org.apache.flink:flink-datastream",
-  "org.apache.commons:commons-math3",
   "org.javassist:javassist",
   "org.roaringbitmap:RoaringBitmap",
   "org.xerial.snappy:snappy-java",
@@ -48,6 +47,8 @@ export interface FlinkRun {
   readonly token?: string;
   /** Arguments of `flink`, without `-m`; or of the program. */
   readonly args: readonly string[];
+  /** Hears the output while it comes. */
+  readonly onOutput?: (text: string) => void;
 }
 
 /**
@@ -74,7 +75,13 @@ function runJava(run: FlinkRun, args: readonly string[]): Promise<CommandOutcome
     FLINK_CONF_DIR: join(placeOf(), "conf"),
     ...(run.token === undefined ? {} : { FLINK_REST_CLIENT_HEADERS: `Authorization:Bearer ${run.token}` }),
   };
-  return runToEnd({ command: state.program, args: [...JVM_OPTIONS, "-cp", join(placeOf(), "lib/*"), ...args], env });
+  const { onOutput } = run;
+  return runToEnd({
+    command: state.program,
+    args: [...JVM_OPTIONS, "-cp", join(placeOf(), "lib/*"), ...args],
+    env,
+    ...(onOutput === undefined ? {} : { onOutput }),
+  });
 }
 
 function placeOf(): string {

@@ -80,7 +80,7 @@ function makeApplication(options: HttpServerOptions): express.Express {
   app.set("query parser", "simple");
   if (options.token !== undefined) app.use(requireToken(options.token, options.openPaths ?? []));
   // express 5 hands what an async handler throws to the handler of errors
-  app.get("/metrics", async (_request, response) => {
+  app.get(["/metrics", "/v1/metrics"], async (_request, response) => {
     const page = await options.metrics();
     const text = await page.render();
     response.type(page.contentType).send(text);

@@ -27,7 +27,7 @@ export function startRestServer(options: {
     address,
     log,
     token,
-    openPaths: OPEN_PATHS,
+    openPaths: OPEN_PATHS.flatMap((path) => [path, `/v1${path}`]),
     metrics: () => jobManagerPage(source.view, readProcess()),
     answer: async ({ method, path, query, headers, body }) => {
       const operationId = headers[OPERATION_ID_HEADER];
