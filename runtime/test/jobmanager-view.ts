@@ -151,6 +151,7 @@ export function checkpoint(id: number, change: Partial<CheckpointStats> = {}): C
 export const NO_CHECKPOINTS: CheckpointStatsSnapshot = {
   counts: { restored: 0, total: 0, inProgress: 0, completed: 0, failed: 0 },
   latestCompleted: null,
+  latestSavepoint: null,
   latestFailed: null,
   latestRestored: null,
   history: [],
@@ -180,6 +181,7 @@ export function runningJob(change: Partial<JobView> = {}): JobView {
       ...NO_CHECKPOINTS,
       counts: { restored: 0, total: 3, inProgress: 0, completed: 2, failed: 1 },
       latestCompleted: checkpoint(2),
+      latestSavepoint: null,
       history: [checkpoint(2), checkpoint(1, { discarded: true })],
       completedDurationsMs: [50, 70],
       completedSizesBytes: [4_000, 3_000],

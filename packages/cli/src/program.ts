@@ -5,13 +5,18 @@
 //
 // Not here: what the commands do.
 
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+
 import { SLUICE_VERSION } from "@sluice/api";
 import { Failure } from "@sluice/kit";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 
 import { EXIT } from "./exit-codes.ts";
 import { addInitCommand } from "./init-command.ts";
 import { count, define, notEmpty, port } from "./option-values.ts";
+import { addSavepointCommands } from "./savepoint-commands.ts";
 import { addSnapshotCommands } from "./snapshot-commands.ts";
 import { addStoreCommands } from "./store-commands.ts";
 
@@ -24,6 +29,7 @@ interface RunFlags {
   readonly dir?: string;
   readonly restPort?: number;
   readonly from?: string;
+  readonly claimMode?: string;
   readonly newLineage?: boolean;
   readonly allowNonRestoredState?: boolean;
   readonly workDir?: string;
@@ -40,7 +46,7 @@ Examples:
   $ sluice run jobs/sum.ts -- --input flights.csv        # arguments of the job itself
 
 Everything of a run lies in .sluice/NAME below the current directory, checkpoints too unless --dir says otherwise.
-A run under a name that crashed or was cancelled goes on from its newest checkpoint.
+A run under a name that crashed, was cancelled or stopped goes on from its newest checkpoint, or the savepoint it stopped with.
 Ctrl-C cancels the job; a second one kills its processes. docs/configuration.md lists the keys of -D.
 
 Exit codes: 0 finished or cancelled, 1 failed, 2 wrong command line or configuration, 143 stopped by a signal.`;
@@ -69,7 +75,13 @@ export function makeProgram(done: (exitCode: number) => void): Command {
       notEmpty,
     )
     .option("--rest-port <port>", "port of REST and /metrics; 0 for any free one", port)
-    .option("--from <checkpoint>", "start a new lineage from this checkpoint", notEmpty)
+    .option("--from <place>", "start a new lineage from this savepoint or checkpoint: a directory or URI", notEmpty)
+    .addOption(
+      new Option(
+        "--claim-mode <mode>",
+        "who owns what --from names (execution.state-recovery.claim-mode): with CLAIM this job alone, which deletes it in the end",
+      ).choices(["NO_CLAIM", "CLAIM"]),
+    )
     .option("--new-lineage", "start anew over an existing job of this name, without its state")
     .option(
       "-n, --allow-non-restored-state",
@@ -91,7 +103,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
           slots: flags.slots,
           restPort: flags.restPort,
           workDir: flags.workDir,
-          from: flags.from,
+          from: flags.from === undefined ? undefined : placeOf(flags.from),
           newLineage: flags.newLineage ?? false,
           plain: flags.plain ?? false,
           json: flags.json ?? false,
@@ -128,6 +140,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
       done(EXIT.ok);
     });
 
+  addSavepointCommands(program, done);
   addSnapshotCommands(program, done);
   addStoreCommands(program, done);
   addInitCommand(program, done);
@@ -135,6 +148,11 @@ export function makeProgram(done: (exitCode: number) => void): Command {
   for (const command of program.commands.flatMap((group) => [group, ...group.commands]))
     command.exitOverride().showHelpAfterError(`(sluice ${command.name()} --help shows what there is)`);
   return program;
+}
+
+/** A directory that is here is meant by its path; anything else is a URI, or lies in the job's store. */
+function placeOf(text: string): string {
+  return existsSync(text) ? pathToFileURL(resolve(text)).href : text;
 }
 
 function say(lines: readonly string[]): void {
@@ -147,6 +165,7 @@ function configurationOfFlags(flags: RunFlags): Readonly<Record<string, string>>
   const shorthands = [
     ["--parallelism", "parallelism.default", flags.parallelism?.toString()],
     ["--dir", "execution.checkpointing.dir", flags.dir],
+    ["--claim-mode", "execution.state-recovery.claim-mode", flags.claimMode],
     [
       "--allow-non-restored-state",
       "execution.state-recovery.ignore-unclaimed-state",

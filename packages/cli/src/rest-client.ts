@@ -73,7 +73,18 @@ export class RestClient {
     await this.#ask("PATCH", `/jobs/${await this.jobId()}?mode=cancel`, { [OPERATION_ID_HEADER]: operationId });
   }
 
-  async #ask(method: "GET" | "PATCH", path: string, headers: Readonly<Record<string, string>> = {}): Promise<unknown> {
+  /** Has something done once per `operationId`, however often it is asked for (RC2). */
+  async post(path: string, message: unknown, operationId: string): Promise<void> {
+    const headers = { [OPERATION_ID_HEADER]: operationId, "content-type": "application/json" };
+    await this.#ask("POST", path, headers, JSON.stringify(message));
+  }
+
+  async #ask(
+    method: "GET" | "PATCH" | "POST",
+    path: string,
+    headers: Readonly<Record<string, string>> = {},
+    content: string | null = null,
+  ): Promise<unknown> {
     const url = this.#url();
     if (url === undefined) throw new Failure("PEER_LOST", { retry: "backoff", message: "there is no JobManager now" });
     let response: Response;
@@ -82,6 +93,7 @@ export class RestClient {
       response = await fetch(`${url}${path}`, {
         method,
         headers: { ...authorization(), ...headers },
+        ...(content === null ? {} : { body: content }),
         signal: AbortSignal.timeout(TIMEOUT_MS),
       });
       body = await response.json();

@@ -15,6 +15,7 @@ export {
   directoryOfMetadata,
   joinPath,
   objectsDirectory,
+  placeName,
   placeOf,
   recordedPath,
   uriOf,

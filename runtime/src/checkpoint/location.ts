@@ -32,13 +32,13 @@ const OPEN_STORES_MAX = 16;
 /** Finds what a user or a commit record names: a path in the job's store, a plain path of this machine, or a URI (LO2). */
 export async function placeOf(
   name: string,
-  options: { readonly store: ObjectStore; readonly openStore: StoreOpener },
+  options: { readonly store: ObjectStore | undefined; readonly openStore: StoreOpener },
 ): Promise<CheckpointPlace> {
   const { store, openStore } = options;
   const uri = name.startsWith("/") ? pathToFileURL(name).href : name;
-  if (!isUri(uri)) return { store, storeUri: undefined, metadataPath: withMetadata(uri) };
-  const own = pathBelow(store.uri, uri);
-  if (own !== undefined) return { store, storeUri: undefined, metadataPath: withMetadata(own) };
+  if (store !== undefined && !isUri(uri)) return { store, storeUri: undefined, metadataPath: withMetadata(uri) };
+  const own = store === undefined ? undefined : pathBelow(store.uri, uri);
+  if (store !== undefined && own !== undefined) return { store, storeUri: undefined, metadataPath: withMetadata(own) };
   const metadata = withMetadata(uri);
   const directory = parentOf(metadata);
   // One level higher where there is one: the commit log of a checkpoint's job lies beside it.
@@ -75,6 +75,11 @@ export function uriOf(store: Pick<ObjectStore, "uri">, path: string): string {
 export function objectsDirectory(place: Pick<CheckpointPlace, "metadataPath">, metadata: CheckpointMetadata): string {
   const own = parentOf(place.metadataPath);
   return metadata.base === "self" ? own : parentOf(own);
+}
+
+/** What people call the directory of a `_metadata` that a commit record names. */
+export function placeName(store: Pick<ObjectStore, "uri">, path: string): string {
+  return (isUri(path) ? path : uriOf(store, path)).replace(/\/_metadata$/u, "");
 }
 
 /** Path of an object below a directory that `objectsDirectory` gave. */

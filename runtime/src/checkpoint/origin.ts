@@ -133,7 +133,7 @@ export async function deleteClaimed(
     if (toFailure(thrown).code === "INPUT_NOT_FOUND") return true;
     throw thrown;
   }
-  const others = await usersOf(at, { ...place, except: place.jobDir });
+  const others = await usersOf(at, { ...place, stores: [place.store], except: place.jobDir });
   return others.length === 0 && (await deleteSavepoint(at, metadata, place));
 }
 
@@ -142,12 +142,13 @@ export async function deleteClaimed(
  */
 export async function disposeSavepoint(options: {
   readonly name: string;
-  readonly store: ObjectStore;
+  /** Of the jobs that are asked; a name may be relative to the first. */
+  readonly stores: readonly ObjectStore[];
   readonly openStore: StoreOpener;
   readonly env: CommitLogEnv;
   readonly signal: AbortSignal;
 }): Promise<{ readonly location: string }> {
-  const at = await placeOf(options.name, options);
+  const at = await placeOf(options.name, { ...options, store: options.stores[0] });
   const metadata = await readSavepoint(at, options);
   const location = identityOf(at.store, at.metadataPath).replace(/\/_metadata$/u, "");
   const refuse = async (): Promise<void> => {
@@ -179,12 +180,22 @@ export async function disposeSavepoint(options: {
   return { location };
 }
 
-/** The jobs whose logs lie in this store and that need the savepoint, as sentences. */
+/** The jobs whose logs lie in these stores and that need the savepoint, as sentences. */
 async function usersOf(
   at: CheckpointPlace,
-  options: SavepointIo & { readonly store: ObjectStore; readonly except?: string },
+  options: SavepointIo & { readonly stores: readonly ObjectStore[]; readonly except?: string },
 ): Promise<readonly string[]> {
-  const { store, signal, except } = options;
+  const users: string[] = [];
+  for (const store of options.stores) users.push(...(await usersIn(store, at, options)));
+  return users;
+}
+
+async function usersIn(
+  store: ObjectStore,
+  at: CheckpointPlace,
+  options: SavepointIo & { readonly except?: string },
+): Promise<readonly string[]> {
+  const { signal, except } = options;
   const wanted = identityOf(at.store, at.metadataPath);
   const isMeant = (path: string | null | undefined): boolean =>
     typeof path === "string" && (/^[a-z][a-z0-9+.-]*:/iu.test(path) ? path : identityOf(store, path)) === wanted;

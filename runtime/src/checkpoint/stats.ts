@@ -24,6 +24,7 @@ export class CheckpointStatsTracker {
   #history: CheckpointStats[] = [];
   #counts = { restored: 0, total: 0, completed: 0, failed: 0 };
   #latestCompleted: CheckpointStats | null = null;
+  #latestSavepoint: CheckpointStats | null = null;
   #latestFailed: CheckpointStats | null = null;
   #latestRestored: RestoredCheckpointStats | null = null;
   readonly #durationsMs: number[] = [];
@@ -115,7 +116,8 @@ export class CheckpointStatsTracker {
       endToEndDurationMs,
     };
     this.#counts = { ...this.#counts, completed: this.#counts.completed + 1 };
-    this.#latestCompleted = done;
+    if (done.isSavepoint) this.#latestSavepoint = done;
+    else this.#latestCompleted = done;
     keep(this.#durationsMs, endToEndDurationMs);
     keep(this.#sizesBytes, done.stateSizeBytes);
     this.#remember(done);
@@ -148,6 +150,7 @@ export class CheckpointStatsTracker {
     return {
       counts: { ...this.#counts, inProgress: this.#inProgress.size },
       latestCompleted: this.#latestCompleted,
+      latestSavepoint: this.#latestSavepoint,
       latestFailed: this.#latestFailed,
       latestRestored: this.#latestRestored,
       history: [...this.#inProgress.values(), ...this.#history].sort((a, b) => b.id - a.id),

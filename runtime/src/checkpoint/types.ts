@@ -336,7 +336,9 @@ export interface CheckpointStatsSnapshot {
     readonly completed: number;
     readonly failed: number;
   };
+  /** No savepoint. */
   readonly latestCompleted: CheckpointStats | null;
+  readonly latestSavepoint: CheckpointStats | null;
   readonly latestFailed: CheckpointStats | null;
   readonly latestRestored: RestoredCheckpointStats | null;
   /** Newest first, at most `web.checkpoints.history` (10) plus those in progress. */

@@ -14,18 +14,10 @@ import {
   CheckpointCoordinator,
   checkpointIdOfPath,
   checkpointVertices,
-  disposeSavepoint,
   endStateOf,
   fitPlan,
 } from "../checkpoint/index.ts";
-import type {
-  CommitLog,
-  OperationRequest,
-  RecordedOperation,
-  StoreOpener,
-  TakenSavepoint,
-  TaskGateway,
-} from "../checkpoint/index.ts";
+import type { CommitLog, OperationRequest, RecordedOperation, StoreOpener, TaskGateway } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type {
   AttemptNumber,
@@ -57,7 +49,7 @@ import { NOTHING_TO_RESTORE, prepareRestore } from "./restore.ts";
 import type { CopyHolders, PreparedRestore } from "./restore.ts";
 import { RestoreReport } from "./restore-report.ts";
 import { RestartStrategy } from "./restart-strategy.ts";
-import { savepointLocation } from "./savepoint-location.ts";
+import { checkpointRunners, endMessage } from "./checkpoint-operations.ts";
 import { initialSchedulerState, schedule } from "./scheduler.ts";
 import type { EndState, SchedulerEffect, SchedulerEvent, SchedulerState } from "./scheduler.ts";
 import { TaskManagers } from "./task-managers.ts";
@@ -251,48 +243,24 @@ export class JobMaster implements JobManagerView {
 
   /** How operations are done. */
   #runners(): OperationRunners {
+    const { env, jobId, settings } = this.#options;
+    const cancel = (): void => this.#dispatch({ type: "cancelRequested" });
     return {
       cancel: () => {
-        this.#dispatch({ type: "cancelRequested" });
+        cancel();
         return Promise.resolve(undefined); // OP4: the record of the job's end settles it
       },
-      checkpoint: async () => {
-        if (this.#coordinator === undefined) throw noCheckpoints();
-        return { type: "done", checkpointId: await this.#coordinator.triggerCheckpoint() };
-      },
-      savepoint: async ({ targetDirectory, cancelsJob }, { afterwards }) => {
-        const { id, location } = await this.#takeSavepoint(targetDirectory, { stops: "no", operationId: null });
-        if (cancelsJob) afterwards(() => this.#dispatch({ type: "cancelRequested" }));
-        return { type: "done", location, checkpointId: id };
-      },
-      stop: async ({ targetDirectory, drain }, { id }) => {
-        await this.#takeSavepoint(targetDirectory, { stops: drain ? "drain" : "suspend", operationId: id });
-        return undefined; // settled by the record that makes it the head
-      },
-      dispose: async ({ savepointPath }, { isResumed }) => {
-        const storage = this.#storage;
-        if (storage === undefined) throw noCheckpoints();
-        const { env } = this.#options;
-        const what = { ...storage, name: savepointPath, env, signal: this.#life.signal };
-        try {
-          return { type: "done", location: (await disposeSavepoint(what)).location };
-        } catch (thrown) {
-          if (isResumed && toFailure(thrown).code === "INPUT_NOT_FOUND") return { type: "done" }; // it had come to its end
-          throw thrown;
-        }
-      },
+      ...checkpointRunners({
+        env,
+        jobId,
+        savepointDirectory: settings.savepointDirectory,
+        coordinator: () => this.#coordinator,
+        storage: () => this.#storage,
+        random: () => this.newOperationId(),
+        cancel,
+        signal: this.#life.signal,
+      }),
     };
-  }
-
-  async #takeSavepoint(
-    targetDirectory: string | null,
-    order: { readonly stops: "no" | "suspend" | "drain"; readonly operationId: string | null },
-  ): Promise<TakenSavepoint> {
-    const { jobId, settings } = this.#options;
-    if (this.#coordinator === undefined) throw noCheckpoints();
-    const random = this.newOperationId().slice(0, 12);
-    const location = savepointLocation(targetDirectory ?? settings.savepointDirectory, { jobId, random });
-    return this.#coordinator.takeSavepoint({ location, ...order });
   }
 
   // ---- TaskManagers
@@ -726,7 +694,8 @@ export class JobMaster implements JobManagerView {
 
   #jobEnded(as: EndState, failure: Failure | undefined): void {
     this.#shutDownTaskManagers(`job ${this.#options.plan.jobName} is ${as}`);
-    const message = failure === undefined ? `job ${this.#options.plan.jobName} is ${as}` : describeWithStack(failure);
+    const message =
+      failure === undefined ? endMessage(as, this.#options.plan.jobName, this.#storage) : describeWithStack(failure);
     this.#end(message);
     this.#operations.end(as === "FINISHED" ? "finished" : as === "CANCELED" ? "cancelled" : "failed");
     this.#options.onEnded(as, message);
@@ -772,12 +741,4 @@ function isUserCode(failure: Failure): boolean {
 function describeWithStack(failure: Failure): string {
   const text = describeFailure(failure);
   return isUserCode(failure) && failure.stack !== undefined ? `${text}\n${failure.stack}` : text;
-}
-
-function noCheckpoints(): Failure {
-  return new Failure("CONFIG_INVALID", {
-    retry: "never",
-    message: "the job takes no checkpoints",
-    remedy: "set execution.checkpointing.interval and execution.checkpointing.dir",
-  });
 }

@@ -11,6 +11,7 @@ import type { TaskManagerEntry } from "./task-managers.ts";
 const NO_CHECKPOINTS: CheckpointStatsSnapshot = {
   counts: { restored: 0, total: 0, inProgress: 0, completed: 0, failed: 0 },
   latestCompleted: null,
+  latestSavepoint: null,
   latestFailed: null,
   latestRestored: null,
   history: [],

@@ -20,7 +20,7 @@ import type { JobView } from "./source.ts";
 
 /** GET /jobs/:id/checkpoints */
 export function checkpointing(job: JobView): CheckpointingMessage {
-  const { counts, latestCompleted, latestFailed, latestRestored, history } = job.checkpoints;
+  const { counts, latestCompleted, latestSavepoint, latestFailed, latestRestored, history } = job.checkpoints;
   const sizes = summary(job.checkpoints.completedSizesBytes);
   const nothing = summary(job.checkpoints.completedSizesBytes.map(() => 0));
   return {
@@ -42,7 +42,7 @@ export function checkpointing(job: JobView): CheckpointingMessage {
     },
     latest: {
       completed: latestCompleted === null ? null : completed(job, latestCompleted, false),
-      savepoint: null,
+      savepoint: latestSavepoint === null ? null : completed(job, latestSavepoint, false),
       failed: latestFailed === null ? null : failed(latestFailed, false),
       restored: latestRestored === null ? null : restored(job, latestRestored),
     },
@@ -133,8 +133,8 @@ export function externalPath(job: JobView, metadataPath: string): string {
 }
 
 function findCheckpoint(job: JobView, id: number): CheckpointStats | undefined {
-  const { history, latestCompleted, latestFailed } = job.checkpoints;
-  return [...history, latestCompleted, latestFailed].find((stats) => stats?.id === id) ?? undefined;
+  const { history, latestCompleted, latestSavepoint, latestFailed } = job.checkpoints;
+  return [...history, latestCompleted, latestSavepoint, latestFailed].find((stats) => stats?.id === id) ?? undefined;
 }
 
 function entry(job: JobView, stats: CheckpointStats, withTasks: boolean): CheckpointHistoryEntry {
@@ -174,7 +174,7 @@ function base(
     id: stats.id,
     status: stats.status,
     is_savepoint: stats.isSavepoint,
-    savepointFormat: null,
+    savepointFormat: stats.isSavepoint ? "NATIVE" : null,
     trigger_timestamp: stats.triggerTimestampMs,
     latest_ack_timestamp: stats.latestAckTimestampMs,
     checkpointed_size: stats.stateSizeBytes,
