@@ -10,7 +10,7 @@ import { performance } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { hashLong, hashString } from "@sluice/kit";
 import { HeapKeyedStateBackend } from "@sluice/runtime/internal/state";
-import { Types, ValueStateDescriptor } from "@sluice/runtime/internal/model";
+import { ListStateDescriptor, MapStateDescriptor, Types, ValueStateDescriptor } from "@sluice/runtime/internal/model";
 import type { CheckpointId, TypeDescriptor, ValueState } from "@sluice/runtime/internal/model";
 
 const MAX_PARALLELISM = 128;
@@ -21,7 +21,7 @@ interface Case {
   readonly name: string;
   readonly keys: "LONG" | "STRING";
   readonly keyCount: number;
-  readonly measure: "rate" | "touched rate" | "map" | "snapshot";
+  readonly measure: "rate" | "touched rate" | "map" | "snapshot" | "collections" | "timers";
   readonly isLong: boolean;
 }
 
@@ -50,6 +50,8 @@ const CASES: readonly Case[] = [
     measure: "snapshot",
     isLong: false,
   },
+  { name: "list and map of 1 M under a snapshot", keys: "LONG", keyCount: 1, measure: "collections", isLong: false },
+  { name: "timers, 1 M of 1 M keys", keys: "LONG", keyCount: 1_000_000, measure: "timers", isLong: false },
 ];
 
 interface Input {
@@ -103,7 +105,7 @@ function prepare(test: Case): { backend: HeapKeyedStateBackend; state: ValueStat
     keyGroups: [0, MAX_PARALLELISM - 1],
     maxParallelism: MAX_PARALLELISM,
     uid: "bench",
-    clock: { nowMs: () => performance.now() },
+    clock: { nowMs: () => performance.now(), wallMs: () => Date.now() },
   });
   const state = backend.getState(new ValueStateDescriptor("sum", Types.LONG()));
   const fill = (): void => {
@@ -226,6 +228,66 @@ function snapshot(test: Case): Record<string, number> {
   };
 }
 
+/** Nanoseconds per operation on one large list and one large map, before and while a snapshot of them is taken. */
+function collections(): Record<string, number> {
+  const { backend } = prepare({ name: "", keys: "LONG", keyCount: 1, measure: "collections", isLong: false });
+  const list = backend.getListState(new ListStateDescriptor("list", Types.LONG()));
+  const map = backend.getMapState(new MapStateDescriptor("map", Types.LONG(), Types.TUPLE(Types.LONG())));
+  const count = 1_000_000;
+  backend.setCurrentKey(1, hashLong(1));
+  const nsPer = (run: (i: number) => void): number =>
+    (cpuMs(() => {
+      for (let i = 0; i < count; i += 1) run(i);
+    }) *
+      1e6) /
+    count;
+  const nsPerAdd = nsPer((i) => list.add(i));
+  const nsPerPut = nsPer((i) => map.put(i, [i]));
+  const started = performance.now();
+  const snap = backend.snapshot(1 as CheckpointId);
+  const syncMs = performance.now() - started;
+  const nsPerAddUnderSnapshot = nsPer((i) => list.add(i));
+  const nsPerPutUnderSnapshot = nsPer((i) => map.put(i, [i]));
+  let longestStepMs = 0;
+  for (let done = false; !done;) {
+    const before = performance.now();
+    done = snap.step(SLICE_MS);
+    longestStepMs = Math.max(longestStepMs, performance.now() - before);
+  }
+  return { nsPerAdd, nsPerPut, syncMs, nsPerAddUnderSnapshot, nsPerPutUnderSnapshot, longestStepMs };
+}
+
+/** A million timers, one per key: registering, the cut at the barrier, encoding, firing. */
+function timers(test: Case): Record<string, number> {
+  const { backend } = prepare(test);
+  const input = draw({ ...test, keyCount: 0x7fffffff }, test.keyCount);
+  let fired = 0;
+  const service = backend.getTimerService({ onProcessingTime: () => (fired += 1) });
+  const registerMs = cpuMs(() => {
+    for (let i = 0; i < test.keyCount; i += 1) {
+      backend.setCurrentKey(input.keys[i], input.hashes[i] as number);
+      service.registerProcessingTimeTimer(((i * 7_919) % test.keyCount) + 1_700_000_000_000);
+    }
+  });
+  const rssMb = process.memoryUsage.rss() / 2 ** 20;
+  const started = performance.now();
+  const snap = backend.snapshot(1 as CheckpointId);
+  const syncMs = performance.now() - started;
+  const encodeMs = cpuMs(() => {
+    while (!snap.step(SLICE_MS));
+  });
+  const fireMs = cpuMs(() => {
+    while (backend.fireTimers(Number.MAX_SAFE_INTEGER, 256) > 0);
+  });
+  return {
+    nsPerRegister: (registerMs * 1e6) / test.keyCount,
+    nsPerFire: (fireMs * 1e6) / fired,
+    syncMs,
+    encodeMs,
+    rssMb,
+  };
+}
+
 function runCase(test: Case): Record<string, number> {
   switch (test.measure) {
     case "rate":
@@ -235,6 +297,10 @@ function runCase(test: Case): Record<string, number> {
       return mapRate(test);
     case "snapshot":
       return snapshot(test);
+    case "collections":
+      return collections();
+    case "timers":
+      return timers(test);
   }
 }
 

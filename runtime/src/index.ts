@@ -76,6 +76,7 @@ export type {
   ListState,
   MapFunction,
   MapState,
+  OnTimerContext,
   OperatorStateStore,
   Partitioner,
   ReadOnlyBroadcastState,
@@ -83,6 +84,8 @@ export type {
   ReducingState,
   RuntimeContext,
   SideOutputContext,
+  TimeDomain,
+  TimerService,
   TypeDescriptor,
   ValueState,
 } from "./model/index.ts";

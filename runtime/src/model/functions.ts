@@ -60,20 +60,48 @@ export abstract class RichFunction {
   close(): void {}
 }
 
+/** What a timer waits for (Flink: TimeDomain). */
+export type TimeDomain = "PROCESSING_TIME" | "EVENT_TIME";
+
+/**
+ * Timers of the current key (Flink: TimerService). They are state: checkpoints hold them, and they follow their key when a job is
+ * rescaled. Timestamps are milliseconds since the epoch by the wall clock of the TaskManager.
+ */
+export interface TimerService {
+  currentProcessingTime(): number;
+  /**
+   * Calls `onTimer` under this key once that time has come; at once when it has passed, also while the job was down. A key has at
+   * most one timer per timestamp. Timers that wait when the input has ended are not fired any more.
+   */
+  registerProcessingTimeTimer(timestampMs: number): void;
+  /** Takes a timer back; nothing happens when there is none. */
+  deleteProcessingTimeTimer(timestampMs: number): void;
+}
+
 /** Per-record context of a keyed function. */
 export interface KeyedContext<K> extends SideOutputContext {
   getCurrentKey(): K;
+  timerService(): TimerService;
+}
+
+/** Context of a timer: the current key is the one that registered it. */
+export interface OnTimerContext<K> extends KeyedContext<K> {
+  timeDomain(): TimeDomain;
 }
 
 /** Flink: KeyedProcessFunction. */
 export abstract class KeyedProcessFunction<K, I, O> extends RichFunction {
   abstract processElement(value: I, ctx: KeyedContext<K>, out: Collector<O>): void;
+  /** A timer of this key has come to its time. */
+  onTimer(_timestampMs: number, _ctx: OnTimerContext<K>, _out: Collector<O>): void {}
 }
 
 /** Flink: KeyedCoProcessFunction: two inputs, one key space, shared state. */
 export abstract class KeyedCoProcessFunction<K, I1, I2, O> extends RichFunction {
   abstract processElement1(value: I1, ctx: KeyedContext<K>, out: Collector<O>): void;
   abstract processElement2(value: I2, ctx: KeyedContext<K>, out: Collector<O>): void;
+  /** A timer of this key has come to its time. */
+  onTimer(_timestampMs: number, _ctx: OnTimerContext<K>, _out: Collector<O>): void {}
 }
 
 /** Flink: ProcessFunction without keys. */

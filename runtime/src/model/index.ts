@@ -48,9 +48,12 @@ export type {
   KeySelector,
   MapFunction,
   MetricGroup,
+  OnTimerContext,
   Partitioner,
   RuntimeContext,
   SideOutputContext,
+  TimeDomain,
+  TimerService,
 } from "./functions.ts";
 export { SAVEPOINT_LOCATION_BYTES_MAX, subtaskKey } from "./checkpoint.ts";
 export type {
@@ -93,6 +96,7 @@ export type {
   SourceOperator,
   SourceStatus,
   SubtaskInfo,
+  TimerTarget,
   TwoInputOperator,
 } from "./operator.ts";
 export { NOTHING_READ } from "./slot.ts";

@@ -11,7 +11,7 @@
 
 import type { Clock, Log, StagedUploads } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
-import type { Collector, MetricGroup, OutputTag } from "./functions.ts";
+import type { Collector, MetricGroup, OutputTag, TimerService } from "./functions.ts";
 import type { KeyedStateStore } from "./state.ts";
 import type { TypeDescriptor } from "./type-descriptor.ts";
 
@@ -85,8 +85,15 @@ export interface OperatorContext {
   wake(): void;
 }
 
+/** Whom timers call, with the key of the timer as the current one. */
+export interface TimerTarget {
+  onProcessingTime(timestampMs: number): void;
+}
+
 /** Keyed state as an operator uses it. */
 export interface KeyedStateAccess extends KeyedStateStore {
+  /** The timers of the operator; asked for in `open`, since restored timers may be overdue. */
+  getTimerService(target: TimerTarget): TimerService;
   getCurrentKey(): unknown;
 }
 

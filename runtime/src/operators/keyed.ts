@@ -1,46 +1,60 @@
 // Keyed operators: KeyedProcessFunction and KeyedCoProcessFunction.
 //
 // Invariants:
-//   KO1. The task has set the current key before `processElement`; nothing here knows how.
+//   KO1. The task has set the current key before `processElement` and for each timer; nothing here knows how.
 //
 // Not here: keyed state itself (state/), captured by the task.
 
 import { assert } from "@sluice/kit";
 import type {
   KeyedCoProcessFunction,
-  KeyedContext,
   KeyedProcessFunction,
   KeyedStateAccess,
   OneInputOperator,
+  OnTimerContext,
   OperatorContext,
   OperatorFactory,
   RestoredOperatorState,
   SubtaskInfo,
+  TimeDomain,
+  TimerService,
+  TimerTarget,
   TwoInputOperator,
 } from "../model/index.ts";
 import { FunctionContext } from "./function-context.ts";
 import { FunctionOperator } from "./function-operator.ts";
 import { instantiate, refusePromise, type FunctionOrSupplier } from "./user-function.ts";
 
-class CurrentKey extends FunctionContext implements KeyedContext<unknown> {
+/** The context of records and timers of one operator. */
+class CurrentKey extends FunctionContext implements OnTimerContext<unknown> {
   readonly #keyed: KeyedStateAccess;
+  readonly #timers: TimerService;
 
-  constructor(context: OperatorContext, keyed: KeyedStateAccess) {
+  constructor(context: OperatorContext, keyed: KeyedStateAccess, target: TimerTarget) {
     super(context);
     this.#keyed = keyed;
+    this.#timers = keyed.getTimerService(target);
   }
 
   getCurrentKey(): unknown {
     return this.#keyed.getCurrentKey();
   }
+
+  timerService(): TimerService {
+    return this.#timers;
+  }
+
+  timeDomain(): TimeDomain {
+    return "PROCESSING_TIME";
+  }
 }
 
-function keyContext(context: OperatorContext): CurrentKey {
+function keyContext(context: OperatorContext, target: TimerTarget): CurrentKey {
   assert(context.keyed !== undefined, "KO1: a keyed operator runs in a keyed task");
-  return new CurrentKey(context, context.keyed);
+  return new CurrentKey(context, context.keyed, target);
 }
 
-class KeyedProcessOperator extends FunctionOperator implements OneInputOperator {
+class KeyedProcessOperator extends FunctionOperator implements OneInputOperator, TimerTarget {
   readonly #function: KeyedProcessFunction<unknown, unknown, unknown>;
   #key!: CurrentKey;
 
@@ -50,7 +64,7 @@ class KeyedProcessOperator extends FunctionOperator implements OneInputOperator 
   }
 
   override open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
-    this.#key = keyContext(context);
+    this.#key = keyContext(context, this);
     super.open(context, restored);
   }
 
@@ -58,9 +72,14 @@ class KeyedProcessOperator extends FunctionOperator implements OneInputOperator 
     const result = this.#function.processElement(record, this.#key, this.output) as unknown;
     if (result !== undefined) refusePromise(result, this.subtask);
   }
+
+  onProcessingTime(timestampMs: number): void {
+    const result = this.#function.onTimer(timestampMs, this.#key, this.output) as unknown;
+    if (result !== undefined) refusePromise(result, this.subtask);
+  }
 }
 
-class KeyedCoProcessOperator extends FunctionOperator implements TwoInputOperator {
+class KeyedCoProcessOperator extends FunctionOperator implements TwoInputOperator, TimerTarget {
   readonly #function: KeyedCoProcessFunction<unknown, unknown, unknown, unknown>;
   #key!: CurrentKey;
 
@@ -70,7 +89,7 @@ class KeyedCoProcessOperator extends FunctionOperator implements TwoInputOperato
   }
 
   override open(context: OperatorContext, restored: RestoredOperatorState | undefined): void {
-    this.#key = keyContext(context);
+    this.#key = keyContext(context, this);
     super.open(context, restored);
   }
 
@@ -81,6 +100,11 @@ class KeyedCoProcessOperator extends FunctionOperator implements TwoInputOperato
 
   processElement2(record: unknown): void {
     const result = this.#function.processElement2(record, this.#key, this.output) as unknown;
+    if (result !== undefined) refusePromise(result, this.subtask);
+  }
+
+  onProcessingTime(timestampMs: number): void {
+    const result = this.#function.onTimer(timestampMs, this.#key, this.output) as unknown;
     if (result !== undefined) refusePromise(result, this.subtask);
   }
 }

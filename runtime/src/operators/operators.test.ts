@@ -11,9 +11,13 @@ import {
   type OneInputOperator,
   type Operator,
   type OperatorFactory,
+  type OnTimerContext,
   ProcessFunction,
+  type ReducingState,
+  ReducingStateDescriptor,
   type RuntimeContext,
   type SubtaskInfo,
+  type TimerService,
   type TwoInputOperator,
   Types,
   type ValueState,
@@ -139,6 +143,128 @@ class OpensLate extends ProcessFunction<unknown, unknown> {
   }
   override processElement(): void {}
 }
+
+/** Emits how many records a key had when nothing came for 10 ms, and what it thinks of the time; a co-process function as well. */
+class Sessions extends KeyedCoProcessFunction<string, string, string, string> {
+  #count!: ReducingState<number>;
+  #endMs!: ValueState<number>;
+
+  override open(context: RuntimeContext): void {
+    this.#count = context.getReducingState(new ReducingStateDescriptor("count", (a, b) => a + b, Types.LONG()));
+    this.#endMs = context.getState(new ValueStateDescriptor("end", Types.INSTANT()));
+  }
+
+  override processElement1(_value: string, context: KeyedContext<string>): void {
+    const timers = context.timerService();
+    const before = this.#endMs.value();
+    if (before !== undefined) timers.deleteProcessingTimeTimer(before);
+    const endMs = timers.currentProcessingTime() + 10;
+    timers.registerProcessingTimeTimer(endMs);
+    timers.registerProcessingTimeTimer(endMs);
+    this.#endMs.update(endMs);
+    this.#count.add(1);
+  }
+
+  override processElement2(value: string, context: KeyedContext<string>): void {
+    this.processElement1(value, context);
+  }
+
+  override onTimer(timestampMs: number, context: OnTimerContext<string>, out: Collector<string>): void {
+    out.collect(`${context.getCurrentKey()} ${this.#count.get()} @${timestampMs} ${context.timeDomain()}`);
+    this.#count.clear();
+    this.#endMs.clear();
+  }
+}
+
+describe("timers", () => {
+  const first = (value: string): string => value.slice(0, 1);
+  const keyed = { keyType: Types.STRING(), selectors: [first, first] };
+  const sessions = keyedCoProcessFactory(
+    () => new Sessions() as KeyedCoProcessFunction<unknown, unknown, unknown, unknown>,
+  );
+
+  test("fire in the order of time under the key that registered them, once per timestamp, not when deleted", async () => {
+    const harness = await open(sessions, { keyed });
+    harness.process("b1", 0);
+    harness.advanceProcessingTime(3);
+    harness.process("a1", 0);
+    harness.process("c1", 1);
+    harness.advanceProcessingTime(9);
+    harness.process("b2", 1);
+    harness.advanceProcessingTime(12);
+    expect(harness.output).toEqual([]);
+    harness.advanceProcessingTime(100);
+    expect(harness.output).toEqual(["a 1 @13 PROCESSING_TIME", "c 1 @13 PROCESSING_TIME", "b 2 @19 PROCESSING_TIME"]);
+  });
+
+  test("a timer may register others, also for a time that has passed", async () => {
+    class Chain extends KeyedProcessFunction<unknown, unknown, unknown> {
+      override processElement(_value: unknown, context: KeyedContext<unknown>): void {
+        context.timerService().registerProcessingTimeTimer(10);
+      }
+      override onTimer(timestampMs: number, context: OnTimerContext<unknown>, out: Collector<unknown>): void {
+        out.collect(timestampMs);
+        if (timestampMs > 7) context.timerService().registerProcessingTimeTimer(timestampMs - 1);
+      }
+    }
+    const harness = await open(
+      keyedProcessFactory(() => new Chain()),
+      { keyed },
+    );
+    harness.process("x");
+    harness.advanceProcessingTime(10);
+    expect(harness.output).toEqual([10, 9, 8, 7]);
+    expect(() => {
+      harness.process("x");
+      harness.advanceProcessingTime(9);
+    }).toThrow("time only moves forward");
+  });
+
+  test("are restored with their keys at another parallelism, and overdue ones fire at once", async () => {
+    const before = await open(sessions, { keyed });
+    const keys = "abcdefghij".split("");
+    for (const key of keys) before.process(key, 0);
+    const restored = before.snapshotKeyed(1);
+    before.advanceProcessingTime(50); // after the cut: of no concern to it
+    const output: unknown[] = [];
+    for (const subtaskIndex of [0, 1, 2]) {
+      const subtask = testSubtask({ subtaskIndex, parallelism: 3 });
+      const after = new OperatorHarness<Operator>(create(sessions, subtask), {
+        subtask,
+        keyed: { ...keyed, restored },
+      });
+      after.nowMs = 1_000;
+      await after.open();
+      after.advanceProcessingTime(1_000);
+      output.push(...after.output);
+      expect(after.output.length).toBeLessThan(keys.length);
+    }
+    expect(output.map(String).toSorted((a, b) => (a < b ? -1 : 1))).toEqual(
+      keys.map((key) => `${key} 1 @10 PROCESSING_TIME`),
+    );
+  });
+
+  test("refuse a timestamp that is no whole number, and to work without a key", async () => {
+    class Wrong extends KeyedProcessFunction<unknown, unknown, unknown> {
+      #timers: TimerService | undefined;
+      override processElement(value: unknown, context: KeyedContext<unknown>): void {
+        this.#timers = context.timerService();
+        this.#timers.registerProcessingTimeTimer(value as number);
+      }
+      override close(): void {
+        this.#timers?.registerProcessingTimeTimer(1);
+      }
+    }
+    const harness = await open(
+      keyedProcessFactory(() => new Wrong()),
+      { keyed: { keyType: Types.STRING(), selectors: [() => "k"] } },
+    );
+    expect(() => harness.process(0.5)).toThrow(/uid operator-uid: a timer at 0.5, which is not a whole number/);
+    harness.process(1);
+    harness.advanceProcessingTime(1);
+    expect(() => harness.operator.close(true)).toThrow(/registerProcessingTimeTimer\(\) outside of a key/);
+  });
+});
 
 describe("UF1: a promise is refused and names the operator", () => {
   const message =

@@ -69,6 +69,8 @@ export interface HarnessOptions {
   readonly restored?: RestoredOperatorState;
 }
 
+const TIMERS_PER_ROUND = 1_000;
+
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {}, with: () => SILENT };
 
 export class OperatorHarness<O extends Operator> {
@@ -100,14 +102,14 @@ export class OperatorHarness<O extends Operator> {
       keyGroups: [first, last],
       maxParallelism,
       uid,
-      clock: { nowMs: () => this.nowMs },
+      clock: { nowMs: () => this.nowMs, wallMs: () => this.nowMs },
     });
     const wrongKey = (key: unknown): Failure =>
       new Failure("TYPE_MISMATCH", { retry: "never", message: `key ${String(key)} is not of the declared type` });
     return { backend, hashOf: keyHasher(keyType.descriptor, { wrongKey, acceptsNaN: false }) };
   }
 
-  /** Opens with the state given in the options. */
+  /** Opens with the state given in the options. Restored timers fire when the time is moved, overdue ones also by moving it nowhere. */
   async open(): Promise<this> {
     const context: OperatorContext = {
       subtask: this.subtask,
@@ -151,7 +153,14 @@ export class OperatorHarness<O extends Operator> {
     return (await this.operator.snapshotState?.(barrier)) ?? new Map<string, never>();
   }
 
-  /** Keyed state as a checkpoint would hold it now; for `keyed.restored` of other harnesses, also at another parallelism. */
+  /** Moves the time, and fires the timers whose time has come, those too that are registered meanwhile. */
+  advanceProcessingTime(toMs: number): void {
+    assert(toMs >= this.nowMs, "time only moves forward");
+    this.nowMs = toMs;
+    while ((this.#keyed?.backend.fireTimers(toMs, TIMERS_PER_ROUND) ?? 0) > 0);
+  }
+
+  /** Keyed state and timers as a checkpoint would hold it now; for `keyed.restored` of other harnesses, also at another parallelism. */
   snapshotKeyed(checkpointId: number): readonly RestoredPart[] {
     assert(this.#keyed !== undefined, "only keyed operators have keyed state");
     const snapshot = this.#keyed.backend.snapshot(checkpointId as CheckpointId);

@@ -3,6 +3,7 @@
 // Invariants:
 //   HB1. The backend holds keys of its own key groups only; a record of another one is refused.
 //   HB2 and HB3 of states.ts.
+//   HB4. Timers without anybody to call stay as they are, like any state that nobody asks for.
 //
 // Not here: the states and their tables (states.ts), bytes (format.ts), which subtask restores what (checkpoint/).
 
@@ -21,6 +22,8 @@ import type {
   ReducingState,
   ReducingStateDescriptor,
   StateDescriptor,
+  TimerService,
+  TimerTarget,
   TypeDescriptor,
   ValueState,
   ValueStateDescriptor,
@@ -61,7 +64,11 @@ export interface KeyedStateBackend extends KeyedStateAccess {
   touch(hashes: Int32Array, count: number): void;
   /** True once the states are larger than caches are. */
   readonly isTouchWorthwhile: boolean;
-  /** Cuts all states here; call between records. Failure CHECKPOINT_DECLINED when 30 snapshots are in flight. */
+  /** Timestamp of the earliest timer that somebody waits for; Infinity when there is none. */
+  readonly nextTimerMs: number;
+  /** Fires timers with a timestamp up to `wallMs`, in the order of time, at most `countMax`; returns how many. */
+  fireTimers(wallMs: number, countMax: number): number;
+  /** Cuts all states and timers here; call between records. Failure CHECKPOINT_DECLINED when 30 snapshots are in flight. */
   snapshot(checkpointId: CheckpointId): KeyedSnapshot;
   /**
    * Loads parts before the first record.
@@ -72,12 +79,13 @@ export interface KeyedStateBackend extends KeyedStateAccess {
 
 export class HeapKeyedStateBackend implements KeyedStateBackend {
   readonly #uid: string;
-  readonly #clock: Pick<Clock, "nowMs">;
+  readonly #clock: Clock;
   readonly #keyType: TypeDescriptor;
   readonly #keyGroups: readonly [first: number, last: number];
   readonly #maxParallelism: number;
   readonly #scope: KeyScope;
   readonly #states: KeyedStates;
+  #timerTarget: TimerTarget | undefined = undefined;
   #interval = 1;
   #bitsInUse = 0;
 
@@ -87,8 +95,8 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     readonly keyGroups: readonly [first: number, last: number];
     readonly maxParallelism: number;
     readonly uid: string;
-    /** Bounds the steps of snapshots. */
-    readonly clock: Pick<Clock, "nowMs">;
+    /** Bounds the steps of snapshots; its wall clock is processing time. */
+    readonly clock: Clock;
   }) {
     const [first, last] = options.keyGroups;
     this.#uid = options.uid;
@@ -157,6 +165,35 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     return new AggregatingHandle(table.handle as ValueState<A>, descriptor.aggregate);
   }
 
+  getTimerService(target: TimerTarget): TimerService {
+    this.#timerTarget = target;
+    return {
+      currentProcessingTime: () => this.#clock.wallMs(),
+      registerProcessingTimeTimer: (timestampMs) => this.#states.timers(this.#interval).register(timestampMs),
+      deleteProcessingTimeTimer: (timestampMs) => this.#states.existingTimers?.delete(timestampMs),
+    };
+  }
+
+  get nextTimerMs(): number {
+    if (this.#timerTarget === undefined) return Number.POSITIVE_INFINITY; // HB4
+    return this.#states.existingTimers?.nextMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  fireTimers(wallMs: number, countMax: number): number {
+    const target = this.#timerTarget;
+    const timers = this.#states.existingTimers;
+    if (target === undefined || timers === undefined) return 0;
+    let count = 0;
+    for (; count < countMax; count += 1) {
+      const timer = timers.poll(wallMs);
+      if (timer === undefined) break;
+      timers.enter(timer);
+      target.onProcessingTime(timer.timestampMs);
+    }
+    if (count > 0) this.#scope.clear();
+    return count;
+  }
+
   #declare(descriptor: StateDescriptor): StateTable {
     return this.#states.declare(declaredBy(descriptor), this.#interval);
   }
@@ -178,7 +215,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
       const cut = table.cut({ bit, interval });
       table.advance(this.#interval);
       const writer = new PartWriter({
-        section: "keyed-run",
+        section: table.stateKind === "timers" ? "timers" : "keyed-run",
         uid: this.#uid,
         stateName: table.stateName,
         stateKind: table.stateKind,
@@ -222,7 +259,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   }
 
   #checkOrigin(description: PartDescription, part: RestoredPart, where: string): KeyedPartDescription {
-    if (description.section !== "keyed-run") {
+    if (description.section === "operator-list") {
       throw new Failure("SNAPSHOT_DAMAGED", {
         retry: "never",
         message: `${where}: the part found there is of section ${description.section}`,

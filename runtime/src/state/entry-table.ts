@@ -11,8 +11,8 @@
 //
 // Not here: what an entry holds and how it is written (the three tables).
 
-import { assert, keyGroupOf } from "@sluice/kit";
-import type { ByteReader, ByteWriter } from "@sluice/kit";
+import { assert, ByteReader, keyGroupOf } from "@sluice/kit";
+import type { ByteWriter } from "@sluice/kit";
 import { SegmentDirectory } from "./directory.ts";
 import type { Segment } from "./directory.ts";
 import { placeOf } from "./format.ts";
@@ -38,7 +38,8 @@ export interface Entry {
   /** The key; undefined where keys are held encoded: then `mapKey` has its bytes. */
   readonly key: unknown;
   readonly hash: number;
-  ghosts: Ghost[] | undefined;
+  /** A place is empty once no cut needs its ghost. */
+  ghosts: (Ghost | undefined)[] | undefined;
   /** Bits of the cuts that need the entry although it was removed. */
   removedFor: number;
 }
@@ -62,8 +63,12 @@ class EntrySegment<E extends Entry> implements Segment {
   release(entry: E, bit: number): void {
     entry.removedFor &= ~bit;
     if (entry.ghosts !== undefined) {
-      for (const ghost of entry.ghosts) ghost.cuts &= ~bit;
-      const left = entry.ghosts.filter((ghost) => ghost.cuts !== 0);
+      const left: Ghost[] = [];
+      for (const ghost of entry.ghosts) {
+        if (ghost === undefined) continue;
+        ghost.cuts &= ~bit;
+        if (ghost.cuts !== 0) left.push(ghost);
+      }
       entry.ghosts = left.length === 0 ? undefined : left;
     }
     if (entry.ghosts === undefined && entry.removedFor === 0) this.kept.delete(entry);
@@ -377,6 +382,15 @@ export class EntryTable<E extends Entry> {
     } else {
       this.scope.codec.write(into, entry.key);
     }
+  }
+
+  /** The key of an entry, as the user knows it. */
+  keyOf(entry: Entry): unknown {
+    if (this.scope.form === "encoded") {
+      const bytes = Uint8Array.from(entry.mapKey as string, (char) => char.charCodeAt(0));
+      return this.scope.codec.read(new ByteReader(bytes, { what: "a key", code: "INTERNAL" }));
+    }
+    return entry.key;
   }
 
   /** Reads the rows of a block: sets the current key to that of each and lets `readRow` read the rest. Returns how many. */

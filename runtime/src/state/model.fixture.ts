@@ -10,9 +10,10 @@ import { Failure, keyGroupOf } from "@sluice/kit";
 export const MAX_PARALLELISM = 16;
 
 /** A clock on which every reading costs a millisecond, so that a step of budget n makes about n readings. */
-export function tickingClock(): { nowMs(): number } {
+export function tickingClock(): { nowMs(): number; wallMs(): number } {
   let now = 0;
   return {
+    wallMs: () => 0,
     nowMs: () => {
       now += 1;
       return now;

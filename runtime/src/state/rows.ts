@@ -95,24 +95,29 @@ export function keepRow<R extends Row>(table: EntryTable<RowEntry<R>>, entry: Ro
   return true;
 }
 
+/** How far the capture of an entry has come. */
+interface Resume<R extends Row> {
+  readonly rows: Iterator<R>;
+  ghosts: (Ghost | undefined)[] | undefined;
+  nextGhost: number;
+}
+
 /** Captures an entry row by row (ET3). `write` writes row key and value. */
 export function captureRows<R extends Row>(
   entry: RowEntry<R>,
   capture: Capture<RowEntry<R>>,
   write: (row: R, bytes: Uint8Array | undefined) => void,
 ): boolean {
-  let rows = capture.resume as Iterator<R> | undefined;
-  if (rows === undefined) {
-    writeGhosts(entry, capture, write);
-    rows = rowsOf(entry);
-    capture.resume = rows;
+  let resume = capture.resume as Resume<R> | undefined;
+  if (resume === undefined) {
+    resume = { rows: rowsOf(entry), ghosts: undefined, nextGhost: 0 };
+    capture.resume = resume;
   }
   while (capture.room > 0) {
-    const next = rows.next();
-    if (next.done === true) {
-      writeGhosts(entry, capture, write); // those of the rows behind the iterator's place, left in the meantime
-      return true;
-    }
+    // Ghosts first: after the last row, those are written that rows behind the iterator's place left in the meantime.
+    if (!writeGhosts(entry, capture, resume, write)) break;
+    const next = resume.rows.next();
+    if (next.done === true) return true;
     const row = next.value;
     capture.serial = row.serial;
     if (row.stamp <= capture.interval)
@@ -122,14 +127,26 @@ export function captureRows<R extends Row>(
   return false;
 }
 
+/** True when all ghosts there are were looked at. */
 function writeGhosts<R extends Row>(
   entry: RowEntry<R>,
   capture: Capture<RowEntry<R>>,
+  resume: Resume<R>,
   write: (row: R, bytes: Uint8Array | undefined) => void,
-): void {
-  for (const ghost of (entry.ghosts ?? []) as RowGhost<R>[]) {
-    if ((ghost.cuts & capture.bit) === 0) continue;
-    ghost.cuts &= ~capture.bit;
-    write(ghost.row, ghost.bytes);
+): boolean {
+  if (resume.ghosts !== entry.ghosts) {
+    // The end of another cut left a new list: those that were written do not have the bit any more.
+    resume.ghosts = entry.ghosts;
+    resume.nextGhost = 0;
   }
+  const ghosts = (resume.ghosts ?? []) as (RowGhost<R> | undefined)[];
+  for (; resume.nextGhost < ghosts.length; resume.nextGhost += 1) {
+    const ghost = ghosts[resume.nextGhost];
+    if (ghost === undefined || (ghost.cuts & capture.bit) === 0) continue;
+    if (capture.room <= 0) return false;
+    write(ghost.row, ghost.bytes);
+    ghost.cuts &= ~capture.bit;
+    if (ghost.cuts === 0) ghosts[resume.nextGhost] = undefined;
+  }
+  return true;
 }

@@ -17,6 +17,7 @@ import { isNumberLike } from "./numeric-values.ts";
 import { ObjectTable } from "./object-table.ts";
 import { StringTable } from "./string-table.ts";
 import type { StateTable, TableOptions } from "./table.ts";
+import { PROCESSING_TIMERS, TIMER_STATE_PREFIX, TimerTable } from "./timer-table.ts";
 
 /** A state as its descriptor or its part in a snapshot names it. */
 export interface DeclaredState {
@@ -25,6 +26,8 @@ export interface DeclaredState {
   /** Of the whole: LIST and MAP for lists and maps. */
   readonly valueType: TypeDescriptor;
 }
+
+const TIMERS: DeclaredState = { name: PROCESSING_TIMERS, kind: "timers", valueType: { kind: "INSTANT" } };
 
 /** What a descriptor says, without what is not stored. */
 export function declaredBy(descriptor: StateDescriptor): DeclaredState {
@@ -56,6 +59,7 @@ export class KeyedStates {
   /** The tables with a layout that is worth touching. */
   readonly touched: (NumberTable | StringTable)[] = [];
   #tables: readonly StateTable[] = [];
+  #timers: TimerTable | undefined = undefined;
 
   constructor(scope: KeyScope) {
     this.#uid = scope.uid;
@@ -79,6 +83,13 @@ export class KeyedStates {
         remedy: "declare the state with concrete types, e.g. Types.ROW({...}) or Types.LIST(...)",
       });
     }
+    if (state.name.startsWith(TIMER_STATE_PREFIX)) {
+      throw new Failure("STATE_ACCESS_INVALID", {
+        retry: "never",
+        message: `operator uid ${this.#uid}, state "${state.name}": names that begin with ${TIMER_STATE_PREFIX} are those of timers`,
+        remedy: "give the state another name",
+      });
+    }
     const registered = this.#states.get(state.name) ?? this.#register(state, interval);
     if (!isSame(registered.table, state)) throw this.#otherType(registered, state);
     registered.isDeclared = true;
@@ -99,14 +110,27 @@ export class KeyedStates {
     const { name, kind, valueType } = state;
     const table = this.#makeTable({ stateName: name, stateKind: kind, valueType, interval });
     if (table instanceof NumberTable || table instanceof StringTable) this.touched.push(table);
+    if (table instanceof TimerTable && name === PROCESSING_TIMERS) this.#timers = table;
     const registered = { table, isDeclared: false };
     this.#states.set(name, registered);
     this.#tables = [...this.#tables, table];
     return registered;
   }
 
+  /** The timers of the operator; a table of its own comes into being with the first one. */
+  timers(interval: number): TimerTable {
+    this.#timers ??= this.restore(TIMERS, interval) as TimerTable;
+    return this.#timers;
+  }
+
+  /** The timers, if there ever were any. */
+  get existingTimers(): TimerTable | undefined {
+    return this.#timers;
+  }
+
   #makeTable(options: TableOptions): StateTable {
     const { valueType } = options;
+    if (options.stateKind === "timers") return new TimerTable(this.#scope, options);
     if (options.stateKind === "list") {
       assert(valueType.kind === "LIST", "a list state has a LIST type");
       return new ListTable(this.#scope, { ...options, elementType: valueType.element });

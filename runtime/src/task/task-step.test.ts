@@ -6,19 +6,24 @@
 import { describe, expect, test } from "@jest/globals";
 
 import { NOTHING_READ } from "../model/index.ts";
+import { hashLong } from "@sluice/kit";
 import type { AttemptNumber, Epoch, SlotPort, SourceOperator } from "../model/index.ts";
 import type { ChannelHead, InputGate } from "../network/index.ts";
+import { HeapKeyedStateBackend } from "../state/index.ts";
 import { SlotCounters, slotCountersBytes } from "./counters.ts";
 import { TaskMetrics } from "./operator-context.ts";
 import { Task } from "./task.ts";
 import type { TaskOptions } from "./task.ts";
 
 const ROWS_MAX = 4_096;
+const WALL_AHEAD_MS = 1_000_000;
 
 /** A clock that moves only when a row is processed. */
 class Work {
   nowMs = 0;
   rows = 0;
+  /** The wall clock is not the monotonic one. */
+  readonly clock = { nowMs: (): number => this.nowMs, wallMs: (): number => this.nowMs + WALL_AHEAD_MS };
 
   do(rows: number, perRowMs: number): void {
     this.rows += rows;
@@ -33,7 +38,10 @@ const port: SlotPort = {
   fetchParts: () => Promise.resolve({ contents: [], read: NOTHING_READ }),
 };
 
-async function runningTask(work: Work, parts: Pick<TaskOptions, "chain" | "gate" | "headLoops">): Promise<Task> {
+async function runningTask(
+  work: Work,
+  parts: Pick<TaskOptions, "chain" | "gate" | "headLoops"> & Partial<Pick<TaskOptions, "keyedState">>,
+): Promise<Task> {
   const log = { debug() {}, info() {}, warn() {}, error() {}, with: () => log };
   const task = new Task({
     subtask: { vertexId: "v", subtaskIndex: 0 },
@@ -49,7 +57,7 @@ async function runningTask(work: Work, parts: Pick<TaskOptions, "chain" | "gate"
     metrics: new TaskMetrics(),
     counters: new SlotCounters(new SharedArrayBuffer(slotCountersBytes(1))).task(0),
     port,
-    clock: { nowMs: () => work.nowMs, wallMs: () => 0 },
+    clock: work.clock,
     log,
     wake() {},
     ...parts,
@@ -135,4 +143,91 @@ test("TK3: an operator that can take no more holds its task up until it can", as
   operator.isAvailable = true;
   task.runStep(work.nowMs);
   expect(work.rows).toBeGreaterThan(before);
+});
+
+describe("timers", () => {
+  /** A task of a keyed operator with timers at these times, each of which costs `perTimerMs`; its input is at its end, or endless. */
+  async function timerTask(
+    work: Work,
+    options: {
+      readonly timersMs: readonly number[];
+      readonly perTimerMs: number;
+      readonly input: "none" | "end" | "records";
+    },
+  ): Promise<{ readonly task: Task; readonly fired: number[] }> {
+    const keyedState = new HeapKeyedStateBackend({
+      keyType: { kind: "LONG" },
+      keyGroups: [0, 127],
+      maxParallelism: 128,
+      uid: "u",
+      clock: work.clock,
+    });
+    const fired: number[] = [];
+    const timers = keyedState.getTimerService({
+      onProcessingTime(timestampMs) {
+        work.nowMs += options.perTimerMs;
+        fired.push(timestampMs - WALL_AHEAD_MS);
+      },
+    });
+    options.timersMs.forEach((timerMs, key) => {
+      keyedState.setCurrentKey(key, hashLong(key));
+      timers.registerProcessingTimeTimer(timerMs + WALL_AHEAD_MS);
+    });
+    const head = { kind: options.input === "end" ? "END_OF_DATA" : "RECORDS", rowCount: 8, cursor: 0 };
+    let ended = false;
+    const gate = {
+      channelCount: 1,
+      nextReady: () => (options.input === "none" || ended ? -1 : 0),
+      head: () => head,
+      consume() {
+        head.cursor = 0;
+        ended = options.input === "end";
+      },
+    };
+    const task = await runningTask(work, {
+      chain: chainOf({}),
+      gate: gate as unknown as InputGate,
+      headLoops: [{ process: (_reader: unknown, from: number, to: number) => work.do(to - from, 1) }],
+      keyedState,
+    } as unknown as Pick<TaskOptions, "chain" | "gate" | "headLoops">);
+    return { task, fired };
+  }
+
+  test("TK8: a burst of slow timers holds up neither the slot's other tasks nor the task's own input", async () => {
+    const work = new Work();
+    const timersMs = Array.from({ length: 2_000 }, (_, i) => 2_000 - i);
+    const { task, fired } = await timerTask(work, { timersMs, perTimerMs: 0.5, input: "records" });
+    work.nowMs = 5_000;
+    const stepsMs: number[] = [];
+    while (fired.length < timersMs.length) {
+      const [startedMs, rowsBefore] = [work.nowMs, work.rows];
+      task.runStep(startedMs);
+      stepsMs.push(work.nowMs - startedMs);
+      expect(work.rows).toBeGreaterThan(rowsBefore);
+    }
+    expect(fired).toEqual(timersMs.toReversed());
+    expect(Math.max(...stepsMs.slice(6))).toBeLessThan(25);
+  });
+
+  test("the loop sleeps until the earliest timer is due, by the wall clock", async () => {
+    const work = new Work();
+    const { task, fired } = await timerTask(work, { timersMs: [700, 300, 301], perTimerMs: 0, input: "none" });
+    expect(task.nextRunMs()).toBe(300);
+    work.nowMs = 299;
+    expect(task.runStep(work.nowMs)).toBe(false);
+    work.nowMs = 301;
+    expect(task.runStep(work.nowMs)).toBe(true);
+    expect([fired, task.nextRunMs()]).toEqual([[300, 301], 700]);
+  });
+
+  test("after the end of the input no timer fires any more", async () => {
+    const work = new Work();
+    const { task, fired } = await timerTask(work, { timersMs: [10, 20], perTimerMs: 0, input: "end" });
+    work.nowMs = 10;
+    task.runStep(work.nowMs);
+    expect([fired, task.state]).toEqual([[10], "DRAINED"]);
+    work.nowMs = 30;
+    task.runStep(work.nowMs);
+    expect(fired).toEqual([10]);
+  });
 });

@@ -9,6 +9,8 @@
 //   TK5. Side effects of checkpoint n are asked for only by notifyCheckpointComplete(m >= n).
 //   TK6. FINISHED is reported after the final checkpoint, or a stop, was confirmed (or at once without checkpointing).
 //   TK7. After the barrier of a stop nothing is processed: what is not in its savepoint happens in the job that goes on from it.
+//   TK8. Timers fire between batches of records, in the order of time, a bounded number per step: neither barriers nor the slot's other
+//        tasks wait for a burst of them.
 //
 // Not here: the loop over tasks (slot-runner.ts), barrier alignment (checkpoint/aligner), codecs and rings (network/).
 
@@ -214,10 +216,11 @@ export class Task {
         void this.#succeed(); // nothing will confirm anything: what was emitted has left this task (TK6)
         return true;
       }
+      const fired = this.#stepTimers();
       const worked = this.#source === undefined ? this.#stepInputs() : this.#stepSource(this.#source, nowMs);
       if (nowMs - this.#lastFlushMs >= this.#options.bufferTimeoutMs) this.#flush(nowMs);
       else if (nowMs - this.#lastPublishMs >= PUBLISH_MS) this.publishCounters();
-      return worked || encoded;
+      return worked || fired || encoded;
     } catch (thrown) {
       void this.fail(thrown);
       return true;
@@ -228,9 +231,17 @@ export class Task {
   nextRunMs(): number {
     if (this.#state !== "RUNNING" || this.#stopped) return Number.POSITIVE_INFINITY;
     const flushMs = this.#lastFlushMs + this.#options.bufferTimeoutMs;
-    return this.#source !== undefined && this.#blockedOutputs()
-      ? flushMs
-      : Math.min(flushMs, this.#sourceIdleUntilMs || Number.POSITIVE_INFINITY);
+    if (this.#blockedOutputs() && (this.#source !== undefined || this.#options.keyedState !== undefined))
+      return flushMs;
+    return Math.min(flushMs, this.#sourceIdleUntilMs || Number.POSITIVE_INFINITY, this.#nextTimersMs());
+  }
+
+  /** Clock time at which the next timer is due; timers themselves go by the wall clock. */
+  #nextTimersMs(): number {
+    const timerMs = this.#options.keyedState?.nextTimerMs ?? Number.POSITIVE_INFINITY;
+    if (timerMs === Number.POSITIVE_INFINITY) return timerMs;
+    const { clock } = this.#options;
+    return clock.nowMs() + Math.max(0, timerMs - clock.wallMs());
   }
 
   get backPressured(): boolean {
@@ -287,6 +298,29 @@ export class Task {
       failure: failureToJson(failure),
     });
     this.#closed.resolve();
+  }
+
+  // ---- timers
+
+  /**
+   * TK8: fires the timers that are due, as many as a step may. After the end of the input none fires any more, as in Flink: the
+   * operators have finished.
+   */
+  #stepTimers(): boolean {
+    const { keyedState, chain, clock } = this.#options;
+    if (keyedState === undefined || this.#drained) return false;
+    const wallMs = clock.wallMs();
+    if (keyedState.nextTimerMs > wallMs) return false;
+    const startedMs = this.#startChunk();
+    for (let fired = 0; fired < ROWS_PER_STEP && keyedState.nextTimerMs <= wallMs && this.#outputsAvailable();) {
+      try {
+        fired += keyedState.fireTimers(wallMs, this.#chunkRows);
+      } catch (thrown) {
+        throw chain[0]?.attribute(thrown);
+      }
+      if (this.#endChunk() - startedMs >= STEP_MS) break;
+    }
+    return true;
   }
 
   // ---- input

@@ -19,6 +19,7 @@ import type {
   FunctionInitializationContext,
   KeyedContext,
   ListState,
+  OnTimerContext,
   RuntimeContext,
   SideOutputContext,
   ValueState,
@@ -62,6 +63,36 @@ describe("one function", () => {
     restored.processElements("a", "c");
     expect(restored.output).toEqual(["a 3", "c 1"]);
     expect((await restored.snapshot()).checkpointId).toBe(snapshot.checkpointId + 1);
+  });
+
+  test("HA2: timers fire when the test moves the time, restored and overdue ones too", async () => {
+    class Remind extends KeyedProcessFunction<string, string, string> {
+      override processElement(_word: string, ctx: KeyedContext<string>): void {
+        const timers = ctx.timerService();
+        timers.registerProcessingTimeTimer(timers.currentProcessingTime() + 10);
+      }
+      override onTimer(timestampMs: number, ctx: OnTimerContext<string>, out: Collector<string>): void {
+        out.collect(`${ctx.getCurrentKey()} ${timestampMs}`);
+      }
+    }
+    const reminding = (options?: TestHarnessOptions): Promise<OneInputTestHarness<string, string>> =>
+      ProcessFunctionTestHarnesses.forKeyedProcessFunction(
+        () => new Remind(),
+        (word) => word,
+        Types.STRING(),
+        options,
+      );
+    const harness = await reminding({ processingTime: 100 });
+    harness.processElement("a");
+    harness.setProcessingTime(109);
+    harness.processElement("b");
+    expect(harness.takeOutput()).toEqual([]);
+    const restored = await reminding({ restore: await harness.snapshot(), processingTime: 112 });
+    harness.setProcessingTime(110);
+    restored.setProcessingTime(112);
+    expect([harness.output, restored.takeOutput()]).toEqual([["a 110"], ["a 110"]]);
+    restored.setProcessingTime(1_000);
+    expect(restored.output).toEqual(["b 119"]);
   });
 
   test("side outputs, two inputs, an exception as it is, and the end", async () => {

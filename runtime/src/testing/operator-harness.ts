@@ -65,10 +65,10 @@ abstract class OperatorTestHarness<O> {
     return this.#harness.nowMs;
   }
 
-  /** HA2. Milliseconds; never backwards. */
+  /** HA2. Milliseconds; never backwards. Fires the timers that have come to their time, restored ones too. */
   setProcessingTime(toMs: number): void {
     assert(toMs >= this.#harness.nowMs, "processing time never goes backwards");
-    this.#harness.nowMs = toMs;
+    this.#harness.advanceProcessingTime(toMs);
   }
 
   /** State as a checkpoint holds it now (HA3). */

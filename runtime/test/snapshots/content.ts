@@ -208,7 +208,7 @@ export function backendOf(operator: KeyedOperator, range: readonly [number, numb
     keyGroups: range,
     maxParallelism: MAX_PARALLELISM,
     uid: operator.uid,
-    clock: { nowMs: () => 0 },
+    clock: { nowMs: () => 0, wallMs: () => 0 },
   });
 }
 

@@ -1,4 +1,5 @@
-// Time and chance. `nowMs` measures and sets deadlines; `wallMs` is only ever written down.
+// Time and chance. `nowMs` measures and sets deadlines; `wallMs` is written down, and is the time that users mean: their timers, the
+// time to live of their state.
 
 /** Takes back what a call set up; calling it twice is harmless. */
 export type Cancel = () => void;
@@ -6,7 +7,7 @@ export type Cancel = () => void;
 export interface Clock {
   /** Monotonic milliseconds, fractional; for durations and deadlines. */
   nowMs(): number;
-  /** Milliseconds since the epoch; written into metadata and logs, never compared. */
+  /** Milliseconds since the epoch; written into metadata and logs, and processing time of user code. May jump, also back. */
   wallMs(): number;
 }
 
