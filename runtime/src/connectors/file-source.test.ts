@@ -483,7 +483,9 @@ describe("refused before anything runs", () => {
       "INPUT_NOT_FOUND: cannot read none.ndjson: ENOENT",
       () => FileSource.ndjson(join(directory, "none.ndjson"), ROW).enumerateSplits(),
     ],
-    [": it is not a regular file", () => FileSource.ndjson(directory, ROW).enumerateSplits()],
+    ["holds no files to read", () => FileSource.ndjson(directory, ROW).enumerateSplits()],
+    ["holds no files to read", () => FileSource.text(`${directory}/*.txt`).enumerateSplits()],
+    ["monitorContinuouslyMs is 0", () => FileSource.text("x", { monitorContinuouslyMs: 0 })],
     ["RECORD_MALFORMED: e.csv: there is no header", () => FileSource.csv(file("e.csv", ""), ROW).enumerateSplits()],
     [
       'there is no column "text"; the header has id',

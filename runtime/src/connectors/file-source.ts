@@ -1,4 +1,4 @@
-// Files as sources: NDJSON, CSV with a header, Parquet.
+// Files as sources: text, NDJSON, CSV with a header, Parquet; once, or watching for new files.
 //
 // Invariants (tests cite them):
 //   FS1. Splits cover every record of the input exactly once: byte ranges that begin and end between lines, or row groups.
@@ -7,7 +7,7 @@
 //        (`onError: "skip"`) the record is counted and goes to the dead letters, exactly once.
 //   FS4. Input files do not change while a job reads them; one that became shorter is noticed.
 //
-// Not here: bytes to lines (line-reader.ts), Parquet (parquet-reader.ts), values to types (record-shape.ts).
+// Not here: which files there are (file-discovery.ts), bytes to lines (line-reader.ts), Parquet (parquet-reader.ts), values to types (record-shape.ts).
 
 import { assert, Failure } from "@sluice/kit";
 import type {
@@ -24,8 +24,10 @@ import type {
   TypeDescriptor,
   TypeInformation,
 } from "../model/index.ts";
+import { Types } from "../model/index.ts";
 import { optionInvalid, shareOf, subtaskRateLimit, type RateLimit, type Source } from "../operators/index.ts";
 import { checkCsvType, csvParser } from "./csv.ts";
+import { expandPaths, FileWatch, SOURCE_FILES } from "./file-discovery.ts";
 import { planFiles, type FileFormat, type FileSplit } from "./file-splits.ts";
 import { jsonState, jsonValues, SINK_PENDING, SOURCE_SPLITS } from "./json-state.ts";
 import { LineReader } from "./line-reader.ts";
@@ -44,6 +46,11 @@ export interface FileSourceOptions {
   readonly deadLetterDirectory?: string;
   /** Text files are cut into splits of about this size. Default 16 MiB. */
   readonly splitBytes?: number;
+  /**
+   * Look for new files every so many milliseconds, for ever: the job does not end by itself. A file must be complete when it appears
+   * under its name: write it under a name that begins with "." or "_", or elsewhere, then rename it. Flink: monitorContinuously.
+   */
+  readonly monitorContinuouslyMs?: number;
 }
 
 export interface CsvOptions extends FileSourceOptions {
@@ -56,7 +63,10 @@ export interface CsvOptions extends FileSourceOptions {
   readonly quotedNewlines?: boolean;
 }
 
-/** One path or several; plain or as file:// URLs. */
+/**
+ * One path or several; plain or as file:// URLs. A directory means all files below it; * ** ? [] {} make a pattern. Names that begin
+ * with "." or "_" are left out of both.
+ */
 export type Paths = string | readonly string[];
 
 const SPLIT_BYTES = 16 * 1_024 * 1_024;
@@ -72,7 +82,7 @@ interface Settings {
   readonly files: LocalFiles;
 }
 
-/** Bounded: reads files once, from beginning to end. Flink: FileSource. */
+/** Reads files once, from beginning to end; with `monitorContinuouslyMs` also those that appear later. Flink: FileSource. */
 export class FileSource<T> implements Source<T> {
   readonly name = "file source";
   readonly type: TypeInformation<T>;
@@ -81,6 +91,11 @@ export class FileSource<T> implements Source<T> {
   private constructor(type: TypeInformation<T>, settings: Settings) {
     this.type = type;
     this.#settings = settings;
+  }
+
+  /** One record per line, empty ones too. */
+  static text(paths: Paths, options: FileSourceOptions = {}): FileSource<string> {
+    return FileSource.#of(paths, Types.STRING(), { kind: "text" }, options);
   }
 
   /** One JSON value per line; empty lines are ignored. Members that a ROW type does not declare are dropped. */
@@ -124,6 +139,10 @@ export class FileSource<T> implements Source<T> {
         "give a positive number of bytes, or leave it out",
       );
     }
+    const { monitorContinuouslyMs: watchMs } = options;
+    if (watchMs !== undefined && !(Number.isFinite(watchMs) && watchMs >= 1)) {
+      throw optionInvalid(`FileSource: monitorContinuouslyMs is ${watchMs}`, "give milliseconds, or leave it out");
+    }
     if ((onError === "skip") !== (deadLetterDirectory !== undefined)) {
       throw optionInvalid(
         onError === "skip"
@@ -141,15 +160,21 @@ export class FileSource<T> implements Source<T> {
     });
   }
 
-  enumerateSplits(): Promise<readonly FileSplit[]> {
-    const { files, paths, format, type, options } = this.#settings;
-    return planFiles({ files, paths, format, type, splitBytes: options.splitBytes ?? SPLIT_BYTES });
+  /** Of a source that watches: none, its subtasks discover everything themselves. */
+  async enumerateSplits(): Promise<readonly FileSplit[]> {
+    const { files, paths, options } = this.#settings;
+    if (options.monitorContinuouslyMs !== undefined) return [];
+    return await plan(this.#settings, expandPaths(files, paths, { mayBeNone: false }));
   }
 
   createOperator(options: { readonly splits: readonly unknown[]; readonly subtask: SubtaskInfo }): SourceOperator {
     const { splits, subtask } = options;
     return new FileSourceOperator(this.#settings, shareOf(splits as readonly FileSplit[], subtask), subtask);
   }
+}
+
+function plan({ files, format, type, options }: Settings, paths: readonly string[]): Promise<readonly FileSplit[]> {
+  return planFiles({ files, paths, format, type, splitBytes: options.splitBytes ?? SPLIT_BYTES });
 }
 
 /** One split being read, as the operator sees it. */
@@ -178,6 +203,7 @@ class FileSourceOperator implements SourceOperator {
   #output!: Collector<unknown>;
   #rate: RateLimit | undefined;
   #letters: PendingFiles | undefined;
+  #watch: FileWatch | undefined;
   #skipped!: Counter;
   wakeAtMs = Number.POSITIVE_INFINITY;
 
@@ -199,6 +225,12 @@ class FileSourceOperator implements SourceOperator {
     });
     const stored = restored?.states.get(SOURCE_SPLITS);
     if (stored !== undefined) this.#progress = [...jsonValues<Progress>(stored)];
+    if (options.monitorContinuouslyMs !== undefined) {
+      this.#watch = this.#newWatch(options.monitorContinuouslyMs);
+      const begun = restored?.states.get(SOURCE_FILES);
+      if (stored !== undefined && begun === undefined) throw wasBounded(this.#subtask);
+      this.#watch.restore(begun);
+    }
     if (options.deadLetterDirectory === undefined) {
       refusePendingLetters(restored, this.#subtask);
       return;
@@ -226,9 +258,10 @@ class FileSourceOperator implements SourceOperator {
     const granted = budget;
     let status: SourceStatus = "more";
     while (budget > 0) {
-      const current = this.#progress[0];
+      const current = this.#progress[0] ?? this.#discover();
       if (current === undefined) {
-        status = "finished";
+        this.wakeAtMs = this.#watch?.nextMs ?? Number.POSITIVE_INFINITY;
+        status = this.#watch === undefined ? "finished" : "idle";
         break;
       }
       const reader = (this.#reader ??= this.#open(current));
@@ -254,15 +287,11 @@ class FileSourceOperator implements SourceOperator {
   snapshotState(barrier: Barrier): OperatorState | Promise<OperatorState> {
     const current = this.#progress[0];
     if (current !== undefined && this.#reader !== undefined) current.position = this.#reader.position;
-    const splits = jsonState(this.#progress);
-    if (this.#letters === undefined) return new Map([[SOURCE_SPLITS, splits]]);
-    return this.#letters.snapshot(barrier).then(
-      (pending) =>
-        new Map([
-          [SOURCE_SPLITS, splits],
-          [SINK_PENDING, pending],
-        ]),
-    );
+    const state = new Map([[SOURCE_SPLITS, jsonState(this.#progress)]]);
+    if (this.#watch !== undefined) state.set(SOURCE_FILES, this.#watch.snapshot());
+    return this.#letters === undefined
+      ? state
+      : this.#letters.snapshot(barrier).then((pending) => state.set(SINK_PENDING, pending));
   }
 
   notifyCheckpointComplete(id: CheckpointId): void | Promise<void> {
@@ -277,6 +306,24 @@ class FileSourceOperator implements SourceOperator {
     this.#reader?.close();
     this.#reader = undefined;
     await this.#letters?.close(succeeded);
+  }
+
+  #newWatch(intervalMs: number): FileWatch {
+    const { files, paths } = this.#settings;
+    return new FileWatch({
+      subtask: this.#subtask,
+      intervalMs,
+      list: () => expandPaths(files, paths, { mayBeNone: true }),
+      plan: (path) => plan(this.#settings, [path]),
+      onChange: () => this.#context.wake(),
+    });
+  }
+
+  /** The first split of a new file, if there is one; the others wait behind it. */
+  #discover(): Progress | undefined {
+    const fresh = this.#watch?.take(this.#context.clock.nowMs()) ?? [];
+    for (const split of fresh) this.#progress.push({ split, position: split.start });
+    return this.#progress[0];
   }
 
   #take(reader: RecordReader): void {
@@ -323,7 +370,9 @@ class FileSourceOperator implements SourceOperator {
     }
     const { format } = this.#settings;
     const quotedNewlines = format.kind === "csv" && format.quotedNewlines;
-    const reader = new LineReader({ files, path: split.path, position, endByte: split.end, quotedNewlines, onLoaded });
+    const keepsEmptyLines = format.kind === "text";
+    const { path, end: endByte } = split;
+    const reader = new LineReader({ files, path, position, endByte, quotedNewlines, keepsEmptyLines, onLoaded });
     const parse = this.#parser(split);
     return Object.assign(reader, { parse: () => parse(reader.text()) });
   }
@@ -335,9 +384,19 @@ class FileSourceOperator implements SourceOperator {
       assert(split.header !== undefined, "a CSV split carries its header");
       return csvParser({ type, header: split.header, delimiter: format.delimiter });
     }
+    if (format.kind === "text") return (text) => text;
     const convert = jsonConverter(type);
     return (text) => convert(parseJson(text));
   }
+}
+
+/** Which files a source that did not watch had read is not in its state: watching would read them again. */
+function wasBounded({ operatorName, uid }: SubtaskInfo): Failure {
+  return new Failure("STATE_INCOMPATIBLE", {
+    retry: "never",
+    message: `operator "${operatorName}" (uid ${uid}) did not watch for new files when its state was stored, so it is not known which files were read`,
+    remedy: "give the watching source a uid of its own, and a directory that holds new files only",
+  });
 }
 
 /** Dead letters that wait for publication were skipped for good: without their directory they would be lost silently. */

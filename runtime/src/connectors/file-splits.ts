@@ -12,6 +12,7 @@ import type { LocalFiles } from "./local-files.ts";
 import { checkParquetType, parquetRowGroups } from "./parquet-reader.ts";
 
 export type FileFormat =
+  | { readonly kind: "text" }
   | { readonly kind: "ndjson" }
   | { readonly kind: "csv"; readonly delimiter: string; readonly quotedNewlines: boolean }
   | { readonly kind: "parquet" };

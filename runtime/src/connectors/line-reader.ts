@@ -34,6 +34,8 @@ export interface LineReaderOptions {
   readonly endByte: number;
   /** Line ends inside double quotes belong to the record. */
   readonly quotedNewlines: boolean;
+  /** An empty line is a record; default: it is none. */
+  readonly keepsEmptyLines?: boolean;
   readonly onLoaded: () => void;
   /** For tests; default 256 KiB. */
   readonly chunkBytes?: number;
@@ -91,7 +93,7 @@ export class LineReader {
       if (end > from && chunk.bytes[end - 1] === CARRIAGE_RETURN) end -= 1;
       this.#taken = this.#position;
       this.#position = chunk.position + next;
-      if (end === from) continue; // an empty line is no record
+      if (end === from && this.#options.keepsEmptyLines !== true) continue; // an empty line is no record
       this.#from = from;
       this.#to = end;
       return "record";

@@ -8,6 +8,7 @@
 // Not here: the protocol of pending and published files (pending-files.ts), formats (file-source.ts).
 
 import fs from "node:fs";
+import { join } from "node:path";
 import { Failure } from "@sluice/kit";
 
 export interface LocalFiles {
@@ -28,6 +29,11 @@ export interface LocalFiles {
   remove(path: string): void;
   syncDirectory(path: string): void;
 
+  /**
+   * The files that a path means: itself, all regular files below a directory, or what matches a pattern (* ** ? [] {}), in no order.
+   * Undefined: nothing is there, and it is no pattern.
+   */
+  expand(path: string): readonly string[] | undefined;
   /** Size of a regular file that must exist. */
   sizeOf(path: string): Promise<number>;
   /** Opens for reading. */
@@ -153,6 +159,20 @@ export const localFiles: LocalFiles = {
         fs.closeSync(descriptor);
       }
     });
+  },
+  expand(path) {
+    const stats = fs.statSync(path, { throwIfNoEntry: false });
+    if (stats?.isFile() === true) return [path];
+    if (stats?.isDirectory() === true) {
+      const entries = attempt("list directory", path, () =>
+        fs.readdirSync(path, { recursive: true, withFileTypes: true }),
+      );
+      return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+    }
+    if (!/[*?[{]/u.test(path)) return undefined;
+    return attempt("list", path, () =>
+      fs.globSync(path).filter((found) => fs.statSync(found, { throwIfNoEntry: false })?.isFile() === true),
+    );
   },
   async sizeOf(path) {
     const stats = await settle<fs.Stats>("read", path, (done) => fs.stat(path, done));
