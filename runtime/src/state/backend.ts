@@ -8,6 +8,7 @@
 // Not here: the states and their tables (states.ts), bytes (format.ts), which subtask restores what (checkpoint/).
 
 import { assert, Failure } from "@sluice/kit";
+import type { ByteReader } from "@sluice/kit";
 import type { Clock } from "@sluice/kit/env";
 import { describeType, sameType } from "../model/index.ts";
 import type {
@@ -31,6 +32,7 @@ import type {
 import { AggregatingHandle, ReducingHandle } from "./accumulating.ts";
 import type { KeyedPartDescription, PartDescription } from "./description.ts";
 import { PartReader, PartWriter } from "./format.ts";
+import { rowEvolver } from "./part-rows.ts";
 import { KeyScope } from "./keys.ts";
 import type { NumberTable } from "./number-table.ts";
 import { CooperativeSnapshot } from "./snapshot.ts";
@@ -71,10 +73,12 @@ export interface KeyedStateBackend extends KeyedStateAccess {
   /** Cuts all states and timers here; call between records. Failure CHECKPOINT_DECLINED when 30 snapshots are in flight. */
   snapshot(checkpointId: CheckpointId): KeyedSnapshot;
   /**
-   * Loads parts before the first record.
+   * Loads parts before functions are opened: states that they declare with a type that may follow the stored one evolve then.
    * @throws Failure SNAPSHOT_DAMAGED, FORMAT_UNSUPPORTED, or STATE_INCOMPATIBLE when key type or maxParallelism differ.
    */
   restore(parts: readonly RestoredPart[]): void;
+  /** All functions are open: what was restored is let go; from now on no state changes its type. */
+  opened(): void;
 }
 
 export class HeapKeyedStateBackend implements KeyedStateBackend {
@@ -86,6 +90,8 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   readonly #scope: KeyScope;
   readonly #states: KeyedStates;
   #timerTarget: TimerTarget | undefined = undefined;
+  /** By state name, until `opened`. */
+  #restored: Map<string, PartReader[]> | undefined = new Map();
   #interval = 1;
   #bitsInUse = 0;
 
@@ -195,7 +201,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   }
 
   #declare(descriptor: StateDescriptor): StateTable {
-    return this.#states.declare(declaredBy(descriptor), this.#interval);
+    return this.#states.declare(declaredBy(descriptor), this.#interval, (table) => this.#reload(table));
   }
 
   snapshot(checkpointId: CheckpointId): KeyedSnapshot {
@@ -240,22 +246,48 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   }
 
   restore(parts: readonly RestoredPart[]): void {
-    const [first, last] = this.#keyGroups;
     for (const part of parts) {
       const where = `snapshot of operator uid ${this.#uid}, state "${part.stateName}", key groups ${part.keyGroups.join("-")}`;
       const reader = new PartReader(part.bytes, where);
       const { stateName, stateKind, valueType } = this.#checkOrigin(reader.description, part, where);
       const table = this.#states.restore({ name: stateName, kind: stateKind, valueType }, this.#interval);
-      for (const row of reader.blocks) {
-        if (row.keyGroup < first || row.keyGroup > last) continue;
-        const block = reader.block(row);
-        const count = table.load(block, row.keyGroup);
-        if (count !== row.entryCount)
-          throw block.failure(`${count} entries where its directory counts ${row.entryCount}`);
-      }
+      this.#load(table, reader, (block) => block);
+      const restored = this.#restored?.get(stateName) ?? [];
+      this.#restored?.set(stateName, [...restored, reader]);
     }
     this.#interval += 1;
     for (const table of this.#states.tables) table.advance(this.#interval);
+  }
+
+  opened(): void {
+    this.#restored = undefined;
+  }
+
+  #load(table: StateTable, reader: PartReader, evolve: (block: ByteReader) => ByteReader): void {
+    const [first, last] = this.#keyGroups;
+    for (const row of reader.blocks) {
+      if (row.keyGroup < first || row.keyGroup > last) continue;
+      const block = evolve(reader.block(row));
+      const count = table.load(block, row.keyGroup);
+      if (count !== row.entryCount)
+        throw block.failure(`${count} entries where its directory counts ${row.entryCount}`);
+    }
+  }
+
+  /** Fills a table of a declared type with what the snapshot holds in an older one. */
+  #reload(table: StateTable): void {
+    const readers = this.#restored?.get(table.stateName);
+    if (readers === undefined) {
+      throw new Failure("STATE_INCOMPATIBLE", {
+        retry: "never",
+        message: `operator uid ${this.#uid}, state "${table.stateName}": it was stored with another type, and is declared only while records are processed`,
+        remedy: "declare the state in open(): there its stored values become values of the new type",
+      });
+    }
+    for (const reader of readers) {
+      assert(reader.description.section !== "operator-list", "what was restored was keyed");
+      this.#load(table, reader, rowEvolver(reader.description, table.valueType));
+    }
   }
 
   #checkOrigin(description: PartDescription, part: RestoredPart, where: string): KeyedPartDescription {

@@ -1,4 +1,4 @@
-// Rows of keyed parts as values: for whoever reads a snapshot without a job.
+// Rows of keyed parts as values: for whoever reads a snapshot without a job, and for state whose type has changed.
 //
 //   value, reducing, aggregating: key | time? | value
 //   list:   key | count varint, at least 1 | count times: time? | element        rows of one key follow one another
@@ -9,15 +9,16 @@
 // Invariants:
 //   RR1. A row is read to its end: the next one begins there.
 //   RR2. What belongs to a key is the sum of its rows, in their order.
+//   RR3. Evolved rows are those that a job with the declared type would have written; there are as many, in the same order.
 //
 // Not here: how states are held while a job runs (the tables), which rows belong to which key group (format.ts).
 
-import { assert, Failure, keyGroupOf } from "@sluice/kit";
-import type { ByteReader } from "@sluice/kit";
+import { assert, ByteReader, ByteWriter, Failure, keyGroupOf } from "@sluice/kit";
 import { describeType, keyHasher, valueToJson } from "../model/index.ts";
 import type { JsonValue, TypeDescriptor } from "../model/index.ts";
 import { codecFor, encodeValue } from "./codec.ts";
 import type { KeyedPartDescription } from "./description.ts";
+import { evolvingReader } from "./evolution.ts";
 import { placeOf } from "./format.ts";
 import { mixHash } from "./keys.ts";
 
@@ -62,6 +63,58 @@ export function rowReader(description: KeyedPartDescription): (from: ByteReader)
   }
   const values = codecFor(valueType);
   return (from) => ({ key: keys.read(from), cells: [{ ...times(from), value: values.read(from) }] });
+}
+
+/** Rewrites blocks of a stored state as blocks of the declared type (RR3), which must not be incompatible. */
+export function rowEvolver(stored: KeyedPartDescription, declared: TypeDescriptor): (block: ByteReader) => ByteReader {
+  const { stateKind, valueType, ttl } = stored;
+  const keys = codecFor(stored.keyType);
+  const times = (from: ByteReader, into: ByteWriter): void => {
+    if (ttl !== null) into.long(from.long());
+  };
+  const copyRow = (copyRest: (from: ByteReader, into: ByteWriter) => void): ((block: ByteReader) => ByteReader) => {
+    return (block) => {
+      const into = new ByteWriter(1024);
+      while (block.remaining > 0) {
+        keys.write(into, keys.read(block));
+        copyRest(block, into);
+      }
+      return new ByteReader(into.toBytes(), { what: `evolved state "${stored.stateName}"`, code: "SNAPSHOT_DAMAGED" });
+    };
+  };
+  if (stateKind === "list") {
+    assert(valueType.kind === "LIST" && declared.kind === "LIST", "a list state has a LIST type");
+    const copy = valueEvolver(valueType.element, declared.element);
+    return copyRow((from, into) => {
+      const count = from.count(1);
+      into.varint(count);
+      for (let i = 0; i < count; i += 1) {
+        times(from, into);
+        copy(from, into);
+      }
+    });
+  }
+  if (stateKind === "map") {
+    assert(valueType.kind === "MAP" && declared.kind === "MAP", "a map state has a MAP type");
+    const mapKeys = codecFor(valueType.key);
+    const copy = valueEvolver(valueType.value, declared.value);
+    return copyRow((from, into) => {
+      mapKeys.write(into, mapKeys.read(from));
+      times(from, into);
+      copy(from, into);
+    });
+  }
+  const copy = valueEvolver(valueType, declared);
+  return copyRow((from, into) => {
+    times(from, into);
+    copy(from, into);
+  });
+}
+
+function valueEvolver(stored: TypeDescriptor, declared: TypeDescriptor): (from: ByteReader, into: ByteWriter) => void {
+  const read = evolvingReader(stored, declared);
+  const codec = codecFor(declared);
+  return (from, into) => codec.write(into, read(from));
 }
 
 /** What a key has in a state, as JSON (RR2). `cells` are those of all its rows, at least one. */

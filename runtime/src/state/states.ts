@@ -2,7 +2,8 @@
 //
 // Invariants:
 //   HB2. A state that was restored is written again in every snapshot, whether or not the job asks for it.
-//   HB3. A state name means one kind of state with one type for the life of the backend and of its snapshots.
+//   HB3. A state name means one kind of state with one type once it was declared. What was restored has the type of the snapshot
+//        until then, and becomes the declared one when that may follow it (evolution.ts).
 //
 // Not here: the current key and snapshots (backend.ts), layouts (the tables).
 
@@ -10,6 +11,7 @@ import { assert, Failure } from "@sluice/kit";
 import { containsGeneric, describeType, sameType } from "../model/index.ts";
 import type { StateDescriptor, StoredStateKind, TypeDescriptor } from "../model/index.ts";
 import type { KeyScope } from "./keys.ts";
+import { compareTypes, incompatibleState } from "./evolution.ts";
 import { ListTable } from "./list-table.ts";
 import { MapTable } from "./map-table.ts";
 import { NumberTable } from "./number-table.ts";
@@ -71,11 +73,11 @@ export class KeyedStates {
   }
 
   /**
-   * The table of a state that the job declares.
+   * The table of a state that the job declares; `reload` fills a new one when the type has evolved.
    * @throws Failure TYPE_MISMATCH for types that cannot be stored, STATE_INCOMPATIBLE when the snapshot has another kind or type,
    * STATE_ACCESS_INVALID when the job does.
    */
-  declare(state: DeclaredState, interval: number): StateTable {
+  declare(state: DeclaredState, interval: number, reload: (table: StateTable) => void): StateTable {
     if (containsGeneric(state.valueType)) {
       throw new Failure("TYPE_MISMATCH", {
         retry: "never",
@@ -91,7 +93,13 @@ export class KeyedStates {
       });
     }
     const registered = this.#states.get(state.name) ?? this.#register(state, interval);
-    if (!isSame(registered.table, state)) throw this.#otherType(registered, state);
+    if (!isSame(registered.table, state)) {
+      if (registered.isDeclared || registered.table.stateKind !== state.kind) throw this.#otherType(registered, state);
+      this.#checkEvolution(registered.table, state);
+      const evolved = this.#replace(registered.table, state, interval);
+      reload(evolved);
+      return evolved;
+    }
     registered.isDeclared = true;
     return registered.table;
   }
@@ -126,6 +134,23 @@ export class KeyedStates {
   /** The timers, if there ever were any. */
   get existingTimers(): TimerTable | undefined {
     return this.#timers;
+  }
+
+  #checkEvolution(table: StateTable, { name, valueType }: DeclaredState): void {
+    const types = { stored: table.valueType, declared: valueType };
+    if (compareTypes(types.stored, types.declared).type !== "incompatible") return;
+    throw incompatibleState(`operator uid ${this.#uid}, state "${name}"`, types);
+  }
+
+  /** A new, empty table of the declared type in the place of a restored one. */
+  #replace(old: StateTable, state: DeclaredState, interval: number): StateTable {
+    this.#states.delete(state.name);
+    this.#tables = this.#tables.filter((table) => table !== old);
+    const place = this.touched.findIndex((table) => table === old);
+    if (place >= 0) this.touched.splice(place, 1);
+    const registered = this.#register(state, interval);
+    registered.isDeclared = true;
+    return registered.table;
   }
 
   #makeTable(options: TableOptions): StateTable {

@@ -177,6 +177,7 @@ export class Task {
               },
         );
       }
+      keyedState?.opened();
     } catch (thrown) {
       await this.fail(thrown);
       return;
