@@ -3,6 +3,8 @@
 // Not here: the processes that run jobs; their parts are @sluice/runtime/internal/* and may change any time.
 
 export {
+  BroadcastConnectedStream,
+  BroadcastStream,
   CheckpointConfig,
   CheckpointingMode,
   ConnectedKeyedStreams,
@@ -13,6 +15,7 @@ export {
   ExternalizedCheckpointCleanup,
   ExternalizedCheckpointRetention,
   HashMapStateBackend,
+  KeyedBroadcastConnectedStream,
   KeyedStream,
   RestartStrategies,
   SingleOutputStreamOperator,
@@ -41,9 +44,11 @@ export type {
 export type { FunctionOrSupplier, Sink, Source } from "./operators/index.ts";
 export {
   AggregatingStateDescriptor,
+  BroadcastProcessFunction,
   CoFlatMapFunction,
   CoMapFunction,
   CoProcessFunction,
+  KeyedBroadcastProcessFunction,
   KeyedCoProcessFunction,
   KeyedProcessFunction,
   ListStateDescriptor,
@@ -62,6 +67,7 @@ export {
 export type {
   AggregateFunction,
   AggregatingState,
+  BroadcastContext,
   BroadcastState,
   CheckpointedFunction,
   CheckpointListener,
@@ -70,7 +76,9 @@ export type {
   FlatMapFunction,
   FunctionInitializationContext,
   FunctionSnapshotContext,
+  KeyedBroadcastContext,
   KeyedContext,
+  KeyedReadOnlyBroadcastContext,
   KeyedStateStore,
   KeySelector,
   ListState,
@@ -79,6 +87,7 @@ export type {
   OnTimerContext,
   OperatorStateStore,
   Partitioner,
+  ReadOnlyBroadcastContext,
   ReadOnlyBroadcastState,
   ReduceFunction,
   ReducingState,

@@ -13,15 +13,18 @@ import {
   describeType,
   sameType,
   Types,
+  type BroadcastProcessFunction,
   type CoFlatMapFunction,
   type CoMapFunction,
   type CoProcessFunction,
   type FilterFunction,
   type FlatMapFunction,
+  type KeyedBroadcastProcessFunction,
   type KeyedCoProcessFunction,
   type KeyedProcessFunction,
   type KeySelector,
   type MapFunction,
+  type MapStateDescriptor,
   type OutputTag,
   type Partitioner,
   type ProcessFunction,
@@ -44,14 +47,18 @@ import {
 } from "../operators/index.ts";
 import { DataStreamSink } from "./data-stream-sink.ts";
 import {
+  broadcastOf,
+  checkBroadcastStates,
   coFlatMapOf,
   coMapOf,
   filterOf,
   flatMapOf,
   keepsState,
   keyed,
+  keyedBroadcastOf,
   mapOf,
   type AddedFunction,
+  type AnyMapDescriptor,
   type FieldOf,
 } from "./functions.ts";
 import type { GraphBuilder } from "./graph-builder.ts";
@@ -136,7 +143,14 @@ export class DataStream<T> {
   }
 
   /** Two streams with two types, for a function with two inputs. */
-  connect<U>(other: DataStream<U>): ConnectedStreams<T, U> {
+  connect<U>(other: DataStream<U>): ConnectedStreams<T, U>;
+  /** A stream beside one that all subtasks get, with broadcast state. */
+  connect<U>(other: BroadcastStream<U>): BroadcastConnectedStream<T, U>;
+  connect<U>(other: DataStream<U> | BroadcastStream<U>): ConnectedStreams<T, U> | BroadcastConnectedStream<T, U> {
+    if (other instanceof BroadcastStream) {
+      this.#sameJob(other.stream);
+      return new BroadcastConnectedStream(this, other);
+    }
     this.#sameJob(other);
     return new ConnectedStreams(this, other);
   }
@@ -167,8 +181,12 @@ export class DataStream<T> {
   }
 
   /** Every subtask of the next operator gets every record. */
-  broadcast(): DataStream<T> {
-    return this.#spread({ partitioning: "BROADCAST" });
+  broadcast(): DataStream<T>;
+  /** The same, for a function that keeps what it makes of them in states of these names: `other.connect(this)`. */
+  broadcast(...states: readonly [AnyMapDescriptor, ...AnyMapDescriptor[]]): BroadcastStream<T>;
+  broadcast(...states: readonly AnyMapDescriptor[]): DataStream<T> | BroadcastStream<T> {
+    const spread = this.#spread({ partitioning: "BROADCAST" });
+    return states.length === 0 ? spread : new BroadcastStream(spread, states);
   }
 
   /** Subtask i feeds subtask i of the next operator. Another parallelism there is refused when the job is planned. */
@@ -401,8 +419,14 @@ export class KeyedStream<T, K> {
   }
 
   /** Two keyed streams with one key space. */
-  connect<U>(other: KeyedStream<U, K>): ConnectedKeyedStreams<T, U, K> {
-    return new ConnectedKeyedStreams(this, other);
+  connect<U>(other: KeyedStream<U, K>): ConnectedKeyedStreams<T, U, K>;
+  /** A keyed stream beside one that all subtasks get, with broadcast state. */
+  connect<U>(other: BroadcastStream<U>): KeyedBroadcastConnectedStream<T, U, K>;
+  connect<U>(
+    other: KeyedStream<U, K> | BroadcastStream<U>,
+  ): ConnectedKeyedStreams<T, U, K> | KeyedBroadcastConnectedStream<T, U, K> {
+    if (other instanceof KeyedStream) return new ConnectedKeyedStreams(this, other);
+    return new KeyedBroadcastConnectedStream(this, other);
   }
 
   /** @internal */
@@ -519,5 +543,60 @@ export class ConnectedKeyedStreams<A, B, K> {
 
   #add<O>(added: AddedFunction<O>): SingleOutputStreamOperator<O> {
     return this.#first.stream.addFunction([...this.#first.inputs(0), ...this.#second.inputs(1)], added);
+  }
+}
+
+/** A stream that every subtask gets, with the names of the states that are made of it. */
+export class BroadcastStream<T> {
+  /** @internal */
+  readonly stream: DataStream<T>;
+  /** @internal */
+  readonly states: readonly MapStateDescriptor<unknown, unknown>[];
+
+  constructor(stream: DataStream<T>, states: readonly AnyMapDescriptor[]) {
+    this.stream = stream;
+    this.states = checkBroadcastStates(states);
+  }
+}
+
+/** A stream and a broadcast stream on their way to a function. */
+export class BroadcastConnectedStream<A, B> {
+  readonly #stream: DataStream<A>;
+  readonly #broadcast: BroadcastStream<B>;
+
+  constructor(stream: DataStream<A>, broadcast: BroadcastStream<B>) {
+    this.#stream = stream;
+    this.#broadcast = broadcast;
+  }
+
+  /** Needs a `uid`: its state is found by it. */
+  process<O>(
+    fn: FunctionOrSupplier<BroadcastProcessFunction<A, B, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    const { stream, states } = this.#broadcast;
+    const inputs = [...this.#stream.inputs(0), ...stream.inputs(1)];
+    return this.#stream.addFunction(inputs, broadcastOf(fn, states, outputType));
+  }
+}
+
+/** A keyed stream and a broadcast stream on their way to a function. */
+export class KeyedBroadcastConnectedStream<A, B, K> {
+  readonly #keyed: KeyedStream<A, K>;
+  readonly #broadcast: BroadcastStream<B>;
+
+  constructor(keyed: KeyedStream<A, K>, broadcast: BroadcastStream<B>) {
+    this.#keyed = keyed;
+    this.#broadcast = broadcast;
+  }
+
+  /** Needs a `uid`: its state is found by it. */
+  process<O>(
+    fn: FunctionOrSupplier<KeyedBroadcastProcessFunction<K, A, B, O>>,
+    outputType: TypeInformation<O> = Types.GENERIC<O>(),
+  ): SingleOutputStreamOperator<O> {
+    const { stream, states } = this.#broadcast;
+    const inputs = [...this.#keyed.inputs(0), ...stream.inputs(1)];
+    return this.#keyed.stream.addFunction(inputs, keyedBroadcastOf(fn, states, outputType));
   }
 }

@@ -1,27 +1,35 @@
 // From a user's function to what is added to the graph; plain and keyed streams share it.
 
 import {
+  containsGeneric,
+  describeType,
   RichFunction,
+  type BroadcastProcessFunction,
   type CoFlatMapFunction,
   type CoMapFunction,
   type FilterFunction,
   type FlatMapFunction,
+  type KeyedBroadcastProcessFunction,
   type MapFunction,
+  type MapStateDescriptor,
   type RichFilterFunction,
   type RichFlatMapFunction,
   type RichMapFunction,
+  type TypeDescriptor,
   type TypeInformation,
 } from "../model/index.ts";
 import {
+  broadcastProcessFactory,
   coFlatMapFactory,
   coMapFactory,
   filterFactory,
   flatMapFactory,
   isCheckpointed,
+  keyedBroadcastProcessFactory,
   mapFactory,
   type FunctionOrSupplier,
 } from "../operators/index.ts";
-import type { Added } from "./operator-settings.ts";
+import { invalid, type Added } from "./operator-settings.ts";
 
 /** How `sum("field")` and the like name a field: by name in rows, by position in tuples, not at all for plain values. */
 export type FieldOf<T> = T extends readonly unknown[] ? number : T extends object ? keyof T & string : never;
@@ -86,4 +94,52 @@ export function coFlatMapOf<A, B, O>(
 ): AddedFunction<O> {
   const factory = coFlatMapFactory(fn as FunctionOrSupplier<CoFlatMapFunction<unknown, unknown, unknown>>);
   return { fn, name: "co-flatMap", factory, stateful: false, type };
+}
+
+/** A descriptor of broadcast state, whatever its types. */
+export type AnyMapDescriptor = Pick<MapStateDescriptor<unknown, unknown>, "kind" | "name" | "ttl"> & {
+  readonly keyType: { readonly descriptor: TypeDescriptor };
+  readonly valueType: { readonly descriptor: TypeDescriptor };
+};
+
+/** Refuses what could not be kept, while the job is built. */
+export function checkBroadcastStates(
+  states: readonly AnyMapDescriptor[],
+): readonly MapStateDescriptor<unknown, unknown>[] {
+  for (const { name, keyType, valueType } of states) {
+    const generic = [keyType, valueType].find(({ descriptor }) => containsGeneric(descriptor));
+    if (generic !== undefined) {
+      throw invalid(
+        `broadcast state "${name}" is declared with ${describeType(generic.descriptor)}`,
+        "declare its types without GENERIC: state outlives the code that wrote it",
+      );
+    }
+    if (states.filter((other) => other.name === name).length > 1)
+      throw invalid(`two broadcast states of one stream are called "${name}"`, "give every state its own name");
+  }
+  return states as readonly MapStateDescriptor<unknown, unknown>[];
+}
+
+export function broadcastOf<A, B, O>(
+  fn: FunctionOrSupplier<BroadcastProcessFunction<A, B, O>>,
+  states: readonly MapStateDescriptor<unknown, unknown>[],
+  type: TypeInformation<O>,
+): AddedFunction<O> {
+  const factory = broadcastProcessFactory(
+    fn as FunctionOrSupplier<BroadcastProcessFunction<unknown, unknown, unknown>>,
+    states,
+  );
+  return { fn, name: "broadcast process", factory, stateful: true, type };
+}
+
+export function keyedBroadcastOf<K, A, B, O>(
+  fn: FunctionOrSupplier<KeyedBroadcastProcessFunction<K, A, B, O>>,
+  states: readonly MapStateDescriptor<unknown, unknown>[],
+  type: TypeInformation<O>,
+): AddedFunction<O> {
+  const factory = keyedBroadcastProcessFactory(
+    fn as FunctionOrSupplier<KeyedBroadcastProcessFunction<unknown, unknown, unknown, unknown>>,
+    states,
+  );
+  return { fn, name: "keyed broadcast process", factory, stateful: true, type };
 }

@@ -5,9 +5,12 @@ export type { JobMain } from "./environment.ts";
 export { buildGraph } from "./build-graph.ts";
 export type { BuildGraphOptions } from "./build-graph.ts";
 export {
+  BroadcastConnectedStream,
+  BroadcastStream,
   ConnectedKeyedStreams,
   ConnectedStreams,
   DataStream,
+  KeyedBroadcastConnectedStream,
   KeyedStream,
   SingleOutputStreamOperator,
 } from "./data-stream.ts";

@@ -7,11 +7,15 @@ import { isFailure } from "@sluice/kit";
 import { DiscardSink, GeneratorSource } from "../connectors/index.ts";
 import { buildGraph, type DataStream, type StreamExecutionEnvironment } from "../datastream/index.ts";
 import {
+  BroadcastProcessFunction,
+  type CheckpointedFunction,
   type Collector,
   type JobPlan,
+  KeyedBroadcastProcessFunction,
   KeyedCoProcessFunction,
   type KeyedContext,
   KeyedProcessFunction,
+  MapStateDescriptor,
   OutputTag,
   ProcessFunction,
   Types,
@@ -36,6 +40,24 @@ class Sum extends KeyedProcessFunction<number, number, number> {
 class Join extends KeyedCoProcessFunction<number, number, string, number> {
   override processElement1(): void {}
   override processElement2(): void {}
+}
+
+class Kept extends ProcessFunction<number, number> implements CheckpointedFunction {
+  initializeState(): void {}
+  override processElement(): void {}
+  snapshotState(): void {}
+}
+
+const RULES = new MapStateDescriptor("rules", Types.LONG(), Types.LONG());
+
+class Ruled extends BroadcastProcessFunction<number, number, number> {
+  override processElement(): void {}
+  override processBroadcastElement(): void {}
+}
+
+class RuledByKey extends KeyedBroadcastProcessFunction<number, string, number, number> {
+  override processElement(): void {}
+  override processBroadcastElement(): void {}
 }
 
 const numbers = (): GeneratorSource<number> =>
@@ -122,6 +144,26 @@ const SHAPES: readonly (readonly [about: string, main: Main, expected: readonly 
         .sinkTo(new DiscardSink());
     },
     ["a p1/128", "b p3/128", "map -> discard p1/128 | 0:FORWARD@0 from a: LONG | 1:REBALANCE@0 from b: LONG"],
+  ],
+  [
+    "a keyed stream connected to a broadcast one",
+    (env) => {
+      const rules = env.fromSource(numbers(), "rules").uid("rules").broadcast(RULES);
+      const a = env.fromSource(texts(), "a").uid("a");
+      a.keyBy(Number, Types.LONG())
+        .connect(rules)
+        .process(() => new RuledByKey())
+        .name("apply")
+        .uid("apply")
+        .setParallelism(3)
+        .sinkTo(new DiscardSink())
+        .setParallelism(3);
+    },
+    [
+      "rules p1/128",
+      "a p1/128",
+      "apply -> discard p3/128 | 0:HASH(LONG)@0 from a: STRING | 1:BROADCAST@1 from rules: LONG",
+    ],
   ],
   [
     "connect feeds input 0 and 1 by one key space",
@@ -356,6 +398,36 @@ const REFUSALS: readonly (readonly [main: Main, expected: string, configuration?
     [
       (env) => void env.setMaxParallelism(40_000).fromSource(numbers(), "n").uid("n").print(),
       'JOB_GRAPH_INVALID: operator "n" has maxParallelism 40000',
+    ],
+    [
+      (env) =>
+        void env
+          .fromSource(numbers())
+          .uid("a")
+          .process(() => new Kept())
+          .print(),
+      'JOB_GRAPH_INVALID: operator "process" keeps state but has no uid',
+    ],
+    [
+      (env) => {
+        const a = env.fromSource(numbers()).uid("a");
+        a.connect(env.fromSource(numbers()).uid("b").broadcast(RULES))
+          .process(() => new Ruled())
+          .print();
+      },
+      'JOB_GRAPH_INVALID: operator "broadcast process" keeps state but has no uid',
+    ],
+    [
+      (env) => void env.fromSource(numbers()).uid("a").broadcast(RULES, RULES),
+      'JOB_GRAPH_INVALID: two broadcast states of one stream are called "rules"',
+    ],
+    [
+      (env) =>
+        void env
+          .fromSource(numbers())
+          .uid("a")
+          .broadcast(new MapStateDescriptor("rules", Types.STRING(), Types.GENERIC<object>())),
+      'JOB_GRAPH_INVALID: broadcast state "rules" is declared with GENERIC',
     ],
     [
       keyedSum,

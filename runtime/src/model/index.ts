@@ -56,6 +56,14 @@ export type {
   TimerService,
 } from "./functions.ts";
 export { SAVEPOINT_LOCATION_BYTES_MAX, subtaskKey } from "./checkpoint.ts";
+export { BroadcastProcessFunction, KeyedBroadcastProcessFunction } from "./broadcast-functions.ts";
+export type {
+  BroadcastContext,
+  KeyedBroadcastContext,
+  KeyedReadOnlyBroadcastContext,
+  ReadOnlyBroadcastContext,
+  StateOf,
+} from "./broadcast-functions.ts";
 export type {
   BroadcastState,
   CheckpointedFunction,

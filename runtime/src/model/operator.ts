@@ -12,7 +12,7 @@
 import type { Clock, Log, StagedUploads } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
 import type { Collector, MetricGroup, OutputTag, TimerService } from "./functions.ts";
-import type { KeyedStateStore } from "./state.ts";
+import type { KeyedStateStore, StateDescriptor } from "./state.ts";
 import type { TypeDescriptor } from "./type-descriptor.ts";
 
 /** Which subtask of which operator this is. */
@@ -95,6 +95,11 @@ export interface KeyedStateAccess extends KeyedStateStore {
   /** The timers of the operator; asked for in `open`, since restored timers may be overdue. */
   getTimerService(target: TimerTarget): TimerService;
   getCurrentKey(): unknown;
+  /**
+   * Calls `visit` once for every key that has an entry in the state, with that key as the current one; what it does to the state changes
+   * nothing about which keys those are. Afterwards there is no current key.
+   */
+  forEachKey(descriptor: StateDescriptor, visit: (key: unknown) => void): void;
 }
 
 export interface Operator {

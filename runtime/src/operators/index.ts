@@ -8,6 +8,7 @@ export { coFlatMapFactory, coMapFactory, coProcessFactory } from "./co-functions
 export { aggregateFactory, reduceFactory } from "./rolling.ts";
 export type { Aggregation } from "./rolling.ts";
 export { keyedCoProcessFactory, keyedProcessFactory } from "./keyed.ts";
+export { broadcastProcessFactory, keyedBroadcastProcessFactory } from "./broadcast.ts";
 export { isCheckpointed } from "./function-operator.ts";
 export type { FunctionOrSupplier } from "./user-function.ts";
 export { OperatorHarness, restoredStates, testSubtask } from "./test-harness.ts";

@@ -141,6 +141,8 @@ export class OperatorHarness<O extends Operator> {
     if (select !== undefined && this.#keyed !== undefined) {
       const key = select(record);
       this.#keyed.backend.setCurrentKey(key, this.#keyed.hashOf(key));
+    } else {
+      this.#keyed?.backend.clearCurrentKey();
     }
     const operator = this.operator as Operator & Partial<OneInputOperator & TwoInputOperator>;
     if (operator.processElement !== undefined) operator.processElement(record);

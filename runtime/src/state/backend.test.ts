@@ -3,8 +3,9 @@
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { hashLong, isFailure } from "@sluice/kit";
-import { Types } from "../model/index.ts";
+import { ListStateDescriptor, MapStateDescriptor, Types } from "../model/index.ts";
 import type { CheckpointId, TypeDescriptor } from "../model/index.ts";
+import { codecFor, encodeValue } from "./index.ts";
 import type { KeyedSnapshot } from "./index.ts";
 import { declare, finish, makeBackend, Modelled, setKey, toRestored } from "./model.fixture.ts";
 import type { Contents } from "./model.fixture.ts";
@@ -112,6 +113,14 @@ test("SN1, TB2: whatever is written between steps, a snapshot restores exactly i
           expect(state.read(key)).toBe(state.expected(key));
         }
       }
+      const visited = new Map<string, string | undefined>();
+      state.backend.forEachKey(declare("s", valueType), (key) => {
+        const text = Buffer.from(encodeValue(codecFor(keyType), key)).toString("hex");
+        expect(visited.has(text)).toBe(false);
+        visited.set(text, state.read(key));
+      });
+      expect(visited).toEqual(state.contents());
+      expect(() => state.backend.getCurrentKey()).toThrow(/outside of a key/u);
       open.push({ snapshot: state.backend.snapshot(99 as CheckpointId), cut: state.contents() });
       for (const { snapshot, cut } of open) {
         const parts = finish(snapshot);
@@ -384,4 +393,42 @@ test("a full set of snapshots in flight declines the next one, and a released on
 
 test("a backend without states has a snapshot without parts", () => {
   expect(finish(makeBackend(Types.STRING().descriptor).snapshot(1 as CheckpointId))).toEqual([]);
+});
+
+test("forEachKey of lists and maps, also while the visit removes, changes and fills them", () => {
+  const row = Types.ROW({ a: Types.LONG(), b: Types.STRING() });
+  for (const [keyType, keyOf] of [
+    [Types.LONG(), (i: number) => i],
+    [Types.STRING(), (i: number) => `k${i}`],
+    [row, (i: number) => ({ a: i, b: `${i}` })],
+  ] as const) {
+    const backend = makeBackend(keyType.descriptor);
+    const list = new ListStateDescriptor("list", Types.LONG());
+    const map = new MapStateDescriptor("map", Types.STRING(), Types.LONG());
+    const other = declare("other", Types.LONG().descriptor);
+    for (let i = 0; i < 600; i += 1) {
+      setKey(backend, keyType.descriptor, keyOf(i));
+      if (i % 2 === 0) backend.getListState(list).add(i);
+      else backend.getMapState(map).put("x", i);
+    }
+    const seen: unknown[] = [];
+    backend.forEachKey(list, (key) => {
+      expect(backend.getCurrentKey()).toBe(key);
+      const [value = -1] = backend.getListState(list).get();
+      expect(key).toEqual(keyOf(value));
+      seen.push(value);
+      if (value % 4 === 0) backend.getListState(list).clear();
+      else backend.getListState(list).add(7);
+      backend.getState(other).update(value);
+    });
+    expect(seen).toHaveLength(300);
+    const counts = { list: 0, map: 0, other: 0 };
+    backend.forEachKey(list, () => {
+      expect([...backend.getListState(list).get()]).toHaveLength(2);
+      counts.list += 1;
+    });
+    backend.forEachKey(map, () => (counts.map += backend.getMapState(map).isEmpty() ? 0 : 1));
+    backend.forEachKey(other, () => (counts.other += 1));
+    expect(counts).toEqual({ list: 150, map: 300, other: 300 });
+  }
 });

@@ -200,6 +200,19 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     return count;
   }
 
+  forEachKey(descriptor: StateDescriptor, visit: (key: unknown) => void): void {
+    const keys = this.#declare(descriptor).allKeys?.();
+    assert(keys !== undefined, "the table of a declared state knows its keys");
+    try {
+      for (const key of keys) {
+        this.setCurrentKey(key, this.#scope.hasher(key));
+        visit(key);
+      }
+    } finally {
+      this.clearCurrentKey();
+    }
+  }
+
   #declare(descriptor: StateDescriptor): StateTable {
     return this.#states.declare(declaredBy(descriptor), this.#interval, (table) => this.#reload(table));
   }

@@ -393,6 +393,13 @@ export class EntryTable<E extends Entry> {
     return entry.key;
   }
 
+  /** The keys of all entries; composed ones are copies. */
+  allKeys(): readonly unknown[] {
+    return this.#directory
+      .list()
+      .flatMap((segment) => Array.from(segment.entries.values(), (entry) => this.keyOf(entry)));
+  }
+
   /** Reads the rows of a block: sets the current key to that of each and lets `readRow` read the rest. Returns how many. */
   load(from: ByteReader, keyGroup: number, readRow: () => void): number {
     const { scope } = this;

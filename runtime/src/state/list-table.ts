@@ -201,6 +201,10 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
     }
   }
 
+  allKeys(): readonly unknown[] {
+    return this.#entries.allKeys();
+  }
+
   advance(interval: number): void {
     this.#entries.interval = interval;
   }

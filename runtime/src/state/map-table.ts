@@ -238,6 +238,10 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
     }
   }
 
+  allKeys(): readonly unknown[] {
+    return this.#entries.allKeys();
+  }
+
   advance(interval: number): void {
     this.#entries.interval = interval;
   }

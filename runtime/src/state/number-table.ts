@@ -367,6 +367,18 @@ export class NumberTable implements StateTable, ValueState<number> {
     return count;
   }
 
+  allKeys(): readonly unknown[] {
+    const isBoolean = this.#scope.form === "boolean";
+    const found: unknown[] = [];
+    for (const segment of this.#directory.list()) {
+      this.#forEach(segment, (slot) => {
+        const key = segment.cells[slot * 2] as number;
+        found.push(isBoolean ? key === 1 : key);
+      });
+    }
+    return found;
+  }
+
   load(from: ByteReader, keyGroup: number): number {
     const scope = this.#scope;
     let count = 0;

@@ -133,6 +133,10 @@ export class ObjectTable implements StateTable, ValueState<unknown>, EntryLayout
     }
   }
 
+  allKeys(): readonly unknown[] {
+    return this.#entries.allKeys();
+  }
+
   advance(interval: number): void {
     this.#entries.interval = interval;
   }

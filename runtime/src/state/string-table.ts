@@ -403,6 +403,18 @@ export class StringTable implements StateTable, ValueState<number> {
     return count;
   }
 
+  allKeys(): readonly unknown[] {
+    const found: string[] = [];
+    for (const { mask, words, arena } of this.#directory.list()) {
+      for (let slot = 0; slot <= mask; slot += 1) {
+        const at = slot * ENTRY_WORDS;
+        const size = words[at + 2] as number;
+        if (size !== 0) found.push(textOf(arena, words[at + 1] as number, size));
+      }
+    }
+    return found;
+  }
+
   load(from: ByteReader, keyGroup: number): number {
     const scope = this.#scope;
     let count = 0;
@@ -477,11 +489,16 @@ function writeKey(out: ByteWriter, arena: Uint8Array, offset: number, size: numb
     for (let i = 0; i < length; i += 1) out.u8(arena[offset + i] as number); // a view per key would be garbage by the million
     return;
   }
+  writeText(out, textOf(arena, offset, size));
+}
+
+function textOf(arena: Uint8Array, offset: number, size: number): string {
+  const length = Math.abs(size) - 1;
   let text = "";
   for (let i = 0; i < length; i += 1) {
     const unit =
       size > 0 ? arena[offset + i] : (arena[offset + 2 * i] as number) | ((arena[offset + 2 * i + 1] as number) << 8);
     text += String.fromCharCode(unit as number);
   }
-  writeText(out, text);
+  return text;
 }

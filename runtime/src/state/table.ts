@@ -63,6 +63,8 @@ export interface StateTable {
   load(from: ByteReader, keyGroup: number): number;
   /** Forgets the remembered slot of the current key. */
   forget(): void;
+  /** The keys that have an entry now; only of states that functions declare. */
+  allKeys?(): readonly unknown[];
 }
 
 /** What a table is made of. */

@@ -3,7 +3,8 @@
 // Invariants:
 //   CH1. A record travels the whole chain by plain calls: no queue, no allocation, no await between chained operators.
 //   CH2. Every failure that leaves the chain is a Failure that names the operator in which it happened.
-//   CH3. The current key is set before the head of a keyed task sees a record, and only then.
+//   CH3. The current key is set before the head of a keyed task sees a record of a keyed input, and only then: records of an input
+//        without keys (a broadcast one) come without a current key.
 //
 // Each link is compiled by itself (`new Function`), so that every call site stays monomorphic; where code generation is
 // disallowed the same text exists as ordinary closures.
@@ -23,6 +24,7 @@ export interface Rows {
 /** What the loop needs of keyed state. */
 export interface KeyScope {
   setCurrentKey(key: unknown, hash: number): void;
+  clearCurrentKey(): void;
   /** True once looking up a batch of hashes ahead pays: the state is larger than the caches. */
   readonly isTouchWorthwhile: boolean;
   /** Loads the places of these hashes, so that the misses of a batch overlap. */
@@ -143,7 +145,7 @@ export function tailOf(writers: readonly RecordEmitter[]): CountingCollector {
   };
 }
 
-/** The loop over rows for one input of the head. `keySelector` and `scope` come together (CH3). */
+/** The loop over rows for one input of the head. `scope`: of a keyed task; without a `keySelector` its key is cleared (CH3). */
 export function headLoop(options: {
   readonly operator: Operator;
   readonly method: "processElement" | "processElement1" | "processElement2";
@@ -155,6 +157,7 @@ export function headLoop(options: {
   const keyed = keySelector !== undefined && scope !== undefined;
   const hashes = new Int32Array(TOUCH_ROWS);
   const perRow = keyed ? "scope.setCurrentKey(select(record), rows.hash(i));" : "";
+  const atFirst = scope === undefined ? "" : "scope.clearCurrentKey();";
   const loop = `for (let i = from; i < to; i += 1) { const record = rows.read(i); ${perRow} operator.${method}(record); }`;
   const compiled = compile<HeadLoop>(
     ["operator", "attribute", "select", "scope", "hashes"],
@@ -172,7 +175,7 @@ export function headLoop(options: {
            } catch (thrown) { throw attribute(thrown); }
          } };`
       : `return { process(rows, from, to) {
-           try { ${loop} } catch (thrown) { throw attribute(thrown); }
+           try { ${atFirst} ${loop} } catch (thrown) { throw attribute(thrown); }
          } };`,
     [operator, attribute, keySelector, scope, hashes],
   );
@@ -186,6 +189,7 @@ export function headLoop(options: {
   return {
     process(rows, from, to) {
       try {
+        if (!keyed) scope?.clearCurrentKey();
         for (let i = from; i < to; i += 1) {
           const record = rows.read(i);
           if (keyed) scope.setCurrentKey(keySelector(record), rows.hash(i));

@@ -7,6 +7,7 @@ import { describe, expect, test } from "@jest/globals";
 import { GeneratorSource } from "../connectors/index.ts";
 import type { StreamExecutionEnvironment } from "../datastream/index.ts";
 import {
+  KeyedBroadcastProcessFunction,
   KeyedProcessFunction,
   ListStateDescriptor,
   MapStateDescriptor,
@@ -20,7 +21,9 @@ import type {
   Collector,
   FunctionInitializationContext,
   FunctionSnapshotContext,
+  KeyedBroadcastContext,
   KeyedContext,
+  KeyedReadOnlyBroadcastContext,
   ListState,
   RuntimeContext,
   ValueState,
@@ -102,6 +105,28 @@ class Count extends KeyedProcessFunction<number, number, string> {
   }
 }
 
+const RULES = new MapStateDescriptor("rules", Types.LONG(), Types.LONG());
+
+/** Emits the record, its key, the key's count, and the rules that are known. */
+class CountWithRules extends KeyedBroadcastProcessFunction<number, number, number, string> {
+  #count!: ValueState<number>;
+
+  override open(context: RuntimeContext): void {
+    this.#count = context.getState(new ValueStateDescriptor("count", Types.LONG()));
+  }
+
+  override processElement(value: number, ctx: KeyedReadOnlyBroadcastContext<number>, out: Collector<string>): void {
+    const count = (this.#count.value() ?? 0) + 1;
+    this.#count.update(count);
+    const rules = Array.from(ctx.getBroadcastState(RULES).immutableEntries(), ([rule]) => rule);
+    out.collect(`${value} ${ctx.getCurrentKey()} ${count} ${rules.toSorted((a, b) => a - b).join()}`);
+  }
+
+  override processBroadcastElement(rule: number, ctx: KeyedBroadcastContext<number>): void {
+    ctx.getBroadcastState(RULES).put(rule, rule);
+  }
+}
+
 interface Job {
   readonly sink: CollectSink<string>;
   readonly witness: Witness;
@@ -166,6 +191,45 @@ describe("rescaling", () => {
       expect([...restored].toSorted()).toEqual(Array.from({ length: Number(of ?? 0) }, (_, i) => `${i}/${of}`));
     }
     expect(new Set(witness.broadcasts)).toEqual(new Set([1]));
+  });
+
+  test("broadcast state: whatever was broadcast before is known to all subtasks of another parallelism", async () => {
+    const store = new MemoryObjectStore();
+    const sink = new CollectSink<string>();
+    const rulesCount = 5;
+    const main = (env: StreamExecutionEnvironment): void => {
+      env.enableCheckpointing(30);
+      const numbers = { count: COUNT, ratePerSecond: 2_500, generate: (i: number) => i, type: Types.LONG() };
+      const rules = env
+        .fromSource(new GeneratorSource({ count: rulesCount, generate: (i) => i + 1, type: Types.LONG() }))
+        .uid("rules")
+        .broadcast(RULES);
+      env
+        .fromSource(new GeneratorSource(numbers))
+        .uid("numbers")
+        .keyBy((n) => n % KEYS, Types.LONG())
+        .connect(rules)
+        .process(() => new CountWithRules(), Types.STRING())
+        .uid("count")
+        .sinkTo(sink)
+        .uid("out");
+    };
+    const knows = (line: string): boolean => line.endsWith(" 1,2,3,4,5");
+    for (const parallelism of [2, 5]) {
+      await using cluster = await MiniCluster.start(main, { parallelism, store });
+      await cluster.waitUntil("output by all rules", () => sink.values().filter(knows).length >= 200);
+      await cluster.triggerCheckpoint();
+    }
+    const before = sink.values().length;
+    await using last = await MiniCluster.start(main, { parallelism: 3, store });
+    expect(await last.waitForEnd()).toBe("FINISHED");
+    expect(sink.values().slice(before).every(knows)).toBe(true);
+    const counted = sink.values().map((line) => line.replace(/ [^ ]*$/u, ""));
+    const expected = Array.from({ length: COUNT }, (_, i) => `${i} ${i % KEYS} ${Math.floor(i / KEYS) + 1}`);
+    expect(new Set(counted.map((line) => line.split(" ")[0])).size).toBe(COUNT);
+    expect(counted.map((line) => line.replace(/^\d+ /u, "")).toSorted()).toEqual(
+      expected.map((line) => line.replace(/^\d+ /u, "")).toSorted(),
+    );
   });
 
   test("a max parallelism that another parallelism would derive is not taken; one that is set is refused", async () => {
