@@ -77,6 +77,7 @@ export type {
   FunctionInitializationContext,
   FunctionSnapshotContext,
   KeyedBroadcastContext,
+  KeyedBroadcastOnTimerContext,
   KeyedContext,
   KeyedReadOnlyBroadcastContext,
   KeyedStateStore,

@@ -9,7 +9,13 @@
 // Not here: operators around them (operators/broadcast.ts), the state (checkpointed.ts).
 
 import type { BroadcastState, ReadOnlyBroadcastState } from "./checkpointed.ts";
-import { RichFunction, type Collector, type SideOutputContext } from "./functions.ts";
+import {
+  RichFunction,
+  type Collector,
+  type KeyedContext,
+  type OnTimerContext,
+  type SideOutputContext,
+} from "./functions.ts";
 import type {
   AggregatingState,
   AggregatingStateDescriptor,
@@ -35,9 +41,10 @@ export interface BroadcastContext extends SideOutputContext {
   getBroadcastState<K, V>(descriptor: MapStateDescriptor<K, V>): BroadcastState<K, V>;
 }
 
-export interface KeyedReadOnlyBroadcastContext<K> extends ReadOnlyBroadcastContext {
-  getCurrentKey(): K;
-}
+export interface KeyedReadOnlyBroadcastContext<K> extends ReadOnlyBroadcastContext, KeyedContext<K> {}
+
+/** Of a timer: the current key is the one that registered it. */
+export interface KeyedBroadcastOnTimerContext<K> extends KeyedReadOnlyBroadcastContext<K>, OnTimerContext<K> {}
 
 /** The handle of the keyed state that a descriptor names. */
 export type StateOf<D> =
@@ -71,4 +78,6 @@ export abstract class BroadcastProcessFunction<I1, I2, O> extends RichFunction {
 export abstract class KeyedBroadcastProcessFunction<K, I1, I2, O> extends RichFunction {
   abstract processElement(value: I1, ctx: KeyedReadOnlyBroadcastContext<K>, out: Collector<O>): void;
   abstract processBroadcastElement(value: I2, ctx: KeyedBroadcastContext<K>, out: Collector<O>): void;
+  /** A timer of this key has come to its time. */
+  onTimer(_timestampMs: number, _ctx: KeyedBroadcastOnTimerContext<K>, _out: Collector<O>): void {}
 }

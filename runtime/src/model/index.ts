@@ -60,6 +60,7 @@ export { BroadcastProcessFunction, KeyedBroadcastProcessFunction } from "./broad
 export type {
   BroadcastContext,
   KeyedBroadcastContext,
+  KeyedBroadcastOnTimerContext,
   KeyedReadOnlyBroadcastContext,
   ReadOnlyBroadcastContext,
   StateOf,

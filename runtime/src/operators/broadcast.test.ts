@@ -17,6 +17,7 @@ import {
   type CheckpointId,
   type Collector,
   type KeyedBroadcastContext,
+  type KeyedBroadcastOnTimerContext,
   type KeyedReadOnlyBroadcastContext,
   type OperatorFactory,
   type OperatorState,
@@ -159,6 +160,28 @@ describe("KeyedBroadcastProcessFunction", () => {
     expect(harness.output.slice(2, 4).map(String).toSorted()).toEqual(["a:2", "b:3"]);
     expect(harness.output.slice(4)).toEqual(["a=5 by 1", "b=8 by 1"]);
     expect((await harness.snapshot(1)).get("rules")?.items).toHaveLength(1);
+  });
+
+  test("timers fire under their key and read the broadcast state", async () => {
+    class Late extends Sums {
+      override processElement(value: [string, number], ctx: KeyedReadOnlyBroadcastContext<string>): void {
+        ctx.timerService().registerProcessingTimeTimer(ctx.timerService().currentProcessingTime() + value[1]);
+      }
+      override onTimer(timestampMs: number, ctx: KeyedBroadcastOnTimerContext<string>, out: Collector<string>): void {
+        const known = ctx.getBroadcastState(RULES).get("n") ?? 0;
+        out.collect(`${ctx.getCurrentKey()} at ${timestampMs} (${ctx.timeDomain()}) by ${known}`);
+      }
+    }
+    const factory = keyedBroadcastProcessFactory(
+      () => new Late() as KeyedBroadcastProcessFunction<unknown, unknown, unknown, unknown>,
+      [RULES as MapStateDescriptor<unknown, unknown>],
+    );
+    const harness = await open(factory, { keyed });
+    harness.process(["a", 10], 0);
+    harness.process(["b", 5], 0);
+    harness.process(1, 1);
+    harness.advanceProcessingTime(20);
+    expect(harness.output).toEqual(["b at 5 (PROCESSING_TIME) by 1", "a at 10 (PROCESSING_TIME) by 1"]);
   });
 
   test("applyToKeyedState takes every kind of state", async () => {

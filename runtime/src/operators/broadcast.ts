@@ -11,8 +11,8 @@ import type {
   BroadcastProcessFunction,
   BroadcastState,
   KeyedBroadcastContext,
+  KeyedBroadcastOnTimerContext,
   KeyedBroadcastProcessFunction,
-  KeyedReadOnlyBroadcastContext,
   KeyedStateAccess,
   MapStateDescriptor,
   OperatorContext,
@@ -24,6 +24,9 @@ import type {
   StateDescriptor,
   StateOf,
   SubtaskInfo,
+  TimeDomain,
+  TimerService,
+  TimerTarget,
   TwoInputOperator,
 } from "../model/index.ts";
 import { FunctionContext } from "./function-context.ts";
@@ -101,12 +104,23 @@ class WritingContext extends FunctionContext implements BroadcastContext {
   }
 }
 
-class KeyedReadOnlyContext extends ReadOnlyContext implements KeyedReadOnlyBroadcastContext<unknown> {
+/** Of records with a key, and of timers. */
+class KeyedReadOnlyContext extends ReadOnlyContext implements KeyedBroadcastOnTimerContext<unknown> {
   readonly #keyed: KeyedStateAccess;
+  readonly #timers: TimerService;
 
-  constructor(context: OperatorContext, states: BroadcastStates, keyed: KeyedStateAccess) {
+  constructor(context: OperatorContext, states: BroadcastStates, keyed: KeyedStateAccess, target: TimerTarget) {
     super(context, states);
     this.#keyed = keyed;
+    this.#timers = keyed.getTimerService(target);
+  }
+
+  timerService(): TimerService {
+    return this.#timers;
+  }
+
+  timeDomain(): TimeDomain {
+    return "PROCESSING_TIME";
   }
 
   getCurrentKey(): unknown {
@@ -201,7 +215,7 @@ class BroadcastProcessOperator extends BroadcastOperator {
   }
 }
 
-class KeyedBroadcastProcessOperator extends BroadcastOperator {
+class KeyedBroadcastProcessOperator extends BroadcastOperator implements TimerTarget {
   readonly #function: KeyedBroadcastProcessFunction<unknown, unknown, unknown, unknown>;
   #reading!: KeyedReadOnlyContext;
   #writing!: KeyedWritingContext;
@@ -218,12 +232,17 @@ class KeyedBroadcastProcessOperator extends BroadcastOperator {
   protected override begin(context: OperatorContext, states: BroadcastStates): void {
     const { keyed } = context;
     assert(keyed !== undefined, "a keyed broadcast operator runs in a keyed task");
-    this.#reading = new KeyedReadOnlyContext(context, states, keyed);
+    this.#reading = new KeyedReadOnlyContext(context, states, keyed, this);
     this.#writing = new KeyedWritingContext(context, states, keyed);
   }
 
   processElement1(record: unknown): void {
     const result = this.#function.processElement(record, this.#reading, this.output) as unknown;
+    if (result !== undefined) refusePromise(result, this.subtask);
+  }
+
+  onProcessingTime(timestampMs: number): void {
+    const result = this.#function.onTimer(timestampMs, this.#reading, this.output) as unknown;
     if (result !== undefined) refusePromise(result, this.subtask);
   }
 
