@@ -11,7 +11,14 @@ import type { InitResult } from "./init.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { readonly version: string };
-const FILES = [".gitignore", "README.md", "package.json", "src/job.test.ts", "src/job.ts", "tsconfig.json"];
+const FILES = [
+  ".gitignore",
+  "README.md",
+  "package.json",
+  "src/page-views.test.ts",
+  "src/page-views.ts",
+  "tsconfig.json",
+];
 
 let folder = "";
 let packages = "";

@@ -155,7 +155,7 @@ function manifestOf(folder: string, dependencies: Readonly<Record<string, string
     version: "0.0.0",
     private: true,
     type: "module",
-    scripts: { start: "sluice run src/job.ts", test: "tsc && node --test" },
+    scripts: { start: "sluice run src/page-views.ts", test: "tsc && node --test" },
     dependencies,
     ...TOOLS,
   };

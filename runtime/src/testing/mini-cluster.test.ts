@@ -164,6 +164,28 @@ describe("a MiniCluster", () => {
     expect(await cluster.waitForEnd()).toBe("CANCELED");
   });
 
+  test("MC2: a breakpoint that holds for longer than every timeout changes nothing", async () => {
+    const sink = new CollectSink<string>();
+    const held = new Int32Array(new SharedArrayBuffer(4));
+    let holds = 0;
+    const seen = (value: number): void => {
+      if (value === 300 && (holds += 1) === 1) Atomics.wait(held, 0, 0, 3_000); // as a debugger does: the whole thread
+    };
+    const job = countJob(sink, { count: 600, ratePerSecond: 1_000, intervalMs: 50, seen });
+    await using cluster = await MiniCluster.start(job, {
+      ...TWO,
+      configuration: {
+        "heartbeat.interval": "100 ms",
+        "heartbeat.timeout": "1500 ms",
+        "execution.checkpointing.timeout": "1500 ms",
+        "execution.checkpointing.tolerable-failed-checkpoints": "0",
+      },
+    });
+    await cluster.waitForEnd();
+    expect([holds, cluster.status().restarts, cluster.status().failures]).toEqual([1, 0, []]);
+    expectExact(sink, 600);
+  });
+
   test("MC3: a wait says what it waited for", async () => {
     const job = countJob(new CollectSink(), { count: 1_000_000, ratePerSecond: 100, intervalMs: 50 });
     await using cluster = await MiniCluster.start(job);

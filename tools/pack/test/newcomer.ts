@@ -26,6 +26,7 @@ const OUTPUT_CHARS_SHOWN = 4_000;
 /** A job in the words of the README, and one line that must not compile. */
 const JOB = `
 import { Encoders, FileSink, GeneratorSource, KeyedProcessFunction, Types, ValueStateDescriptor } from "@sluice/runtime";
+import { CollectSink, MiniCluster } from "@sluice/runtime/testing";
 import type { Collector, KeyedContext, RuntimeContext, StreamExecutionEnvironment, ValueState } from "@sluice/runtime";
 
 class KeyedSumFunction extends KeyedProcessFunction<string, number, string> {
@@ -57,6 +58,7 @@ export function main(env: StreamExecutionEnvironment): void {
 
 // @ts-expect-error -- the declarations know that a LONG is a number
 export const notAnything: string = Types.LONG().valueType;
+export const testing = [CollectSink<string>, MiniCluster.start];
 `;
 
 const TSCONFIG = {
@@ -136,7 +138,7 @@ async function emptyProject(): Promise<string> {
 async function starterProject(from: string): Promise<void> {
   const starter = join(place, "My Jobs");
   const shown = await run(from, "npx", ["sluice", "init", starter]);
-  assert.match(shown, /created {2}src\/job\.ts/u);
+  assert.match(shown, /created {2}src\/page-views\.ts/u);
   await run(starter, "npm", ["install"]);
   assert.ok(existsSync(join(starter, "node_modules/@sluice/runtime/dist/index.js")));
   mkdirSync(join(starter, "strict"));
@@ -148,7 +150,7 @@ async function starterProject(from: string): Promise<void> {
   assert.match(tested, /fail 0/u);
   await run(starter, "npm", ["start"]);
   const counts = linesOf(join(starter, "out")).map((line) => JSON.parse(line) as { views: number; page: string });
-  assert.equal(counts.length, 3_000);
+  assert.equal(counts.length, 5_000);
   const again = await run(from, "npx", ["sluice", "init", starter], 2);
   assert.match(again, /is not empty/u);
 }

@@ -52,11 +52,18 @@ export async function startRegistry(nodeModules: string): Promise<Registry> {
   });
   const url = (): string => `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { url: url(), close: () => server.close() };
+  const close = (): void => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { url: url(), close };
 }
 
 function installed(nodeModules: string): readonly Offered[] {
-  const files = globSync("{*,@*/*,**/node_modules/{*,@*/*}}/package.json", { cwd: nodeModules });
+  const names = "{*,@*/*}";
+  const files = globSync([`${names}/package.json`, `${names}/node_modules/${names}/package.json`], {
+    cwd: nodeModules,
+  });
   const packages = files.filter((file) => !/^(?:@sluice\/|node-linux-)/u.test(file));
   return packages.flatMap((file) => {
     const manifest = JSON.parse(readFileSync(join(nodeModules, file), "utf8")) as Offered["manifest"];

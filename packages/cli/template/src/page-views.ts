@@ -51,9 +51,9 @@ const PAGES = ["/", "/docs", "/download", "/blog"] as const;
 export function main(env: StreamExecutionEnvironment): void {
   env.enableCheckpointing(500);
   const views = new GeneratorSource({
-    count: 3_000,
+    count: 5_000,
     ratePerSecond: 1_000,
-    generate: (i) => PAGES[(i * i) % PAGES.length] ?? "/",
+    generate: (i) => PAGES[(i % 7) % PAGES.length] ?? "/",
     type: Types.STRING(),
   });
   countViews(env.fromSource(views).uid("page-views"))

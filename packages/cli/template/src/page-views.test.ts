@@ -1,4 +1,4 @@
-// Tests of the job, by Node's own test runner: `npm test`, or one of them in a debugger; breakpoints in job.ts hold.
+// Tests of the job, by Node's own test runner: `npm test`, or one of them in a debugger; breakpoints in page-views.ts hold.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,8 +6,8 @@ import { test } from "node:test";
 import { GeneratorSource, Types } from "@sluice/runtime";
 import { CollectSink, MiniCluster, oneInputTestHarness } from "@sluice/runtime/testing";
 
-import { countViews } from "./job.ts";
-import type { PageCount } from "./job.ts";
+import { countViews } from "./page-views.ts";
+import type { PageCount } from "./page-views.ts";
 
 test("the operator: every page has its own count, and keeps it when it is restored", async () => {
   const harness = await oneInputTestHarness(Types.STRING(), countViews);
