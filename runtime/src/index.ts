@@ -5,6 +5,8 @@
 export {
   BroadcastConnectedStream,
   BroadcastStream,
+  AsyncDataStream,
+  AsyncRetryStrategies,
   CheckpointConfig,
   CheckpointingMode,
   ConnectedKeyedStreams,
@@ -21,7 +23,7 @@ export {
   SingleOutputStreamOperator,
   StreamExecutionEnvironment,
 } from "./datastream/index.ts";
-export type { JobMain, RestartStrategy, StateBackend } from "./datastream/index.ts";
+export type { JobMain, RestartStrategy, RetryOptions, StateBackend } from "./datastream/index.ts";
 export {
   CollectionSource,
   DiscardSink,
@@ -45,6 +47,7 @@ export type { FunctionOrSupplier, Sink, Source } from "./operators/index.ts";
 export {
   AggregatingStateDescriptor,
   BroadcastProcessFunction,
+  AsyncFunction,
   CoFlatMapFunction,
   CoMapFunction,
   CoProcessFunction,
@@ -71,6 +74,9 @@ export type {
   BroadcastState,
   CheckpointedFunction,
   CheckpointListener,
+  AsyncInvoke,
+  AsyncResult,
+  AsyncRetryStrategy,
   Collector,
   FilterFunction,
   FlatMapFunction,

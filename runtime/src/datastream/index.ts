@@ -14,6 +14,8 @@ export {
   KeyedStream,
   SingleOutputStreamOperator,
 } from "./data-stream.ts";
+export { AsyncDataStream, AsyncRetryStrategies } from "./async-data-stream.ts";
+export type { RetryOptions } from "./async-data-stream.ts";
 export { DataStreamSink } from "./data-stream-sink.ts";
 export {
   CheckpointConfig,

@@ -1,7 +1,7 @@
 // What users implement: functions over records (Flink's names, TypeScript spelling).
 //
 // Invariants:
-//   UF1. Functions are synchronous; a thenable result is a failure that names the operator.
+//   UF1. Functions are synchronous; a thenable result is a failure that names the operator. (async.ts is the exception.)
 //   UF2. An instance belongs to one subtask of one attempt; it is never shared between threads.
 
 import type { KeyedStateStore } from "./state.ts";

@@ -92,7 +92,10 @@ export type {
 } from "./checkpoint.ts";
 export { connects } from "./plan.ts";
 export type { JobPlan, Partitioning, PlanEdge, PlanOperator, PlanVertex, SideOutputRef } from "./plan.ts";
+export { AsyncFunction } from "./async.ts";
+export type { AsyncInvoke, AsyncResult, AsyncRetryStrategy } from "./async.ts";
 export type {
+  DeferringOperator,
   KeyedStateAccess,
   OneInputOperator,
   Operator,

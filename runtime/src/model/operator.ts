@@ -125,6 +125,21 @@ export interface OneInputOperator extends Operator {
   processElement(record: unknown): void;
 }
 
+/**
+ * An operator whose results come later than its inputs (asynchronous I/O). It emits nothing by itself: the task asks it in its steps
+ * (OP1), after `wake()` and at `wakeAtMs`.
+ */
+export interface DeferringOperator extends OneInputOperator {
+  /** How many more inputs it takes without queueing them; 0: the task reads no input. */
+  readonly room: number;
+  /** True: it holds no input. The task calls `finish` of this operator and of those behind it only then. */
+  readonly isIdle: boolean;
+  /** Clock time (ms) at which it has something to do though nobody called `wake()`, or Infinity. */
+  readonly wakeAtMs: number;
+  /** Emits the results of at most `inputsMax` inputs and says of how many. */
+  emitReady(inputsMax: number): number;
+}
+
 export interface TwoInputOperator extends Operator {
   processElement1(record: unknown): void;
   processElement2(record: unknown): void;

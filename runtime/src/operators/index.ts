@@ -5,6 +5,8 @@ export type { Sink, Source } from "./connector.ts";
 export { RateLimit, subtaskRateLimit } from "./rate-limit.ts";
 export { filterFactory, flatMapFactory, mapFactory, processFactory } from "./stateless.ts";
 export { coFlatMapFactory, coMapFactory, coProcessFactory } from "./co-functions.ts";
+export { asyncWaitFactory } from "./async-wait.ts";
+export type { AsyncWaitOptions } from "./async-wait.ts";
 export { aggregateFactory, reduceFactory } from "./rolling.ts";
 export type { Aggregation } from "./rolling.ts";
 export { keyedCoProcessFactory, keyedProcessFactory } from "./keyed.ts";

@@ -72,8 +72,10 @@ export class SlotRunner {
       const worked = this.#turn();
       if (this.#allEnded()) break;
       this.#counters.park();
-      if (worked) await this.#waiting.yieldToEvents();
-      else await this.#waiting.waitPast(sequence, this.#sleepMs());
+      const sleepMs = worked ? 0 : this.#sleepMs();
+      // A wait of no time would let only promises run: timers and messages of this thread would starve.
+      if (sleepMs > 0) await this.#waiting.waitPast(sequence, sleepMs);
+      else await this.#waiting.yieldToEvents();
     }
     for (const { task } of this.#tasks) task.publishCounters();
     this.#counters.park();

@@ -231,3 +231,17 @@ describe("timers", () => {
     expect(fired).toEqual([10]);
   });
 });
+
+test("a task without room for output waits for the bell alone: it had counted the time to its next flush and never slept", async () => {
+  const work = new Work();
+  const writer = { available: false, drain: () => false, flush() {}, bytesWritten: 0, broadcastEndOfData() {} };
+  const task = await runningTask(work, {
+    chain: chainOf({ wakeAtMs: 5, poll: () => "idle" }),
+    gate: undefined,
+    headLoops: [],
+    writers: [writer],
+  } as unknown as Pick<TaskOptions, "chain" | "gate" | "headLoops">);
+  work.nowMs = 2_000_000; // the buffer timeout has long passed
+  expect(task.runStep(work.nowMs)).toBe(false);
+  expect(task.nextRunMs()).toBe(Number.POSITIVE_INFINITY);
+});

@@ -1,7 +1,8 @@
 // One task: the chain of one subtask, its inputs and outputs, its part in checkpoints, its life.
 //
 // Invariants (tests cite them):
-//   TK1. All methods are called from the slot's loop, one at a time; user code runs only inside them.
+//   TK1. All methods are called from the slot's loop, one at a time; user code runs only inside them (continuations of asynchronous
+//        functions run between steps and reach nothing of the task: operators/async-wait.ts AW2).
 //   TK2. At the trigger of a checkpoint the barrier goes to every output before any later record, and state is captured
 //        before any later record is processed: both happen in one synchronous stretch.
 //   TK3. A task whose output has no room is not run until its staging has drained; nothing is dropped.
@@ -34,10 +35,11 @@ import type {
   TaskState,
 } from "../model/index.ts";
 import { NOTHING_READ } from "../model/index.ts";
-import type { InputGate, RecordWriter } from "../network/index.ts";
+import type { ChannelHead, InputGate, RecordWriter } from "../network/index.ts";
 import type { HeapKeyedStateBackend } from "../state/index.ts";
 import type { CountingCollector, HeadLoop } from "./chain.ts";
 import type { TaskCounters } from "./counters.ts";
+import { DeferredResults } from "./deferred.ts";
 import type { TaskMetrics } from "./operator-context.ts";
 import { readRestoredParts } from "./restored-parts.ts";
 import { PendingSnapshot, type CapturedOperatorState } from "./snapshot.ts";
@@ -106,6 +108,13 @@ export class Task {
   #state: TaskState = "INITIALIZING";
   #snapshots: PendingSnapshot[] = [];
   #sourceIdleUntilMs = 0;
+  readonly #deferred: DeferredResults;
+  readonly #hasRoom = (): boolean => this.#outputsAvailable();
+  /** All input was read; operators of the chain are finished one after the other, `#finishedCount` of them so far. */
+  #inputEnded = false;
+  #finishedCount = 0;
+  /** Of a drain that waits for the chain's last answers; source tasks. */
+  #drainBarrier: Barrier | undefined;
   #drained = false;
   #endedChannelCount = 0;
   /** By channel, 1 while the aligner holds it back. */
@@ -130,6 +139,7 @@ export class Task {
     assert(head !== undefined, "a task has at least one operator");
     if (options.gate === undefined) this.#source = head.operator as SourceOperator;
     else this.#aligner = new BarrierAligner({ channelCount: options.gate.channelCount, mode: options.mode });
+    this.#deferred = new DeferredResults(options.chain);
     this.#blocked = new Uint8Array(options.gate?.channelCount ?? 0);
     this.#gated = options.chain.map(({ operator }) => operator).filter((operator) => "isAvailable" in operator);
   }
@@ -217,11 +227,19 @@ export class Task {
         void this.#succeed(); // nothing will confirm anything: what was emitted has left this task (TK6)
         return true;
       }
+      const emitted = !this.#deferred.isEmpty && this.#deferred.emit(this.#hasRoom);
+      if (this.#inputEnded && !this.#drained) {
+        this.#finishChain();
+        if (this.#drained && this.#drainBarrier !== undefined) {
+          this.#takeSnapshot({ barrier: this.#drainBarrier, alignmentMs: 0, startDelayMs: 0 });
+          return true;
+        }
+      }
       const fired = this.#stepTimers();
       const worked = this.#source === undefined ? this.#stepInputs() : this.#stepSource(this.#source, nowMs);
       if (nowMs - this.#lastFlushMs >= this.#options.bufferTimeoutMs) this.#flush(nowMs);
       else if (nowMs - this.#lastPublishMs >= PUBLISH_MS) this.publishCounters();
-      return worked || fired || encoded;
+      return worked || fired || emitted || encoded;
     } catch (thrown) {
       void this.fail(thrown);
       return true;
@@ -231,16 +249,19 @@ export class Task {
   /** Clock time at which this task may have work that nobody will ring for; Infinity: never. */
   nextRunMs(): number {
     if (this.#state !== "RUNNING" || this.#stopped) return Number.POSITIVE_INFINITY;
-    const flushMs = this.#lastFlushMs + this.#options.bufferTimeoutMs;
-    if (this.#blockedOutputs() && (this.#source !== undefined || this.#options.keyedState !== undefined))
-      return flushMs;
-    return Math.min(flushMs, this.#sourceIdleUntilMs || Number.POSITIVE_INFINITY, this.#nextTimersMs());
+    if (this.#blockedOutputs()) return Number.POSITIVE_INFINITY; // whoever makes room rings the bell
+    return Math.min(
+      this.#lastFlushMs + this.#options.bufferTimeoutMs,
+      this.#sourceIdleUntilMs || Number.POSITIVE_INFINITY,
+      this.#deferred.wakeAtMs,
+      this.#nextTimersMs(),
+    );
   }
 
   /** Clock time at which the next timer is due; timers themselves go by the wall clock. */
   #nextTimersMs(): number {
     const timerMs = this.#options.keyedState?.nextTimerMs ?? Number.POSITIVE_INFINITY;
-    if (timerMs === Number.POSITIVE_INFINITY) return timerMs;
+    if (timerMs === Number.POSITIVE_INFINITY || !this.#takesRows()) return Number.POSITIVE_INFINITY;
     const { clock } = this.#options;
     return clock.nowMs() + Math.max(0, timerMs - clock.wallMs());
   }
@@ -254,7 +275,13 @@ export class Task {
     if (this.#source === undefined || (this.#state !== "RUNNING" && this.#state !== "DRAINED")) return;
     if (this.#stopped) return;
     try {
-      if (barrier.savepoint?.stops === true && barrier.isFinal && !this.#drained) this.#finishChain(); // a drain
+      if (barrier.savepoint?.stops === true && barrier.isFinal && !this.#drained) {
+        this.#finishChain(); // a drain
+        if (!this.#drained) {
+          this.#drainBarrier = barrier; // answers are missing: the barrier goes out behind them
+          return;
+        }
+      }
       this.#takeSnapshot({ barrier, alignmentMs: 0, startDelayMs: Math.max(0, wallMs - barrier.timestampMs) });
     } catch (thrown) {
       void this.fail(thrown);
@@ -270,6 +297,7 @@ export class Task {
     if (this.ended || this.#state === "INITIALIZING") return;
     if (this.#aligner !== undefined) this.#apply(this.#aligner.onCancel(id));
     this.#dropSnapshots((snapshot) => snapshot.barrier.checkpointId === id); // TK4
+    if (this.#drainBarrier?.checkpointId === id) this.#drainBarrier = undefined;
     try {
       for (const link of this.#options.chain) attributed(link, () => link.operator.notifyCheckpointAborted?.(id));
     } catch (thrown) {
@@ -309,13 +337,13 @@ export class Task {
    */
   #stepTimers(): boolean {
     const { keyedState, chain, clock } = this.#options;
-    if (keyedState === undefined || this.#drained) return false;
+    if (keyedState === undefined || !this.#takesRows()) return false;
     const wallMs = clock.wallMs();
     if (keyedState.nextTimerMs > wallMs) return false;
     const startedMs = this.#startChunk();
-    for (let fired = 0; fired < ROWS_PER_STEP && keyedState.nextTimerMs <= wallMs && this.#outputsAvailable();) {
+    for (let fired = 0; fired < ROWS_PER_STEP && keyedState.nextTimerMs <= wallMs && this.#takesRows();) {
       try {
-        fired += keyedState.fireTimers(wallMs, this.#chunkRows);
+        fired += keyedState.fireTimers(wallMs, Math.min(this.#chunkRows, this.#deferred.rows));
       } catch (thrown) {
         throw chain[0]?.attribute(thrown);
       }
@@ -327,13 +355,14 @@ export class Task {
   // ---- input
 
   #stepSource(source: SourceOperator, nowMs: number): boolean {
-    if (this.#drained || nowMs < this.#sourceIdleUntilMs) return false;
+    if (this.#inputEnded || nowMs < this.#sourceIdleUntilMs) return false;
     const output = this.#options.chain[0]?.output;
     assert(output !== undefined, "a source has an output");
     const before = output.numRecords;
     const startedMs = this.#startChunk();
     for (let polled = 0; polled < ROWS_PER_STEP && this.#outputsAvailable();) {
-      const rows = this.#chunkRows;
+      const rows = Math.min(this.#chunkRows, this.#deferred.rows);
+      if (rows === 0) return polled > 0;
       const status = this.#poll(source, rows);
       polled += rows;
       if (status === "more") {
@@ -348,6 +377,11 @@ export class Task {
       return output.numRecords !== before;
     }
     return true;
+  }
+
+  /** Whether user code may emit: there is input, room for output, and room in operators that wait for answers. */
+  #takesRows(): boolean {
+    return !this.#inputEnded && this.#deferred.rows > 0 && this.#outputsAvailable();
   }
 
   #startChunk(): number {
@@ -384,17 +418,24 @@ export class Task {
     assert(gate !== undefined && aligner !== undefined, "a task without source has a gate");
     let rowsLeft = ROWS_PER_STEP;
     let worked = false;
+    let heldBack = 0;
     const startedMs = this.#startChunk();
     while (rowsLeft > 0 && this.#outputsAvailable()) {
       const channel = gate.nextReady(this.#blocked);
       if (channel < 0) return worked;
-      worked = true;
       const frame = gate.head(channel);
+      const rowsMax = this.#deferred.rows;
+      if (!this.#deferred.isEmpty && this.#isHeldBack(frame, rowsMax)) {
+        heldBack += 1; // it stays where it is; another channel may have something else
+        if (heldBack >= gate.channelCount) return worked;
+        continue;
+      }
+      worked = true;
       if (frame.kind === "RECORDS") {
         const loop = this.#options.headLoops[channel];
         assert(loop !== undefined, "every input channel has its loop");
         const from = frame.cursor;
-        const to = Math.min(frame.rowCount, from + Math.min(this.#chunkRows, rowsLeft));
+        const to = Math.min(frame.rowCount, from + Math.min(this.#chunkRows, rowsLeft, rowsMax));
         loop.process(frame.reader, from, to);
         frame.cursor = to;
         rowsLeft -= to - from;
@@ -418,8 +459,22 @@ export class Task {
     return worked;
   }
 
+  /**
+   * Rows while an operator waits for answers and has no room. The final barrier while answers are missing: the checkpoint that lets sinks
+   * publish for the last time has to come after them (TK6).
+   */
+  #isHeldBack(frame: ChannelHead, rowsMax: number): boolean {
+    if (frame.kind === "RECORDS") return rowsMax === 0;
+    return frame.kind === "BARRIER" && frame.barrier?.isFinal === true && !this.#drained;
+  }
+
+  /** Finishes operators head to tail; one that still waits for answers, and those behind it, have to wait for another step. */
   #finishChain(): void {
-    for (const link of this.#options.chain) {
+    const { chain } = this.#options;
+    this.#inputEnded = true;
+    for (; this.#finishedCount < chain.length; this.#finishedCount += 1) {
+      const link = chain[this.#finishedCount] as ChainedOperator;
+      if (this.#deferred.holds(link.operator)) return;
       try {
         link.operator.finish?.();
       } catch (thrown) {

@@ -12,6 +12,7 @@ import { buildGraph, type JobMain } from "../../src/datastream/index.ts";
 import { buildPlan, enumerateSplits } from "../../src/graph/index.ts";
 import {
   type AttemptNumber,
+  type Barrier,
   type ChannelSpec,
   type CheckpointId,
   configurationOf,
@@ -135,11 +136,18 @@ export class Slots {
 
   /** Takes a checkpoint; `confirm` it separately. */
   async checkpoint(id: number, isFinal = false): Promise<Snapshot> {
+    const snapshot = this.trigger(id, isFinal);
+    await this.until(() => snapshot.submissions.size === this.states.size);
+    return snapshot;
+  }
+
+  /** Starts a checkpoint, or the savepoint of a drain; what it returns fills. */
+  trigger(id: number, isFinal = false, savepoint?: Barrier["savepoint"]): Snapshot {
     const checkpointId = id as CheckpointId;
     const submissions = new Map<string, SnapshotSubmission>();
     this.#snapshots.set(checkpointId, submissions);
-    this.#post({ type: "triggerCheckpoint", barrier: { checkpointId, timestampMs: 0, isFinal } });
-    await this.until(() => submissions.size === this.states.size);
+    const barrier = { checkpointId, timestampMs: 0, isFinal, ...(savepoint === undefined ? {} : { savepoint }) };
+    this.#post({ type: "triggerCheckpoint", barrier });
     return { checkpointId, submissions };
   }
 
@@ -198,26 +206,38 @@ export class Slots {
   }
 }
 
-/** A sink into an array of the test: what it holds was processed, checkpointed or not. */
+/** A sink into an array of the test: what it holds arrived, and what it held at each barrier. A restarted job begins an empty one. */
 export class ArraySink<T> implements Sink<T> {
   readonly name = "array";
   readonly stateful = false;
   readonly canRetract = true;
-  readonly records: T[] = [];
   /** By subtask. */
   readonly bySubtask = new Map<number, T[]>();
+  readonly #atBarriers = new Map<number, Map<number, readonly T[]>>();
 
   createOperator(subtask: SubtaskInfo): OneInputOperator {
     const own: T[] = [];
     this.bySubtask.set(subtask.subtaskIndex, own);
     return {
       open() {},
-      processElement: (record) => {
-        own.push(record as T);
-        this.records.push(record as T);
+      processElement: (record) => void own.push(record as T),
+      snapshotState: ({ checkpointId }) => {
+        const at = this.#atBarriers.get(checkpointId) ?? new Map<number, readonly T[]>();
+        this.#atBarriers.set(checkpointId, at.set(subtask.subtaskIndex, [...own]));
+        return new Map();
       },
       close() {},
     };
+  }
+
+  /** All that arrived. */
+  get records(): readonly T[] {
+    return [...this.bySubtask.values()].flat();
+  }
+
+  /** What had arrived before the barrier of this checkpoint: all that survives a restart from it. */
+  recordsAt(checkpointId: number): readonly T[] {
+    return [...(this.#atBarriers.get(checkpointId)?.values() ?? [])].flat();
   }
 }
 
