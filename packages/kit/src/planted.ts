@@ -17,6 +17,7 @@ const BUGS = [
   "sink-commits-before-record",
   "savepoint-becomes-head",
   "stop-notifies-before-record",
+  "stop-forgotten-by-failover",
 ] as const;
 
 /** The name of a rule that a test harness may break. */

@@ -6,7 +6,7 @@ import type { CheckpointId, CheckpointMetadata, Epoch } from "../model/index.ts"
 import { readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { readCheckpointMetadata, writeCheckpointMetadata } from "./metadata.ts";
 import { decideDamaged, type Damage, regressionChange } from "./recovery.ts";
-import { decideStart, endedBySubmission } from "./start.ts";
+import { claimedJobState, decideStart, endedBySubmission } from "./start.ts";
 import type { CheckpointRef, CommitRecord, StartRequest } from "./types.ts";
 
 const ref = (id: number): CheckpointRef => ({
@@ -44,11 +44,16 @@ const LOGS: Readonly<Record<string, CommitRecord | undefined>> = {
   crashed: record(),
   cancelled: record({ jobState: "cancelled" }),
   failed: record({ jobState: "failed" }),
+  stopped: record({ jobState: "stopped" }),
+  stopping: record({ jobState: "stopping" }),
+  draining: record({ jobState: "draining" }),
   finished: record({ jobState: "finished", closed: true }),
   deleted: record({ jobState: "cancelled", closed: true }),
   foreign: record({ uid: "other" }),
   "my own, restarted": record({ lineage: "new" }),
   "my own, finished": record({ lineage: "new", jobState: "finished", closed: true }),
+  "stopped by this submission": record({ submission: "new", uid: "me", jobState: "stopped" }),
+  "stopping by this submission": record({ submission: "new", uid: "me", jobState: "stopping" }),
 };
 const REQUESTS: Readonly<Record<string, Partial<StartRequest>>> = {
   plain: {},
@@ -75,11 +80,16 @@ describe("SD1, SD2: the table of a second start", () => {
     ["crashed", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
     ["cancelled", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
     ["failed", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
+    ["stopped", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
+    ["stopping", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
+    ["draining", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
     ["finished", "JOB_FINISHED", "new-lineage from j/chk-3", "new-lineage", "JOB_FINISHED"],
     ["deleted", "JOB_CLOSED", "new-lineage from j/chk-3", "new-lineage", "JOB_CLOSED"],
     ["foreign", "JOB_FOREIGN", "new-lineage from j/chk-3", "new-lineage", "JOB_FOREIGN"],
     ["my own, restarted", "continue", "continue", "continue", "continue"],
     ["my own, finished", "JOB_FINISHED", "JOB_FINISHED", "JOB_FINISHED", "JOB_FINISHED"],
+    ["stopped by this submission", "JOB_CLOSED", "JOB_CLOSED", "JOB_CLOSED", "JOB_CLOSED"],
+    ["stopping by this submission", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
   ])("%s", (log, ...expected) => {
     const found = Object.values(REQUESTS).map((changes) => {
       const request = { jobName: "j", uid: "me", lineage: "new", newLineage: false, mayCreate: true, ...changes };
@@ -90,6 +100,20 @@ describe("SD1, SD2: the table of a second start", () => {
     });
     expect(found).toEqual(expected);
   });
+});
+
+test.each([
+  ["crashed", "active", "active", "other"],
+  ["stopped", "active", "stopped", "other"],
+  ["stopping by another submission: it goes on", "active", "stopping", "other"],
+  ["stopping by this one: it only publishes", "stopping", "stopping", "mine"],
+  ["draining: its input has ended, whoever starts it", "draining", "draining", "other"],
+] as const)("SD3, C10: a claim over a log that is %s", (_name, expected, jobState, submission) => {
+  const previous = record({ jobState, submission });
+  expect(claimedJobState(previous, { type: "continue" }, { lineage: "mine" })).toBe(expected);
+  expect(claimedJobState(previous, { type: "new-lineage", lineage: "x", restoreFrom: null }, { lineage: "x" })).toBe(
+    "active",
+  );
 });
 
 describe("formats", () => {

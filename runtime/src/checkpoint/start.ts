@@ -9,7 +9,7 @@
 // Not here: the plan's digest. Changed code over the same log is an upgrade: whether its state fits, assign.ts says. Within one run all
 // processes must agree on the digest, which every slot checks (PLAN_MISMATCH).
 
-import { Failure } from "@sluice/kit";
+import { Failure, planted } from "@sluice/kit";
 import type { CommitRecord, EndedJobState, RecordedJobState, StartDecision, StartRequest } from "./types.ts";
 
 /** How this very submission has ended its job already (SD3); undefined: it has not, or the log is another submission's. */
@@ -35,7 +35,7 @@ export function claimedJobState(
   decision: StartDecision,
   request: Pick<StartRequest, "lineage">,
 ): RecordedJobState {
-  if (previous === undefined || decision.type !== "continue") return "active";
+  if (previous === undefined || decision.type !== "continue" || planted("stop-forgotten-by-failover")) return "active";
   const { jobState, submission } = previous;
   return jobState === "draining" || (jobState === "stopping" && submission === request.lineage) ? jobState : "active";
 }
@@ -56,6 +56,11 @@ export function decideStart(head: CommitRecord | undefined, request: StartReques
       `the commit log of job ${request.jobName} is missing although the job has run before`,
       "restore the checkpoint directory, or start with --new-lineage to begin without the old state",
     );
+  }
+  const ended = endedBySubmission(head, request);
+  if (ended !== undefined && ended !== "finished") {
+    // SD3: its last JobManager may have recorded this after the new one looked.
+    return refuse("JOB_CLOSED", `this run of job ${request.jobName} has ended (${ended})`, "start it again");
   }
   const isOwnSubmission = head.lineage === request.lineage && head.uid === request.uid; // SD2
   if (isOwnSubmission && !head.closed) return { type: "continue" };

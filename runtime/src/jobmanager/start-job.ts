@@ -5,7 +5,7 @@
 //   SJ2. A job without checkpointing touches no store.
 //   SJ3. A checkpoint to start from is read before the log says that a lineage starts from it: a typo costs nothing.
 
-import { Failure } from "@sluice/kit";
+import { Failure, toFailure } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import {
@@ -73,7 +73,7 @@ export async function claimJob(options: {
   // People name checkpoints by path or URI; the log names those in its own store relative to that.
   const from = named === undefined ? undefined : recordedPath(await placeOf(named, { store, openStore }));
   const place = { store, openStore, jobDir, uid: config.uid, env, signal };
-  const { log } = await CommitLog.claim({
+  const claiming = CommitLog.claim({
     store,
     jobDir,
     env,
@@ -89,6 +89,18 @@ export async function claimJob(options: {
     takeOrigin: (path) => takeOrigin({ origin: path, claimMode: settings.claimMode }, place),
     signal,
   });
+  let log: CommitLog;
+  try {
+    ({ log } = await claiming);
+  } catch (thrown) {
+    // A JobManager of this submission may have recorded the end meanwhile.
+    const code = toFailure(thrown).code;
+    const now =
+      code === "JOB_CLOSED" || code === "JOB_FINISHED" ? await readCommitHead(store, jobDir, signal) : undefined;
+    const end = endedBySubmission(now, { lineage: config.start.lineage, uid: config.uid });
+    if (end === undefined) throw thrown;
+    return { type: "ended", state: ENDED[end] };
+  }
   const { head, origin } = log.head;
   if (head === null && origin !== null) await confirmOrigin(origin, place);
   return { type: "claimed", storage: { store, openStore, log } };

@@ -1,6 +1,8 @@
 // Watches the object store of a world and holds it against the invariants of the commit protocol.
 //
 // Invariants checked: CL1, CL3, CL4, CL5 (through `headId`), CL6, CL7, CL9, CL12 of runtime/checkpoint/types.ts, and
+//   C9.  An intermediate savepoint is never the head; once complete it is whole.
+//   C10. After the record of a stop its submission commits nothing and never becomes active again.
 //   CUT. The parts of a committed checkpoint are one consistent cut: source position = records counted = records sunk.
 
 import { crc32c } from "@sluice/kit";
@@ -20,9 +22,13 @@ export class CommitChecks {
   /** The highest record: the truth. */
   truth: CommitRecord | undefined;
   commitCount = 0;
+  stopCount = 0;
+  savepointCount = 0;
   regressionCount = 0;
   /** Checkpoints that the world damaged behind everybody's back: CL3 says nothing about them any more. */
   readonly damaged = new Set<number>();
+  /** Paths of `_metadata` of savepoints that were not asked for by a stop. */
+  readonly intermediates = new Set<string>();
   readonly #world: World;
   readonly #jobDir: string;
   readonly #epochOf = new Map<EventOwner, number>();
@@ -53,6 +59,16 @@ export class CommitChecks {
     this.#triggered.set(id, by);
   }
 
+  /** A savepoint was reported as complete. */
+  savepointTaken(path: string): void {
+    this.savepointCount += 1;
+    const violate = (reason: string): void => this.#world.violate(`C9: ${reason}`);
+    const bytes = this.#world.storage.objects.get(path)?.bytes;
+    if (bytes === undefined) return violate(`savepoint ${path} is not there`);
+    const metadata = this.#verify(path, createHash("sha256").update(bytes).digest("hex"), violate);
+    if (metadata !== undefined) this.#checkCut(metadata, directoryOf(path), violate);
+  }
+
   /** A sink publishes what belongs to checkpoint `id`, or was told that `id` completed (CL5). */
   sideEffect(id: number, what: string): void {
     if (id > this.headId) this.#world.violate(`CL5: ${what} for checkpoint ${id} while the head is ${this.headId}`);
@@ -78,6 +94,7 @@ export class CommitChecks {
     const isDeletion = head === 0 && record.override?.type === "state-deleted";
     if (head < headBefore && record.override?.type !== "head-regression" && !isDeletion)
       violate(`CL6: the head went from ${headBefore} to ${head}`);
+    this.#checkStop(record, before, violate);
     this.truth = record;
     this.#epochOf.set(by, record.epoch);
     const condemned = this.#condemnedBy.get(record.epoch) ?? new Set();
@@ -85,7 +102,8 @@ export class CommitChecks {
     this.#condemnedBy.set(record.epoch, condemned);
     if (record.retained.some((ref) => record.condemned.includes(ref.id)))
       violate("CL7: a retained checkpoint is condemned");
-    for (const ref of [...record.retained, ...record.pins.map((pin) => pin.ref)]) {
+    const stopped = record.head?.kind === "savepoint" ? [record.head] : [];
+    for (const ref of [...record.retained, ...record.pins.map((pin) => pin.ref), ...stopped]) {
       if (this.damaged.has(ref.id)) continue;
       const metadata = this.#verify(ref.path, ref.sha256, violate);
       if (metadata === undefined || ref.id !== head || head <= headBefore) continue;
@@ -93,8 +111,18 @@ export class CommitChecks {
       this.#headsSeen.add(head);
       this.commitCount += 1;
       if (metadata.epoch !== record.epoch) violate(`CL9: checkpoint ${head} was taken in epoch ${metadata.epoch}`);
-      this.#checkCut(metadata, violate);
+      this.#checkCut(metadata, metadata.base === "self" ? directoryOf(ref.path) : this.#jobDir, violate);
     }
+  }
+
+  #checkStop(record: CommitRecord, before: CommitRecord | undefined, violate: (reason: string) => void): void {
+    const path = record.head?.path ?? "";
+    if (this.intermediates.has(path)) violate(`C9: the intermediate savepoint ${path} is the head`);
+    if (record.jobState === "stopping" && before?.jobState === "active") this.stopCount += 1;
+    if (before === undefined || before.submission !== record.submission) return;
+    if (before.jobState !== "stopping" && before.jobState !== "stopped") return;
+    if (record.jobState === "active") violate("C10: the job goes on after it was stopped");
+    if ((record.head?.id ?? 0) > (before.head?.id ?? 0)) violate("C10: something was committed after the stop");
   }
 
   /** CL3: everything that the metadata reaches is there, with its checksum. */
@@ -106,8 +134,9 @@ export class CommitChecks {
       return undefined;
     }
     if (createHash("sha256").update(bytes).digest("hex") !== sha256) violate(`CL3: ${path} has another sha256`);
+    const base = content.metadata.base === "self" ? directoryOf(path) : this.#jobDir;
     for (const part of partsOf(content.metadata)) {
-      const stored = this.#world.storage.objects.get(`${this.#jobDir}/${part.object}`)?.bytes;
+      const stored = this.#world.storage.objects.get(`${base}/${part.object}`)?.bytes;
       const slice = stored?.subarray(part.offset, part.offset + part.lengthBytes);
       if (slice?.length !== part.lengthBytes || crc32c(slice) !== part.crc32c)
         violate(`CL3: ${part.object} is not there or damaged`);
@@ -115,14 +144,14 @@ export class CommitChecks {
     return content.metadata;
   }
 
-  #checkCut(metadata: CheckpointMetadata, violate: (reason: string) => void): void {
+  #checkCut(metadata: CheckpointMetadata, base: string, violate: (reason: string) => void): void {
     const positions = new Map<number, Set<number>>();
     for (const vertex of metadata.vertices) {
       for (const subtask of vertex.subtasks) {
         if (subtask.parts.length === 0)
           violate(`CK1: checkpoint ${metadata.checkpointId} lacks ${vertex.vertexId}/${subtask.subtaskIndex}`);
         for (const part of subtask.parts) {
-          const bytes = this.#world.storage.objects.get(`${this.#jobDir}/${part.object}`)?.bytes;
+          const bytes = this.#world.storage.objects.get(`${base}/${part.object}`)?.bytes;
           if (bytes === undefined) continue; // reported by CL3
           const content = JSON.parse(new TextDecoder().decode(bytes)) as PartContent;
           const isOwn =
@@ -160,6 +189,10 @@ export class CommitChecks {
       this.#world.violate(`CL7: ${by.name} deleted ${path}, which no record of its epoch condemned`);
     }
   }
+}
+
+function directoryOf(metadataPath: string): string {
+  return metadataPath.slice(0, metadataPath.lastIndexOf("/"));
 }
 
 function partsOf(metadata: CheckpointMetadata): readonly PartHandle[] {

@@ -26,6 +26,10 @@ interface Shape {
   readonly heartbeatTimeoutMs: number;
   /** The head is damaged now and then while no JobManager is up. */
   readonly damages: boolean;
+  /** Mean time between savepoints that somebody asks for; 0: nobody does. */
+  readonly savepointMeanMs: number;
+  /** How many of them stop the job, which somebody then starts again. */
+  readonly stopChance: number;
   readonly config: CheckpointConfig;
 }
 
@@ -37,6 +41,8 @@ function drawShape(rng: Rng): Shape {
     chaosMs: 1_500 + rng.below(4_000),
     heartbeatTimeoutMs: 400 + rng.below(400),
     damages: rng.chance(0.4),
+    savepointMeanMs: rng.chance(0.6) ? 80 + rng.below(400) : 0,
+    stopChance: rng.chance(0.6) ? 0.4 : 0,
     config: {
       mode: "EXACTLY_ONCE",
       intervalMs: 60 + rng.below(300),
@@ -73,6 +79,8 @@ export async function runCoordinatorWorld(options: RunOptions): Promise<RunResul
       jobManagers: run.jobManagerCount,
       kills: run.killCount,
       regressions: run.checks.regressionCount,
+      savepoints: run.checks.savepointCount,
+      stops: run.checks.stopCount,
       retracted: run.ledger.retractedTransactionCount,
       transactions: run.ledger.publishedTransactionCount,
     },
@@ -92,6 +100,9 @@ class CoordinatorRun {
   /** Oldest first; more than one is up while an old one is a zombie. */
   readonly #jobManagers: SimNode[] = [];
   #address = "";
+  #newest: SimJobManager | undefined;
+  #submissions = 1;
+  #savepoints = 0;
   #epoch = 0;
   #isHealed = false;
 
@@ -114,6 +125,7 @@ class CoordinatorRun {
     this.#startJobManager();
     this.#supervise();
     this.#nemesis();
+    this.#askForSavepoints();
     const isFinished = (): boolean => this.checks.truth?.jobState === "finished";
     const inChaos = await world.runUntil(() => world.loop.nowMs >= chaosMs || isFinished(), {
       virtualMs: chaosMs * 2,
@@ -164,11 +176,12 @@ class CoordinatorRun {
     this.jobManagerCount += 1;
     this.#jobManagers.push(node);
     const address = `${node.name}:6123`;
-    node.start((env) =>
-      new SimJobManager({
+    node.start((env) => {
+      this.#newest = new SimJobManager({
         env,
         address,
         jobDir: JOB_DIR,
+        submission: `lineage-${this.#submissions}`,
         parallelism,
         taskManagers: this.#taskManagers.map((tm) => tm.name),
         config,
@@ -181,8 +194,9 @@ class CoordinatorRun {
         },
         exit: (reason) => node.crash(reason),
         violate: (reason) => this.#world.violate(`${node.name}: ${reason}`),
-      }).run(),
-    );
+      });
+      return this.#newest.run();
+    });
   }
 
   /** Starts what is down again; takes a long pause for a death now and then, so that two JobManagers are alive at once. */
@@ -191,6 +205,9 @@ class CoordinatorRun {
       for (const tm of this.#taskManagers) if (!tm.isUp && this.#rng.chance(0.5)) this.#startTaskManager(tm);
       const newest = this.#jobManagers.at(-1);
       const isFinished = this.checks.truth?.jobState === "finished";
+      // Whoever stopped the job starts it again: another submission.
+      const { truth } = this.checks;
+      if (truth?.jobState === "stopped" && truth.submission === `lineage-${this.#submissions}`) this.#submissions += 1;
       const isGone = newest === undefined || !newest.isUp;
       const looksGone = newest?.isPaused === true && this.#rng.chance(0.3);
       if (isGone && !this.#isHealed && this.#shape.damages && this.#rng.chance(0.6)) this.#damageHead();
@@ -212,6 +229,22 @@ class CoordinatorRun {
     this.#world.loop.note("world", `damages ${path}`);
     this.checks.damaged.add(head.id);
     this.#world.storage.damage(path, this.#rng.chance(0.5) ? undefined : bytes.slice(0, bytes.length >> 1));
+  }
+
+  #askForSavepoints(): void {
+    const { savepointMeanMs, stopChance } = this.#shape;
+    this.#repeat(savepointMeanMs, "somebody asks for a savepoint", () => {
+      const stops = this.#rng.chance(stopChance) ? "suspend" : "no";
+      const directory = `savepoints/savepoint-${(this.#savepoints += 1)}`;
+      if (stops === "no") this.checks.intermediates.add(`${directory}/_metadata`);
+      const order = { location: `sim://store/${directory}`, stops, operationId: null } as const;
+      this.#newest?.takeSavepoint(order).then(
+        (taken) => {
+          if (taken !== undefined) this.checks.savepointTaken(`${directory}/_metadata`);
+        },
+        (thrown: unknown) => this.#world.violate(`a savepoint ended in ${String(thrown)}`),
+      );
+    });
   }
 
   #nemesis(): void {

@@ -3,6 +3,7 @@
 // Invariants:
 //   JM1. One restart at a time; it begins with `suspend` and ends with a deployment of every subtask.
 //   JM2. Once fenced it sends nothing; it ends.
+//   JM3. A submission that has recorded its end does not run the job again.
 
 import { isFailure } from "@sluice/kit";
 import type { Conn } from "@sluice/kit/env";
@@ -12,10 +13,18 @@ import {
   CheckpointCoordinator,
   type CheckpointVertex,
   CommitLog,
+  endedBySubmission,
+  endStateOf,
+  objectsDirectory,
+  readCommitHead,
   recover,
+  type Recovery,
+  retryStorage,
+  type SavepointOrder,
+  type TakenSavepoint,
   type TaskGateway,
 } from "@sluice/runtime/internal/checkpoint";
-import type { AttemptNumber, CheckpointId, CheckpointMetadata } from "@sluice/runtime/internal/model";
+import type { AttemptNumber, CheckpointId } from "@sluice/runtime/internal/model";
 import type { SimEnv } from "../index.ts";
 import type { CommitChecks } from "./commit-checks.ts";
 import { decode, encode, type ToJobManager, type ToTaskManager } from "./messages.ts";
@@ -25,6 +34,8 @@ export interface JobManagerOptions {
   readonly env: SimEnv;
   readonly address: string;
   readonly jobDir: string;
+  /** Which start of the job this is; its restarts have the same. */
+  readonly submission: string;
   readonly parallelism: number;
   readonly taskManagers: readonly string[];
   readonly config: CheckpointConfig;
@@ -88,20 +99,24 @@ export class SimJobManager {
   }
 
   async run(): Promise<void> {
-    const { env, jobDir, config, parallelism } = this.#options;
-    const request = { jobName: "job", uid: "uid", lineage: "lineage-1", newLineage: false, mayCreate: true };
+    const { env, jobDir, config, parallelism, submission } = this.#options;
+    const request = { jobName: "job", uid: "uid", lineage: submission, newLineage: false, mayCreate: true };
+    const signal = new AbortController().signal;
     try {
+      const before = await retryStorage(env, signal, "look", () => readCommitHead(env.store, jobDir, signal));
+      if (endedBySubmission(before, request) !== undefined) return this.#options.exit("ended before"); // JM3
       const { log } = await CommitLog.claim({
         store: env.store,
         jobDir,
         env,
         request,
         planDigest: "digest",
-        signal: new AbortController().signal,
+        signal,
       });
       this.#log = log;
     } catch (thrown) {
-      if (isFailure(thrown) && thrown.code === "JOB_FINISHED") return this.#options.exit("the job has finished");
+      if (isFailure(thrown) && (thrown.code === "JOB_FINISHED" || thrown.code === "JOB_CLOSED"))
+        return this.#options.exit("the job has finished");
       throw thrown;
     }
     this.#coordinator = new CheckpointCoordinator({
@@ -132,6 +147,16 @@ export class SimJobManager {
         peer.conn.send(encode({ type: "heartbeat" }));
         if (env.clock.nowMs() - peer.lastHeardMs > this.#options.heartbeatTimeoutMs) this.#lost(name, peer);
       }
+    }
+  }
+
+  /** Somebody asks for a savepoint; undefined when none came of it. */
+  async takeSavepoint(order: SavepointOrder): Promise<TakenSavepoint | undefined> {
+    try {
+      return await this.#coordinator?.takeSavepoint(order);
+    } catch (thrown) {
+      if (isFailure(thrown)) return undefined;
+      throw thrown;
     }
   }
 
@@ -223,19 +248,21 @@ export class SimJobManager {
       this.#isRestarting = false;
       const metadata = recovery.type === "restore" ? recovery.metadata : null;
       coordinator.attemptStarted(this.#attempt, metadata);
-      this.#deploy(metadata, log.epoch, log.head.lineage, recovery.type === "restore" ? recovery.retract : null);
+      this.#deploy(recovery, log);
       env.log.info("deployed", { attempt: this.#attempt, restored: metadata?.checkpointId ?? 0, parallelism, jobDir });
       return;
     }
     this.#isRestarting = false;
   }
 
-  #deploy(
-    metadata: CheckpointMetadata | null,
-    epoch: CommitLog["epoch"],
-    lineage: string,
-    retract: Extract<ToTaskManager, { readonly type: "deploy" }>["retract"],
-  ): void {
+  #deploy(recovery: Exclude<Recovery, { readonly type: "repair" }>, log: CommitLog): void {
+    const isRestore = recovery.type === "restore";
+    const metadata = isRestore ? recovery.metadata : null;
+    const retract = isRestore ? recovery.retract : null;
+    const restoreDir = isRestore ? objectsDirectory(recovery.place, recovery.metadata) : "";
+    const { jobState, lineage } = log.head;
+    const endsAtOnce = jobState === "stopping" || jobState === "draining";
+    const { epoch } = log;
     const { parallelism, taskManagers } = this.#options;
     const vertices = worldVertices(parallelism);
     const all =
@@ -252,7 +279,8 @@ export class SimJobManager {
     taskManagers.forEach((name, i) => {
       const subtasks = all.filter((s) => s.subtaskIndex % taskManagers.length === i);
       const restoredId = metadata?.checkpointId ?? null;
-      this.#send(name, { type: "deploy", epoch, attempt: this.#attempt, lineage, restoredId, retract, subtasks });
+      const of = { epoch, attempt: this.#attempt, lineage, restoredId, restoreDir, retract, endsAtOnce, subtasks };
+      this.#send(name, { type: "deploy", ...of });
     });
   }
 
@@ -280,8 +308,9 @@ export class SimJobManager {
   #close(): void {
     if (this.#isClosing) return;
     this.#isClosing = true;
-    this.#coordinator?.close("finished").then(
-      () => this.#options.exit("finished"),
+    const state = endStateOf(this.#log?.head);
+    this.#coordinator?.close(state).then(
+      () => this.#options.exit(state),
       (thrown: unknown) => {
         if (isFailure(thrown) && thrown.code === "FENCED") this.#options.exit("fenced");
         else this.#options.violate(`close failed: ${String(thrown)}`);

@@ -21,6 +21,9 @@ export type ToTaskManager =
       readonly type: "deploy";
       readonly lineage: string;
       readonly restoredId: CheckpointId | null;
+      readonly restoreDir: string;
+      /** The job was stopped with it: publish, process nothing. */
+      readonly endsAtOnce: boolean;
       readonly retract: { readonly aboveId: CheckpointId; readonly throughId: CheckpointId } | null;
       readonly subtasks: readonly SubtaskRestore[];
     } & OfAttempt)

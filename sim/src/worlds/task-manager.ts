@@ -7,12 +7,12 @@
 //   TM1. A message of another epoch or attempt than the running one changes nothing.
 //   TM2. A snapshot object has a name nobody else uses; an unknown outcome repeats the same name and bytes.
 //   TM3. An abort discards nothing: the next checkpoint carries the transaction.
+//   TM4. After the barrier of a stop nothing is processed; the pipeline ends when it is notified.
 //
 // Not here: the real task loop (runtime/task).
 
 import { crc32c } from "@sluice/kit";
 import type { Conn } from "@sluice/kit/env";
-import type { SubtaskRestore } from "@sluice/runtime/internal/checkpoint";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, PartHandle } from "@sluice/runtime/internal/model";
 import type { SimEnv } from "../index.ts";
 import { decode, encode, type ToJobManager, type ToTaskManager } from "./messages.ts";
@@ -118,7 +118,7 @@ export class SimTaskManager {
         for (const { subtaskIndex } of this.#pipelines) {
           if (message.retract !== null) this.#options.retract(message.lineage, subtaskIndex, message.retract);
         }
-        for (const pipeline of this.#pipelines) void pipeline.start(message.subtasks, message.restoredId);
+        for (const pipeline of this.#pipelines) void pipeline.start(message);
         return;
       }
       case "trigger":
@@ -149,6 +149,8 @@ class Pipeline {
   readonly #transactions = new Map<number, readonly OutputRecord[]>();
   #isRunning = true;
   #isRestored = false;
+  /** TM4. */
+  #isStopped = false;
   #emitted = 0;
   #counted = 0;
   #sum = 0;
@@ -178,11 +180,12 @@ class Pipeline {
     this.#isRunning = false;
   }
 
-  async start(restores: readonly SubtaskRestore[], restoredId: CheckpointId | null): Promise<void> {
+  async start(message: Extract<ToTaskManager, { readonly type: "deploy" }>): Promise<void> {
+    const { subtasks, restoredId, restoreDir, endsAtOnce } = message;
     for (const vertex of VERTICES) {
-      const restore = restores.find((r) => r.vertexId === vertex && r.subtaskIndex === this.subtaskIndex);
+      const restore = subtasks.find((r) => r.vertexId === vertex && r.subtaskIndex === this.subtaskIndex);
       for (const part of restore?.parts ?? []) {
-        const content = await this.#read(part);
+        const content = await this.#read(part, restoreDir);
         if (content === undefined || !this.#isRunning) return;
         if (vertex === "source") this.#emitted = content.position;
         if (vertex === "counter") {
@@ -199,12 +202,14 @@ class Pipeline {
     if (restoredId !== null) this.#publish(restoredId);
     this.#isRestored = true;
     for (const vertexId of VERTICES) this.#say("running", vertexId);
+    if (endsAtOnce) return this.#end();
     if (this.#emitted >= this.#options.recordCount) this.#say("ended", "source");
     else this.#emitLater();
   }
 
   trigger(trigger: { readonly epoch: Epoch; readonly attempt: AttemptNumber; readonly barrier: Barrier }): void {
-    if (!this.#isRunning || !this.#isRestored || !this.#isMine(trigger)) return; // TM1
+    if (!this.#isRunning || !this.#isRestored || !this.#isMine(trigger) || this.#isStopped) return; // TM1, TM4
+    this.#isStopped = trigger.barrier.savepoint?.stops === true;
     this.#snapshot("source", trigger.barrier, { position: this.#emitted, sum: 0, transactions: [] });
     this.#toCounter.push({ barrier: trigger.barrier });
     this.#drainLater();
@@ -214,6 +219,10 @@ class Pipeline {
     if (!this.#isRunning || !this.#isMine(message)) return; // TM1
     this.#publish(message.id);
     if (this.#finalId === undefined || message.id < this.#finalId) return;
+    this.#end();
+  }
+
+  #end(): void {
     for (const vertexId of VERTICES) this.#say("finished", vertexId);
     this.#isRunning = false;
   }
@@ -234,7 +243,7 @@ class Pipeline {
   #emitLater(): void {
     const { env, emitEveryMs, recordCount } = this.#options;
     env.timers.after(emitEveryMs / 2 + env.rng.below(emitEveryMs), "emit", () => {
-      if (!this.#isRunning) return;
+      if (!this.#isRunning || this.#isStopped) return;
       for (let n = 1 + env.rng.below(4); n > 0 && this.#emitted < recordCount; n -= 1) {
         this.#toCounter.push({ value: this.#emitted });
         this.#emitted += 1;
@@ -277,7 +286,7 @@ class Pipeline {
     const id = item.barrier.checkpointId;
     this.#transactions.set(id, this.#buffer);
     this.#buffer = [];
-    if (item.barrier.isFinal) this.#finalId = id;
+    if (item.barrier.isFinal || item.barrier.savepoint?.stops === true) this.#finalId = id;
     this.#snapshot("sink", item.barrier, { position: this.#sunk, sum: 0, transactions: [...this.#transactions] });
   }
 
@@ -303,12 +312,14 @@ class Pipeline {
     const { env, jobDir, name, recordCount } = this.#options;
     const id = barrier.checkpointId;
     const suffix = `${this.#epoch}.${this.#attempt}.${name}.${env.rng.u32().toString(16)}`; // TM2
-    const object = `chk-${id}/x-${vertexId}-${this.subtaskIndex}-${suffix}`;
+    const location = barrier.savepoint?.location;
+    const base = location === undefined ? jobDir : location.slice(`${env.store.uri}/`.length);
+    const object = `${location === undefined ? `chk-${id}/` : ""}x-${vertexId}-${this.subtaskIndex}-${suffix}`;
     const subtask = { vertexId, subtaskIndex: this.subtaskIndex };
     const of = { checkpointId: id, epoch: this.#epoch, attempt: this.#attempt, subtask };
     for (let tries = 0; ; tries += 1) {
       try {
-        if ((await env.store.put(`${jobDir}/${object}`, bytes)) === "stored") break;
+        if ((await env.store.put(`${base}/${object}`, bytes)) === "stored") break;
       } catch {
         if (tries === 8) {
           this.#owner.send({
@@ -339,11 +350,11 @@ class Pipeline {
     this.#owner.send({ type: "ack", ack });
   }
 
-  async #read(part: PartHandle): Promise<PartContent | undefined> {
-    const { env, jobDir } = this.#options;
+  async #read(part: PartHandle, directory: string): Promise<PartContent | undefined> {
+    const { env } = this.#options;
     for (;;) {
       try {
-        const bytes = await env.store.getRange(`${jobDir}/${part.object}`, {
+        const bytes = await env.store.getRange(`${directory}/${part.object}`, {
           offset: part.offset,
           lengthBytes: part.lengthBytes,
         });
