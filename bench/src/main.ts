@@ -13,6 +13,10 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
     program: "keyed-sum/main.ts",
     about: "the guide's KeyedSum on real processes: records per CPU-second, gaps, checkpoints, memory",
   },
+  takeover: {
+    program: "takeover/main.ts",
+    about: "a JobManager takes over a job of 1,000 tasks: from its start to the last deployment",
+  },
   slot: { program: "slot-micro.ts", about: "KeyedSum from source to sink in one thread, without processes" },
   network: { program: "network-micro.ts", about: "rows through a channel in one thread" },
   state: {
