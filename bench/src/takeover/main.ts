@@ -78,7 +78,7 @@ function writeConfig(addresses: { readonly rpcAddress: string; readonly restAddr
 async function startJobManager(): Promise<JobManager> {
   const startedMs = performance.now();
   const child = spawn(process.execPath, [fileURLToPath(PROCESS_ENTRIES.jobManager), "--config", configPath], {
-    env: { ...process.env, SLUICE_SECRET: SECRET, SLUICE_LOG_LEVEL: "warn" },
+    env: { ...process.env, SLUICE_SECRET: SECRET, SLUICE_LOG_LEVEL: process.env["SLUICE_LOG_LEVEL"] ?? "error" },
     stdio: ["pipe", "pipe", "inherit"],
   });
   const listening = Promise.withResolvers<JobManager["listening"]>();

@@ -8,15 +8,8 @@ import type { Clock, Host, Log, Net, ObjectStore, Rng, Timers } from "@sluice/ki
 import type { CheckpointAck, CheckpointId, PartHandle, SubtaskId } from "@sluice/runtime/internal/model";
 import { connectRpc } from "@sluice/runtime/internal/rpc";
 import type { DeployRequest, JobManagerMessage, RpcPeer, TaskManagerMessage } from "@sluice/runtime/internal/rpc";
+import { RECONNECT } from "@sluice/runtime/internal/taskmanager";
 
-/** As the real one reconnects (taskmanager/task-manager.ts). */
-const RECONNECT = {
-  initialMs: 50,
-  maxMs: 2_000,
-  multiplier: 1.7,
-  jitter: 0.3,
-  resetAfterMs: Number.POSITIVE_INFINITY,
-} as const;
 const PART_BYTES = 64;
 const PARTS_PER_TASK = 2;
 const STATS = { startDelayMs: 1, alignmentMs: 1, syncMs: 1, asyncMs: 1, stateSizeBytes: PART_BYTES * PARTS_PER_TASK };

@@ -681,18 +681,18 @@ export function subtasksOf(vertex: { readonly vertexId: string; readonly paralle
   return Array.from({ length: vertex.parallelism }, (_, subtaskIndex) => ({ vertexId: vertex.vertexId, subtaskIndex }));
 }
 
-function isEverythingUp(state: CoordinatorState): boolean {
-  return state.vertices.every((vertex) =>
-    subtasksOf(vertex).every((s) => state.running.has(subtaskKeyOf(s)) || state.finished.has(subtaskKeyOf(s))),
-  );
+/** Asked for every event: counts, for a subtask is either running or finished. */
+function isEverythingUp({ vertices, running, finished }: CoordinatorState): boolean {
+  return running.size + finished.size >= vertices.reduce((sum, { parallelism }) => sum + parallelism, 0);
 }
 
 function isAllInputEnded(state: CoordinatorState): boolean {
-  return state.vertices
-    .filter((vertex) => vertex.inputVertexIds.length === 0)
-    .every((vertex) =>
-      subtasksOf(vertex).every((s) => state.ended.has(subtaskKeyOf(s)) || state.finished.has(subtaskKeyOf(s))),
-    );
+  const sources = state.vertices.filter((vertex) => vertex.inputVertexIds.length === 0);
+  const count = sources.reduce((sum, { parallelism }) => sum + parallelism, 0);
+  if (state.ended.size + state.finished.size < count) return false; // asked for every event
+  return sources.every((vertex) =>
+    subtasksOf(vertex).every((s) => state.ended.has(subtaskKeyOf(s)) || state.finished.has(subtaskKeyOf(s))),
+  );
 }
 
 function buildMetadata(state: CoordinatorState, pending: PendingCheckpoint): CheckpointMetadata {

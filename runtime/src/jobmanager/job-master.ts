@@ -428,7 +428,8 @@ export class JobMaster implements JobManagerView {
     this.#history.jobState(state.job);
     const attempt = state.deployment?.attempt ?? state.attempt;
     if (state.executions !== before.executions) {
-      for (const [key, execution] of state.executions) this.#history.taskState(key, execution, attempt);
+      for (const [key, execution] of state.executions)
+        if (execution !== before.executions.get(key)) this.#history.taskState(key, execution, attempt);
     }
     for (const effect of effects) this.#run(effect);
   }

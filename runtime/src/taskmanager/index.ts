@@ -3,7 +3,7 @@
 export { channelRoutes } from "./channels.ts";
 export { DataPlane } from "./data-plane.ts";
 export type { IoGate, MachineFigures, SlotExit, SlotHandlers, SlotHost, SlotThread } from "./seams.ts";
-export { TaskManager } from "./task-manager.ts";
+export { RECONNECT, TaskManager } from "./task-manager.ts";
 export type { TaskManagerOptions, TaskManagerSnapshot } from "./task-manager.ts";
 export { IoService } from "./io/index.ts";
 export type { IoCommand, IoEvent, IoServiceOptions, SlotOrigin } from "./io/index.ts";

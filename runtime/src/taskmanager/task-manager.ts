@@ -29,9 +29,10 @@ import { IoRequests } from "./io-requests.ts";
 import { TaskRates } from "./metrics/task-rates.ts";
 import type { IoGate, MachineFigures, SlotHost } from "./seams.ts";
 
-const RECONNECT = {
+/** A JobManager that takes over waits for its TaskManagers: the longest pause is part of every failover. */
+export const RECONNECT = {
   initialMs: 50,
-  maxMs: 2_000,
+  maxMs: 500,
   multiplier: 1.7,
   jitter: 0.3,
   resetAfterMs: Number.POSITIVE_INFINITY,
