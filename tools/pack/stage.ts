@@ -7,7 +7,8 @@
 //
 // Invariants:
 //   SG1. Everything below a workspace's src ships but tests and what only they use; there is no list of files.
-//   SG2. Workers, the plan process and their like start the module beside them, whatever its extension: dist mirrors src.
+//   SG2. Workers, the plan process and their like start the module beside them, whatever its extension: dist mirrors src, with
+//        what is no TypeScript as it is.
 //
 // Not here: package.json (manifest.ts), the tarballs (main.ts).
 
@@ -71,10 +72,12 @@ export function stagePackage(options: {
     const text = readFileSync(join(emitted, file), "utf8");
     write(join(into, "dist", file), file.endsWith(".map") ? mapOf(file, text) : text);
     if (!file.endsWith(".js")) continue;
-    const source = file.replace(/\.js$/u, ".ts");
-    mkdirSync(dirname(join(into, "src", source)), { recursive: true });
-    copyFileSync(join(root, folder, "src", source), join(into, "src", source));
+    const typed = file.replace(/\.js$/u, ".ts");
+    cpSync(join(root, folder, "src", typed), join(into, "src", typed));
   }
+  const source = join(root, folder, "src");
+  const others = globSync("**/*.*", { cwd: source }).filter((file) => !/\.(?:ts|md)$/u.test(file));
+  for (const file of others) cpSync(join(source, file), join(into, "dist", file), { recursive: true }); // SG2
   for (const file of promisedFiles(manifest)) {
     if (file === "package.json") continue;
     if (globSync(file, { cwd: into }).length === 0)

@@ -132,6 +132,7 @@ export class OperatorHarness<O extends Operator> {
     };
     this.#keyed?.backend.restore(this.#options.keyed?.restored ?? []);
     await this.operator.open(context, this.#options.restored);
+    this.#keyed?.backend.opened();
     return this;
   }
 

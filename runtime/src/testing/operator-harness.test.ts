@@ -224,6 +224,47 @@ describe("HA3: rescaling", () => {
     expect(whole.output.toSorted()).toEqual(["a", "b", "c", "d", "e"]);
   });
 
+  test("state that the next version does not ask for stays in its snapshots; a ROW that has a field more takes it up", async () => {
+    class Idle extends KeyedProcessFunction<string, string, string> {
+      override processElement(): void {}
+    }
+    const row = Types.ROW({ count: Types.LONG() });
+    const wider = Types.ROW({ count: Types.LONG(), seen: Types.STRING() }, { defaults: { seen: "never" } });
+    class Rows extends KeyedProcessFunction<string, string, object> {
+      readonly #type: typeof row;
+      #state!: ValueState<{ count: number }>;
+      constructor(type: typeof row) {
+        super();
+        this.#type = type;
+      }
+      override open(context: RuntimeContext): void {
+        this.#state = context.getState(new ValueStateDescriptor("row", this.#type));
+      }
+      override processElement(_word: string, _ctx: KeyedContext<string>, out: Collector<object>): void {
+        const before = this.#state.value();
+        if (before === undefined) this.#state.update({ count: 1 });
+        else out.collect({ ...before });
+      }
+    }
+    const key = (word: string): string => word;
+    const one = await ProcessFunctionTestHarnesses.forKeyedProcessFunction(() => new Rows(row), key, Types.STRING());
+    one.processElement("a");
+    const restore = await one.snapshot();
+    const idle = await ProcessFunctionTestHarnesses.forKeyedProcessFunction(() => new Idle(), key, Types.STRING(), {
+      restore,
+    });
+    const next = await ProcessFunctionTestHarnesses.forKeyedProcessFunction(
+      () => new Rows(wider),
+      key,
+      Types.STRING(),
+      {
+        restore: await idle.snapshot(),
+      },
+    );
+    next.processElement("a");
+    expect(next.output).toEqual([{ count: 1, seen: "never" }]);
+  });
+
   test("a function object is one subtask's", async () => {
     const fn = new Count();
     const key = (word: string): string => word;
