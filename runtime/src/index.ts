@@ -100,6 +100,8 @@ export type {
   ReducingState,
   RuntimeContext,
   SideOutputContext,
+  StateDescriptorOptions,
+  StateTtlConfig,
   TimeDomain,
   TimerService,
   TypeDescriptor,

@@ -13,7 +13,13 @@ export type TtlUpdateType = "OnCreateAndWrite" | "OnReadAndWrite";
 /** Whether an entry that has expired, but was not cleaned up, may still be seen (Flink: StateVisibility). */
 export type TtlStateVisibility = "NeverReturnExpired" | "ReturnExpiredIfNotCleanedUp";
 
-/** Time to live of state, in processing time (Flink: StateTtlConfig). Lists and maps expire element by element. */
+/**
+ * Time to live of state, in processing time (Flink: StateTtlConfig). Lists and maps expire element by element.
+ *
+ * What has expired is taken out when it is met, and by a sweep that looks at a few rows with every access and at some more ten times a
+ * second; snapshots leave it out. A job may get, change and lose the time to live of a state with a restart: values that had none begin
+ * their life when they are restored, values that lose theirs are kept until they are cleared. Declare such a state in `open`.
+ */
 export interface StateTtlConfig {
   readonly ttlMs: number;
   /** Default "OnCreateAndWrite". */

@@ -70,6 +70,8 @@ export interface KeyedStateBackend extends KeyedStateAccess {
   readonly nextTimerMs: number;
   /** Fires timers with a timestamp up to `wallMs`, in the order of time, at most `countMax`; returns how many. */
   fireTimers(wallMs: number, countMax: number): number;
+  /** Looks for expired rows, about `rowsMax` per state that has a time to live; for times without records. */
+  sweepExpired(rowsMax: number): void;
   /** Cuts all states and timers here; call between records. Failure CHECKPOINT_DECLINED when 30 snapshots are in flight. */
   snapshot(checkpointId: CheckpointId): KeyedSnapshot;
   /**
@@ -115,7 +117,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
       groups: { first, count: last - first + 1, maxParallelism: options.maxParallelism },
       uid: options.uid,
     });
-    this.#states = new KeyedStates(this.#scope);
+    this.#states = new KeyedStates(this.#scope, options.clock);
     this.#scope.onWrap(() => {
       for (const table of this.#states.tables) table.forget();
     });
@@ -200,6 +202,10 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     return count;
   }
 
+  sweepExpired(rowsMax: number): void {
+    for (const table of this.#states.tables) if (table.ttl !== undefined) table.sweep?.(rowsMax);
+  }
+
   forEachKey(descriptor: StateDescriptor, visit: (key: unknown) => void): void {
     const keys = this.#declare(descriptor).allKeys?.();
     assert(keys !== undefined, "the table of a declared state knows its keys");
@@ -214,7 +220,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   }
 
   #declare(descriptor: StateDescriptor): StateTable {
-    return this.#states.declare(declaredBy(descriptor), this.#interval, (table) => this.#reload(table));
+    return this.#states.declare(declaredBy(descriptor, this.#uid), this.#interval, (table) => this.#reload(table));
   }
 
   snapshot(checkpointId: CheckpointId): KeyedSnapshot {
@@ -240,7 +246,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
         stateKind: table.stateKind,
         keyType: this.#keyType,
         valueType: table.valueType,
-        ttl: null,
+        ttl: table.ttl?.config ?? null,
         namespace: null,
         maxParallelism: this.#maxParallelism,
         keyGroups: this.#keyGroups,
@@ -262,8 +268,8 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     for (const part of parts) {
       const where = `snapshot of operator uid ${this.#uid}, state "${part.stateName}", key groups ${part.keyGroups.join("-")}`;
       const reader = new PartReader(part.bytes, where);
-      const { stateName, stateKind, valueType } = this.#checkOrigin(reader.description, part, where);
-      const table = this.#states.restore({ name: stateName, kind: stateKind, valueType }, this.#interval);
+      const { stateName, stateKind, valueType, ttl } = this.#checkOrigin(reader.description, part, where);
+      const table = this.#states.restore({ name: stateName, kind: stateKind, valueType, ttl }, this.#interval);
       this.#load(table, reader, (block) => block);
       const restored = this.#restored?.get(stateName) ?? [];
       this.#restored?.set(stateName, [...restored, reader]);
@@ -278,10 +284,13 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
 
   #load(table: StateTable, reader: PartReader, evolve: (block: ByteReader) => ByteReader): void {
     const [first, last] = this.#keyGroups;
+    const { description } = reader;
+    const areStored = description.section !== "operator-list" && description.ttl !== null;
+    const times = { areStored, nowMs: this.#clock.wallMs() }; // TL3
     for (const row of reader.blocks) {
       if (row.keyGroup < first || row.keyGroup > last) continue;
       const block = evolve(reader.block(row));
-      const count = table.load(block, row.keyGroup);
+      const count = table.load(block, row.keyGroup, times);
       if (count !== row.entryCount)
         throw block.failure(`${count} entries where its directory counts ${row.entryCount}`);
     }
@@ -293,7 +302,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
     if (readers === undefined) {
       throw new Failure("STATE_INCOMPATIBLE", {
         retry: "never",
-        message: `operator uid ${this.#uid}, state "${table.stateName}": it was stored with another type, and is declared only while records are processed`,
+        message: `operator uid ${this.#uid}, state "${table.stateName}": it was stored with another type or time to live, and is declared only while records are processed`,
         remedy: "declare the state in open(): there its stored values become values of the new type",
       });
     }

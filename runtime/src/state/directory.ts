@@ -78,6 +78,11 @@ export class SegmentDirectory<S extends Segment> {
     this.#segmentCount += 1;
   }
 
+  /** The segment behind the positions of this one, which may have been split meanwhile; undefined at the end. */
+  after(segment: S): S | undefined {
+    return this.slots[Math.floor((segment.position + 2 ** (this.#bits - segment.depth)) / 2 ** this.shift)];
+  }
+
   /** Every segment once, in position order. */
   list(): S[] {
     const segments: S[] = [];

@@ -21,6 +21,7 @@ import { mixHash, positionOf } from "./keys.ts";
 import type { KeyScope } from "./keys.ts";
 import { misplacedKey, orderByPlace, valueMismatch } from "./table.ts";
 import type { OpenCut, TableCut } from "./table.ts";
+import type { Ttl } from "./ttl.ts";
 
 /** Small, because a segment's entries are put in order in one go. */
 const SEGMENT_ENTRIES_MAX = 256;
@@ -87,12 +88,25 @@ export interface Capture<E> {
   resume: unknown;
   /** Rows left in this portion. */
   room: number;
+  /** True: rows are written with their times. Those up to `expiredThroughMs` have expired, and are left out. */
+  readonly hasTimes: boolean;
+  readonly expiredThroughMs: number;
   /** Begins a row: its key is written, the rest goes to the writer. */
   row(): ByteWriter;
 }
 
+/** Where the sweep stands inside of an entry, and how far it may go now. */
+export interface Sweep {
+  readonly expiredThroughMs: number;
+  resume: unknown;
+  /** Rows left to look at. */
+  room: number;
+}
+
 /** What a kind of table does with its entries. */
 export interface EntryLayout<E> {
+  /** Takes out rows that have expired, while there is room; true when all were looked at. Only called with a time to live. */
+  expire(entry: E, sweep: Sweep): boolean;
   /** Writes rows of the entry as it was at the cut while there is room; true when all are written. */
   capture(entry: E, capture: Capture<E>): boolean;
 }
@@ -105,6 +119,8 @@ class EntryCut<E extends Entry> implements TableCut, Capture<E> {
   serial = 0;
   resume: unknown = undefined;
   room = 0;
+  readonly hasTimes: boolean;
+  readonly expiredThroughMs: number;
   readonly #table: EntryTable<E>;
   readonly #layout: EntryLayout<E>;
   /** The last one is the next. */
@@ -121,6 +137,9 @@ class EntryCut<E extends Entry> implements TableCut, Capture<E> {
     this.#segments = segments.toReversed();
     this.bit = open.bit;
     this.interval = open.interval;
+    const { ttl } = table;
+    this.hasTimes = ttl !== undefined;
+    this.expiredThroughMs = ttl === undefined ? Number.NEGATIVE_INFINITY : ttl.expiredThroughMs(ttl.nowMs());
     for (const segment of segments) segment.pending |= open.bit;
   }
 
@@ -231,6 +250,7 @@ class EntryCut<E extends Entry> implements TableCut, Capture<E> {
 /** Where a table is found in messages, and how it reads a row. */
 export interface EntryTableOptions<E> {
   readonly stateName: string;
+  readonly ttl: Ttl | undefined;
   readonly interval: number;
   readonly layout: EntryLayout<E>;
 }
@@ -239,6 +259,7 @@ export interface EntryTableOptions<E> {
 export class EntryTable<E extends Entry> {
   readonly scope: KeyScope;
   readonly stateName: string;
+  readonly ttl: Ttl | undefined;
   /** Writes are stamped with it. */
   interval: number;
   // What the current key leads to; valid while the epoch is the scope's.
@@ -249,10 +270,16 @@ export class EntryTable<E extends Entry> {
   readonly #directory: SegmentDirectory<EntrySegment<E>>;
   #segment: EntrySegment<E>;
   #cuts: EntryCut<E>[] = [];
+  // Where the sweep is.
+  #swept: EntrySegment<E> | undefined = undefined;
+  #sweptEntries: Iterator<E> | undefined = undefined;
+  #sweptEntry: E | undefined = undefined;
+  #sweptResume: unknown = undefined;
 
   constructor(scope: KeyScope, options: EntryTableOptions<E>) {
     this.scope = scope;
     this.stateName = options.stateName;
+    this.ttl = options.ttl;
     this.interval = options.interval;
     this.#layout = options.layout;
     this.#segment = new EntrySegment({ depth: 0, position: 0 });
@@ -358,6 +385,40 @@ export class EntryTable<E extends Entry> {
     old.halves = [lower, upper];
     old.entries.clear();
     old.kept.clear();
+  }
+
+  /** Goes on where the last call ended, looks at about `rowsMax` rows, at the end of the table begins anew; passes by `spared`. */
+  sweep(rowsMax: number, spared: E | undefined): void {
+    const { ttl } = this;
+    if (ttl === undefined) return;
+    const sweep: Sweep = { expiredThroughMs: ttl.expiredThroughMs(ttl.nowMs()), resume: undefined, room: rowsMax };
+    while (sweep.room > 0) {
+      this.#sweptEntry ??= this.#nextSwept();
+      const entry = this.#sweptEntry;
+      if (entry === undefined) {
+        sweep.room -= 1; // also a segment without entries is a place to look at
+        continue;
+      }
+      sweep.resume = this.#sweptResume;
+      const isThere = this.#segmentOf(entry.hash).entries.get(entry.mapKey) === entry;
+      if (!isThere || entry === spared) sweep.room -= 1;
+      const isDone = !isThere || entry === spared || this.#layout.expire(entry, sweep);
+      this.#sweptEntry = isDone ? undefined : entry;
+      this.#sweptResume = isDone ? undefined : sweep.resume;
+    }
+  }
+
+  /** The next entry, undefined at the end of a segment. A JS Map's iterator stands changes; those of a segment that was split ends. */
+  #nextSwept(): E | undefined {
+    if (this.#sweptEntries === undefined) {
+      const after = this.#swept === undefined ? undefined : this.#directory.after(this.#swept);
+      this.#swept = after ?? (this.#directory.slots[0] as EntrySegment<E>);
+      this.#sweptEntries = this.#swept.entries.values();
+    }
+    const next = this.#sweptEntries.next();
+    if (next.done !== true) return next.value;
+    this.#sweptEntries = undefined;
+    return undefined;
   }
 
   #segmentOf(hash: number): EntrySegment<E> {

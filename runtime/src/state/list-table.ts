@@ -18,21 +18,26 @@ import type { ListState, TypeDescriptor } from "../model/index.ts";
 import { codecFor, isMutable } from "./codec.ts";
 import type { ValueCodec } from "./codec.ts";
 import { EntryTable, ROWS_PER_PORTION } from "./entry-table.ts";
-import type { Capture, Entry, EntryLayout, Ghost } from "./entry-table.ts";
+import type { Capture, Entry, EntryLayout, Ghost, Sweep } from "./entry-table.ts";
 import type { KeyScope } from "./keys.ts";
-import type { OpenCut, StateTable, TableCut, TableOptions } from "./table.ts";
+import { readTime } from "./table.ts";
+import type { OpenCut, RestoredTimes, StateTable, TableCut, TableOptions } from "./table.ts";
+import { SWEPT_PER_ACCESS } from "./ttl.ts";
+import type { Ttl } from "./ttl.ts";
 
 const ELEMENTS_PER_ROW = 1024;
 const NO_ELEMENTS: readonly never[] = [];
 
-/** LT1. */
+/** LT1. With a time to live every element has its time. */
 interface Elements {
   readonly items: readonly unknown[];
+  readonly timesMs: readonly number[] | undefined;
   readonly length: number;
 }
 
 interface ListEntry extends Entry {
   items: unknown[];
+  timesMs: number[] | undefined;
   stamp: number;
   /** A list is captured by reference at once (LT1). */
   readonly serial: 0;
@@ -54,6 +59,7 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
   readonly stateName: string;
   readonly stateKind = "list";
   readonly valueType: TypeDescriptor;
+  readonly ttl: Ttl | undefined;
   readonly #scope: KeyScope;
   readonly #codec: ValueCodec;
   readonly #isMutable: boolean;
@@ -65,6 +71,7 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
   constructor(scope: KeyScope, options: TableOptions & { readonly elementType: TypeDescriptor }) {
     this.stateName = options.stateName;
     this.valueType = options.valueType;
+    this.ttl = options.ttl;
     this.#scope = scope;
     this.#codec = codecFor(options.elementType);
     this.#isMutable = isMutable(options.elementType);
@@ -83,30 +90,33 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
     const entry = this.#current("get()");
     if (entry === undefined) return NO_ELEMENTS;
     if (this.#isMutable && this.#entries.isCutOpen) this.#handOut(entry);
-    return entry.items.slice();
+    return this.ttl === undefined ? entry.items.slice() : this.#elementsInTime(entry, this.ttl);
   }
 
   add(value: unknown): void {
     this.#check(value);
     const entry = this.#current("add()");
     if (entry === undefined) {
-      this.#insert([value]);
+      this.#insert([value], this.#timesOf(1));
       return;
     }
     if (entry.stamp !== this.#entries.interval) this.#firstWrite(entry);
     entry.items.push(value);
+    if (this.ttl !== undefined) entry.timesMs?.push(this.ttl.nowMs());
   }
 
   addAll(values: Iterable<unknown>): void {
     const added = this.#checkAll(values);
     const entry = this.#current("addAll()");
     if (added.length === 0) return;
+    const timesMs = this.#timesOf(added.length);
     if (entry === undefined) {
-      this.#insert(added);
+      this.#insert(added, timesMs);
       return;
     }
     if (entry.stamp !== this.#entries.interval) this.#firstWrite(entry);
     for (let i = 0; i < added.length; i += 1) entry.items.push(added[i]);
+    for (let i = 0; i < (timesMs?.length ?? 0); i += 1) entry.timesMs?.push(timesMs?.[i] as number);
   }
 
   update(values: Iterable<unknown>): void {
@@ -115,10 +125,9 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
     if (items.length === 0) {
       if (entry !== undefined) this.#remove(entry);
     } else if (entry === undefined) {
-      this.#insert(items);
+      this.#insert(items, this.#timesOf(items.length));
     } else {
-      if (entry.stamp !== this.#entries.interval) this.#firstWrite(entry);
-      entry.items = items;
+      this.#replace(entry, items, this.#timesOf(items.length));
     }
   }
 
@@ -131,9 +140,49 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
     this.#entries.forget();
   }
 
+  sweep(rowsMax: number): void {
+    this.#entries.sweep(rowsMax, undefined);
+  }
+
   #current(what: string): ListEntry | undefined {
     if (this.#entries.epoch !== this.#scope.epoch) this.#entries.locate(what);
+    if (this.ttl !== undefined) this.#entries.sweep(SWEPT_PER_ACCESS, this.#entries.entry);
     return this.#entries.entry;
+  }
+
+  /** For elements that are written now. */
+  #timesOf(count: number): number[] | undefined {
+    return this.ttl === undefined ? undefined : new Array<number>(count).fill(this.ttl.nowMs());
+  }
+
+  /** As get(), with the rules of the time to live. Expired elements go, the others begin anew if reading renews them. */
+  #elementsInTime(entry: ListEntry, ttl: Ttl): readonly unknown[] {
+    const nowMs = ttl.nowMs();
+    const all = entry.items.slice();
+    this.#prune(entry, ttl.expiredThroughMs(nowMs));
+    const isLeft = this.#entries.entry === entry;
+    const alive = isLeft ? entry.items.slice() : NO_ELEMENTS;
+    if (isLeft && ttl.renewsOnRead) this.#replace(entry, alive as unknown[], this.#timesOf(alive.length));
+    return ttl.returnsExpired ? all : alive.slice();
+  }
+
+  /** Takes out the elements that have expired, and an entry that has no others. */
+  #prune(entry: ListEntry, expiredThroughMs: number): void {
+    const timesMs = entry.timesMs ?? [];
+    if (!timesMs.some((timeMs) => timeMs <= expiredThroughMs)) return;
+    const isAlive = (_: unknown, i: number): boolean => (timesMs[i] as number) > expiredThroughMs;
+    const items = entry.items.filter(isAlive);
+    if (items.length === 0) this.#remove(entry);
+    else this.#replace(entry, items, timesMs.filter(isAlive));
+  }
+
+  /** A list is swept as a whole; a long one is paid for by the calls that follow. */
+  expire(entry: ListEntry, sweep: Sweep): boolean {
+    const debt = (sweep.resume as number | undefined) ?? entry.items.length;
+    if (sweep.resume === undefined) this.#prune(entry, sweep.expiredThroughMs);
+    sweep.resume = debt - sweep.room;
+    sweep.room = Math.max(0, sweep.room - debt);
+    return (sweep.resume as number) <= 0;
   }
 
   #check(value: unknown): void {
@@ -151,11 +200,18 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
     return items;
   }
 
-  #insert(items: unknown[]): void {
+  #insert(items: unknown[], timesMs: number[] | undefined): void {
     const entries = this.#entries;
     const stamp = entries.interval;
-    entries.insert({ ...entries.newKey(), ghosts: undefined, removedFor: 0, items, stamp, serial: 0 });
+    entries.insert({ ...entries.newKey(), ghosts: undefined, removedFor: 0, items, timesMs, stamp, serial: 0 });
     this.#entryCount += 1;
+  }
+
+  /** LT1. */
+  #replace(entry: ListEntry, items: unknown[], timesMs: number[] | undefined): void {
+    if (entry.stamp !== this.#entries.interval) this.#firstWrite(entry);
+    entry.items = items;
+    entry.timesMs = timesMs;
   }
 
   #remove(entry: ListEntry): void {
@@ -167,13 +223,13 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
   #firstWrite(entry: ListEntry): void {
     const cuts = this.#entries.needers(entry, entry);
     if (cuts !== 0) {
-      const ghost: ListGhost = { cuts, elements: { items: entry.items, length: entry.items.length }, rows: undefined };
+      const ghost: ListGhost = { cuts, elements: elementsOf(entry), rows: undefined };
       this.#entries.keep(entry, ghost);
     }
     entry.stamp = this.#entries.interval;
   }
 
-  /** LT2. */
+  /** LT2. What has expired since the cut is written with the rest here: the next access after a restore takes it out. */
   #handOut(entry: ListEntry): void {
     this.#entries.finishCaptures(entry);
     if (entry.stamp !== this.#entries.interval) this.#firstWrite(entry);
@@ -184,18 +240,24 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
     const rows: Uint8Array[] = [];
     for (let from = 0; from < elements.length; from += ELEMENTS_PER_ROW) {
       this.#scratch.reset();
-      this.#write(this.#scratch, elements, from);
+      this.#write(this.#scratch, elements, from, Number.NEGATIVE_INFINITY);
       rows.push(this.#scratch.toBytes());
     }
     return rows;
   }
 
-  /** The row that begins with element `from`. */
-  #write(into: ByteWriter, { items, length }: Elements, from: number): void {
+  /** The row that begins with element `from`, which has at least one element that is alive. */
+  #write(into: ByteWriter, { items, timesMs, length }: Elements, from: number, expiredThroughMs: number): void {
     const to = Math.min(length, from + ELEMENTS_PER_ROW);
-    into.varint(to - from);
+    into.varint(aliveCount({ items, timesMs, length }, from, expiredThroughMs));
     try {
-      for (let i = from; i < to; i += 1) this.#codec.write(into, items[i]);
+      for (let i = from; i < to; i += 1) {
+        if (timesMs !== undefined) {
+          if ((timesMs[i] as number) <= expiredThroughMs) continue;
+          into.long(timesMs[i] as number);
+        }
+        this.#codec.write(into, items[i]);
+      }
     } catch (thrown) {
       throw this.#entries.named(thrown);
     }
@@ -222,13 +284,14 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
         return true;
       }
       if (ghost === undefined && entry.stamp > capture.interval) return true; // TB1
-      const elements = ghost?.elements ?? { items: entry.items, length: entry.items.length };
+      const elements = ghost?.elements ?? elementsOf(entry);
       resume = { elements, next: 0 };
       capture.resume = resume;
     }
     while (resume.next < resume.elements.length) {
       if (capture.room <= 0) return false;
-      this.#write(capture.row(), resume.elements, resume.next);
+      if (aliveCount(resume.elements, resume.next, capture.expiredThroughMs) > 0)
+        this.#write(capture.row(), resume.elements, resume.next, capture.expiredThroughMs);
       resume.next += ELEMENTS_PER_ROW;
       // A row of many elements takes the room of as many rows of a map.
       capture.room -= resume.elements.length < ELEMENTS_PER_ROW ? 0 : ROWS_PER_PORTION;
@@ -236,15 +299,33 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
     return true;
   }
 
-  load(from: ByteReader, keyGroup: number): number {
+  load(from: ByteReader, keyGroup: number, times: RestoredTimes): number {
     return this.#entries.load(from, keyGroup, () => {
       const count = from.count(1);
       if (count === 0) throw from.failure("a list without elements");
-      const items: unknown[] = [];
-      for (let i = 0; i < count; i += 1) items.push(this.#codec.read(from));
-      const { entry } = this.#entries;
-      if (entry === undefined) this.#insert(items);
-      else for (const item of items) entry.items.push(item);
+      let { entry } = this.#entries;
+      if (entry === undefined) {
+        this.#insert([], this.#timesOf(0));
+        ({ entry } = this.#entries);
+      }
+      for (let i = 0; i < count; i += 1) {
+        const timeMs = readTime(from, times);
+        entry?.items.push(this.#codec.read(from));
+        entry?.timesMs?.push(timeMs);
+      }
     });
   }
+}
+
+function elementsOf({ items, timesMs }: ListEntry): Elements {
+  return { items, timesMs, length: items.length };
+}
+
+/** Of the row that begins with element `from`. */
+function aliveCount({ timesMs, length }: Elements, from: number, expiredThroughMs: number): number {
+  const to = Math.min(length, from + ELEMENTS_PER_ROW);
+  if (timesMs === undefined) return to - from;
+  let count = 0;
+  for (let i = from; i < to; i += 1) if ((timesMs[i] as number) > expiredThroughMs) count += 1;
+  return count;
 }

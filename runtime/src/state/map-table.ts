@@ -7,7 +7,7 @@
 //   MT1. A mutable value of an open cut is encoded before get(), entries() or values() hands it out.
 //   MT2. A key without rows has no entry.
 //
-// A row in a snapshot is: key | row key | value.
+// A row in a snapshot is: key | row key | time? | value.
 //
 // Not here: broadcast state, which is no keyed state.
 
@@ -17,12 +17,15 @@ import { canBeKey, describeType } from "../model/index.ts";
 import { codecFor, isMutable } from "./codec.ts";
 import type { ValueCodec } from "./codec.ts";
 import { EntryTable } from "./entry-table.ts";
-import type { Capture, EntryLayout } from "./entry-table.ts";
+import type { Capture, EntryLayout, Sweep } from "./entry-table.ts";
 import { bytesAsText, keyFormOf } from "./keys.ts";
 import type { KeyScope } from "./keys.ts";
 import { captureRows, deleteRow, findRow, keepRow, rowCount, rowsOf, setRow } from "./rows.ts";
 import type { Row, RowEntry, RowGhost } from "./rows.ts";
-import type { OpenCut, StateTable, TableCut, TableOptions } from "./table.ts";
+import { readTime } from "./table.ts";
+import type { OpenCut, RestoredTimes, StateTable, TableCut, TableOptions } from "./table.ts";
+import { SWEPT_PER_ACCESS } from "./ttl.ts";
+import type { Ttl } from "./ttl.ts";
 
 type MapEntry = RowEntry<Row>;
 
@@ -30,6 +33,7 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
   readonly stateName: string;
   readonly stateKind = "map";
   readonly valueType: TypeDescriptor;
+  readonly ttl: Ttl | undefined;
   readonly #scope: KeyScope;
   readonly #keyCodec: ValueCodec;
   /** True: row keys are held as the bytes of their encoding, one per char. */
@@ -48,6 +52,7 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
   ) {
     this.stateName = options.stateName;
     this.valueType = options.valueType;
+    this.ttl = options.ttl;
     this.#scope = scope;
     if (!canBeKey(options.rowKeyType)) {
       throw new Failure("TYPE_MISMATCH", {
@@ -77,20 +82,22 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
     const entry = this.#current("get()");
     if (entry === undefined) return undefined;
     const row = findRow(entry, mapKey);
-    return row === undefined ? undefined : this.#valueOf(entry, row);
+    return row === undefined || !this.#isReadable(entry, row) ? undefined : this.#valueOf(entry, row);
   }
 
   contains(key: unknown): boolean {
     const mapKey = this.#mapKey(key);
     const entry = this.#current("contains()");
-    return entry !== undefined && findRow(entry, mapKey) !== undefined;
+    const row = entry === undefined ? undefined : findRow(entry, mapKey);
+    return entry !== undefined && row !== undefined && this.#isReadable(entry, row);
   }
 
   put(key: unknown, value: unknown): void {
     const mapKey = this.#mapKey(key);
     const problem = this.#valueCodec.check(value);
     if (problem !== undefined) throw this.#entries.mismatch(`value: ${problem}`);
-    this.#put(this.#current("put()"), mapKey, value);
+    const entry = this.#current("put()");
+    this.#put(entry, { mapKey, value, timeMs: this.ttl === undefined ? 0 : this.ttl.nowMs() });
   }
 
   putAll(entries: Iterable<readonly [unknown, unknown]>): void {
@@ -102,10 +109,7 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
     const entry = this.#current("remove()");
     if (entry === undefined) return;
     const row = findRow(entry, mapKey);
-    if (row === undefined) return;
-    if (row.stamp !== this.#entries.interval) keepRow(this.#entries, entry, row);
-    if (deleteRow(entry, mapKey)) this.#entries.remove(entry); // MT2
-    this.#entryCount -= 1;
+    if (row !== undefined) this.#remove(entry, row);
   }
 
   clear(): void {
@@ -116,7 +120,14 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
   }
 
   isEmpty(): boolean {
-    return this.#current("isEmpty()") === undefined; // MT2
+    const entry = this.#current("isEmpty()");
+    if (entry === undefined || this.ttl === undefined) return entry === undefined; // MT2
+    const rows = rowsOf(entry);
+    for (let next = rows.next(); next.done !== true; next = rows.next()) {
+      if (!this.#isExpired(next.value, this.ttl) || this.ttl.returnsExpired) return false;
+      this.#remove(entry, next.value);
+    }
+    return true;
   }
 
   entries(): Iterable<readonly [unknown, unknown]> {
@@ -135,9 +146,69 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
     this.#entries.forget();
   }
 
+  sweep(rowsMax: number): void {
+    this.#entries.sweep(rowsMax, undefined);
+  }
+
   #current(what: string): MapEntry | undefined {
     if (this.#entries.epoch !== this.#scope.epoch) this.#entries.locate(what);
+    if (this.ttl !== undefined) this.#entries.sweep(SWEPT_PER_ACCESS, this.#entries.entry);
     return this.#entries.entry;
+  }
+
+  #remove(entry: MapEntry, row: Row): void {
+    if (row.stamp !== this.#entries.interval) keepRow(this.#entries, entry, row);
+    if (deleteRow(entry, row.mapKey)) this.#entries.remove(entry); // MT2
+    this.#entryCount -= 1;
+  }
+
+  #isExpired(row: Row, ttl: Ttl): boolean {
+    return row.timeMs <= ttl.expiredThroughMs(ttl.nowMs());
+  }
+
+  /** False: the row has expired, and is not there any more. Takes it out, or renews it, by the rules of the time to live. */
+  #isReadable(entry: MapEntry, row: Row): boolean {
+    const { ttl } = this;
+    if (ttl === undefined) return true;
+    if (!this.#isExpired(row, ttl)) {
+      if (ttl.renewsOnRead) this.#renew(entry, row, ttl.nowMs());
+      return true;
+    }
+    if (ttl.returnsExpired) this.#valueOf(entry, row); // MT1: before it is the user's alone
+    this.#remove(entry, row);
+    return ttl.returnsExpired;
+  }
+
+  #renew(entry: MapEntry, row: Row, nowMs: number): void {
+    if (row.stamp !== this.#entries.interval) {
+      if (this.#isMutable) {
+        this.#valueOf(entry, row); // MT1
+      } else {
+        // The row stays where it is, an iterator may be at it: the cuts get a copy (RW2 the other way round).
+        const cuts = this.#entries.needers(entry, row);
+        if (cuts !== 0) this.#keepAside(entry, { cuts, row: { ...row }, timeMs: row.timeMs, bytes: undefined });
+      }
+      row.stamp = this.#entries.interval;
+    }
+    row.timeMs = nowMs;
+  }
+
+  #keepAside(entry: MapEntry, ghost: RowGhost<Row>): void {
+    this.#entries.keep(entry, ghost);
+  }
+
+  expire(entry: MapEntry, sweep: Sweep): boolean {
+    const rows = (sweep.resume as Iterator<Row> | undefined) ?? rowsOf(entry);
+    sweep.resume = rows;
+    for (; sweep.room > 0; sweep.room -= 1) {
+      const next = rows.next();
+      if (next.done === true) {
+        sweep.room -= 1;
+        return true;
+      }
+      if (next.value.timeMs <= sweep.expiredThroughMs) this.#remove(entry, next.value);
+    }
+    return false;
   }
 
   /** The rows of the key that is current now; an iterator that is used under another key is a bug of its user (ST1). */
@@ -152,8 +223,10 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
           next: () => {
             if (this.#scope.epoch !== epoch)
               throw this.#scope.outside(`an iterator of state "${this.stateName}" ${what}`);
-            const next = rows.next();
-            return next.done === true ? { done: true, value: undefined } : { value: select(entry, next.value) };
+            for (let next = rows.next(); next.done !== true; next = rows.next()) {
+              if (this.#isReadable(entry, next.value)) return { value: select(entry, next.value) };
+            }
+            return { done: true, value: undefined };
           },
         };
       },
@@ -186,30 +259,31 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
       if (cuts !== 0) {
         this.#scratch.reset();
         this.#writeValue(this.#scratch, row.value);
-        const ghost: RowGhost<Row> = { cuts, row, bytes: this.#scratch.toBytes() };
-        this.#entries.keep(entry, ghost);
+        this.#keepAside(entry, { cuts, row, timeMs: row.timeMs, bytes: this.#scratch.toBytes() });
         row.stamp = this.#entries.interval;
       }
     }
     return row.value;
   }
 
-  #put(entry: MapEntry | undefined, mapKey: unknown, value: unknown): void {
+  #put(entry: MapEntry | undefined, put: Pick<Row, "mapKey" | "value" | "timeMs">): void {
+    const { mapKey, value, timeMs } = put;
     const stamp = this.#entries.interval;
     if (entry === undefined) {
-      const only = { mapKey, serial: this.#nextSerial(), value, stamp };
+      const only = { mapKey, serial: this.#nextSerial(), value, timeMs, stamp };
       this.#entries.insert({ ...this.#entries.newKey(), ghosts: undefined, removedFor: 0, only, rows: undefined });
       this.#entryCount += 1;
       return;
     }
     const row = findRow(entry, mapKey);
     if (row === undefined) {
-      setRow(entry, { mapKey, serial: this.#nextSerial(), value, stamp });
+      setRow(entry, { mapKey, serial: this.#nextSerial(), value, timeMs, stamp });
       this.#entryCount += 1;
     } else if (row.stamp !== stamp && keepRow(this.#entries, entry, row)) {
-      setRow(entry, { mapKey, serial: row.serial, value, stamp }); // RW2
+      setRow(entry, { mapKey, serial: row.serial, value, timeMs, stamp }); // RW2
     } else {
       row.value = value;
+      row.timeMs = timeMs;
       row.stamp = stamp;
     }
   }
@@ -219,13 +293,15 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
     return this.#serial;
   }
 
-  #writeRow(into: ByteWriter, row: Row, bytes: Uint8Array | undefined): void {
+  #writeRow(capture: Capture<MapEntry>, row: Row, timeMs: number, bytes: Uint8Array | undefined): void {
+    const into = capture.row();
     if (this.#encodesKeys) {
       const text = row.mapKey as string;
       for (let i = 0; i < text.length; i += 1) into.u8(text.charCodeAt(i));
     } else {
       this.#keyCodec.write(into, row.mapKey);
     }
+    if (capture.hasTimes) into.long(timeMs);
     if (bytes === undefined) this.#writeValue(into, row.value);
     else into.raw(bytes);
   }
@@ -251,16 +327,17 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
   }
 
   capture(entry: MapEntry, capture: Capture<MapEntry>): boolean {
-    return captureRows(entry, capture, (row, bytes) => this.#writeRow(capture.row(), row, bytes));
+    return captureRows(entry, capture, (row, timeMs, bytes) => this.#writeRow(capture, row, timeMs, bytes));
   }
 
-  load(from: ByteReader, keyGroup: number): number {
+  load(from: ByteReader, keyGroup: number, times: RestoredTimes): number {
     return this.#entries.load(from, keyGroup, () => {
       const mapKey = this.#mapKey(this.#keyCodec.read(from));
       const { entry } = this.#entries;
       if (entry !== undefined && findRow(entry, mapKey) !== undefined)
         throw from.failure("a key of a map that occurs twice");
-      this.#put(entry, mapKey, this.#valueCodec.read(from));
+      const timeMs = readTime(from, times);
+      this.#put(entry, { mapKey, value: this.#valueCodec.read(from), timeMs });
     });
   }
 }

@@ -14,6 +14,8 @@ export interface Row {
   readonly mapKey: unknown;
   readonly serial: number;
   value: unknown;
+  /** With a time to live: when it began. */
+  timeMs: number;
   stamp: number;
 }
 
@@ -26,6 +28,7 @@ export interface RowEntry<R extends Row> extends Entry {
 /** A row as it was; `bytes` (of value alone) where the user may still write to its value. */
 export interface RowGhost<R extends Row> extends Ghost {
   readonly row: R;
+  readonly timeMs: number;
   readonly bytes: Uint8Array | undefined;
 }
 
@@ -90,10 +93,13 @@ export function rowsOf<R extends Row>(entry: RowEntry<R>): Iterator<R> {
 export function keepRow<R extends Row>(table: EntryTable<RowEntry<R>>, entry: RowEntry<R>, row: R): boolean {
   const cuts = table.needers(entry, row);
   if (cuts === 0) return false;
-  const ghost: RowGhost<R> = { cuts, row, bytes: undefined };
+  const ghost: RowGhost<R> = { cuts, row, timeMs: row.timeMs, bytes: undefined };
   table.keep(entry, ghost);
   return true;
 }
+
+/** Writes row key, time and value; the value from `bytes` if they are given. */
+type WriteRow<R extends Row> = (row: R, timeMs: number, bytes: Uint8Array | undefined) => void;
 
 /** How far the capture of an entry has come. */
 interface Resume<R extends Row> {
@@ -106,7 +112,7 @@ interface Resume<R extends Row> {
 export function captureRows<R extends Row>(
   entry: RowEntry<R>,
   capture: Capture<RowEntry<R>>,
-  write: (row: R, bytes: Uint8Array | undefined) => void,
+  write: WriteRow<R>,
 ): boolean {
   let resume = capture.resume as Resume<R> | undefined;
   if (resume === undefined) {
@@ -120,8 +126,8 @@ export function captureRows<R extends Row>(
     if (next.done === true) return true;
     const row = next.value;
     capture.serial = row.serial;
-    if (row.stamp <= capture.interval)
-      write(row, undefined); // TB1
+    const isOfCut = row.stamp <= capture.interval; // TB1
+    if (isOfCut && row.timeMs > capture.expiredThroughMs) write(row, row.timeMs, undefined);
     else capture.room -= 1;
   }
   return false;
@@ -132,7 +138,7 @@ function writeGhosts<R extends Row>(
   entry: RowEntry<R>,
   capture: Capture<RowEntry<R>>,
   resume: Resume<R>,
-  write: (row: R, bytes: Uint8Array | undefined) => void,
+  write: WriteRow<R>,
 ): boolean {
   if (resume.ghosts !== entry.ghosts) {
     // The end of another cut left a new list: those that were written do not have the bit any more.
@@ -144,7 +150,7 @@ function writeGhosts<R extends Row>(
     const ghost = ghosts[resume.nextGhost];
     if (ghost === undefined || (ghost.cuts & capture.bit) === 0) continue;
     if (capture.room <= 0) return false;
-    write(ghost.row, ghost.bytes);
+    if (ghost.timeMs > capture.expiredThroughMs) write(ghost.row, ghost.timeMs, ghost.bytes);
     ghost.cuts &= ~capture.bit;
     if (ghost.cuts === 0) ghosts[resume.nextGhost] = undefined;
   }

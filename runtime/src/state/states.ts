@@ -8,8 +8,9 @@
 // Not here: the current key and snapshots (backend.ts), layouts (the tables).
 
 import { assert, Failure } from "@sluice/kit";
+import type { Clock } from "@sluice/kit/env";
 import { containsGeneric, describeType, sameType } from "../model/index.ts";
-import type { StateDescriptor, StoredStateKind, TypeDescriptor } from "../model/index.ts";
+import type { StateDescriptor, StateTtlConfig, StoredStateKind, TypeDescriptor } from "../model/index.ts";
 import type { KeyScope } from "./keys.ts";
 import { compareTypes, incompatibleState } from "./evolution.ts";
 import { ListTable } from "./list-table.ts";
@@ -20,6 +21,7 @@ import { ObjectTable } from "./object-table.ts";
 import { StringTable } from "./string-table.ts";
 import type { StateTable, TableOptions } from "./table.ts";
 import { PROCESSING_TIMERS, TIMER_STATE_PREFIX, TimerTable } from "./timer-table.ts";
+import { Ttl, ttlConfigOf } from "./ttl.ts";
 
 /** A state as its descriptor or its part in a snapshot names it. */
 export interface DeclaredState {
@@ -27,24 +29,31 @@ export interface DeclaredState {
   readonly kind: StoredStateKind;
   /** Of the whole: LIST and MAP for lists and maps. */
   readonly valueType: TypeDescriptor;
+  readonly ttl: Required<StateTtlConfig> | null;
 }
 
-const TIMERS: DeclaredState = { name: PROCESSING_TIMERS, kind: "timers", valueType: { kind: "INSTANT" } };
+const TIMERS: DeclaredState = {
+  name: PROCESSING_TIMERS,
+  kind: "timers",
+  valueType: { kind: "INSTANT" },
+  ttl: null,
+};
 
 /** What a descriptor says, without what is not stored. */
-export function declaredBy(descriptor: StateDescriptor): DeclaredState {
+export function declaredBy(descriptor: StateDescriptor, uid: string): DeclaredState {
   const { name, kind } = descriptor;
+  const ttl = ttlConfigOf(descriptor.ttl, `operator uid ${uid}, state "${name}"`);
   switch (kind) {
     case "list":
-      return { name, kind, valueType: { kind: "LIST", element: descriptor.elementType.descriptor } };
+      return { name, kind, valueType: { kind: "LIST", element: descriptor.elementType.descriptor }, ttl };
     case "map": {
       const { keyType, valueType } = descriptor;
-      return { name, kind, valueType: { kind: "MAP", key: keyType.descriptor, value: valueType.descriptor } };
+      return { name, kind, valueType: { kind: "MAP", key: keyType.descriptor, value: valueType.descriptor }, ttl };
     }
     case "aggregating":
-      return { name, kind, valueType: descriptor.accumulatorType.descriptor };
+      return { name, kind, valueType: descriptor.accumulatorType.descriptor, ttl };
     default:
-      return { name, kind, valueType: descriptor.type.descriptor };
+      return { name, kind, valueType: descriptor.type.descriptor, ttl };
   }
 }
 
@@ -57,15 +66,18 @@ interface RegisteredState {
 export class KeyedStates {
   readonly #uid: string;
   readonly #scope: KeyScope;
+  readonly #clock: Pick<Clock, "wallMs">;
   readonly #states = new Map<string, RegisteredState>();
   /** The tables with a layout that is worth touching. */
   readonly touched: (NumberTable | StringTable)[] = [];
   #tables: readonly StateTable[] = [];
   #timers: TimerTable | undefined = undefined;
 
-  constructor(scope: KeyScope) {
+  /** `clock`: its wall clock is what times to live go by. */
+  constructor(scope: KeyScope, clock: Pick<Clock, "wallMs">) {
     this.#uid = scope.uid;
     this.#scope = scope;
+    this.#clock = clock;
   }
 
   get tables(): readonly StateTable[] {
@@ -73,7 +85,8 @@ export class KeyedStates {
   }
 
   /**
-   * The table of a state that the job declares; `reload` fills a new one when the type has evolved.
+   * The table of a state that the job declares; `reload` fills a new one when the type has evolved, or when rows get times, or lose
+   * them: both are allowed. Rows that had none begin their life then, rows that lose theirs live on, also those that had expired.
    * @throws Failure TYPE_MISMATCH for types that cannot be stored, STATE_INCOMPATIBLE when the snapshot has another kind or type,
    * STATE_ACCESS_INVALID when the job does.
    */
@@ -93,15 +106,26 @@ export class KeyedStates {
       });
     }
     const registered = this.#states.get(state.name) ?? this.#register(state, interval);
-    if (!isSame(registered.table, state)) {
-      if (registered.isDeclared || registered.table.stateKind !== state.kind) throw this.#otherType(registered, state);
-      this.#checkEvolution(registered.table, state);
-      const evolved = this.#replace(registered.table, state, interval);
-      reload(evolved);
-      return evolved;
+    const { table } = registered;
+    if (!isSame(table, state)) {
+      if (registered.isDeclared || table.stateKind !== state.kind) throw this.#otherType(registered, state);
+      this.#checkEvolution(table, state);
+    } else if (registered.isDeclared && !isSameTtl(table, state)) {
+      throw this.#otherTtl(state.name);
     }
-    registered.isDeclared = true;
-    return registered.table;
+    const isRelaid = !isSame(table, state) || (table.ttl === undefined) !== (state.ttl === null);
+    const declared = isRelaid ? this.#replace(table, { state, interval, reload }) : registered;
+    declared.isDeclared = true;
+    if (state.ttl !== null) declared.table.ttl?.declare(state.ttl);
+    return declared.table;
+  }
+
+  #otherTtl(name: string): Failure {
+    return new Failure("STATE_ACCESS_INVALID", {
+      retry: "never",
+      message: `operator uid ${this.#uid}, state "${name}": declared twice with different times to live`,
+      remedy: "use one descriptor per state name",
+    });
   }
 
   /** The table of a state that a snapshot holds. Failure STATE_INCOMPATIBLE when another part of it is of another type. */
@@ -115,13 +139,21 @@ export class KeyedStates {
   }
 
   #register(state: DeclaredState, interval: number): RegisteredState {
-    const { name, kind, valueType } = state;
-    const table = this.#makeTable({ stateName: name, stateKind: kind, valueType, interval });
-    if (table instanceof NumberTable || table instanceof StringTable) this.touched.push(table);
-    if (table instanceof TimerTable && name === PROCESSING_TIMERS) this.#timers = table;
-    const registered = { table, isDeclared: false };
-    this.#states.set(name, registered);
+    const table = this.#newTable(state, interval);
     this.#tables = [...this.#tables, table];
+    return this.#enter(table);
+  }
+
+  #newTable({ name, kind, valueType, ttl }: DeclaredState, interval: number): StateTable {
+    const life = ttl === null ? undefined : new Ttl(ttl, this.#clock);
+    return this.#makeTable({ stateName: name, stateKind: kind, valueType, interval, ttl: life });
+  }
+
+  #enter(table: StateTable): RegisteredState {
+    if (table instanceof NumberTable || table instanceof StringTable) this.touched.push(table);
+    if (table instanceof TimerTable && table.stateName === PROCESSING_TIMERS) this.#timers = table;
+    const registered = { table, isDeclared: false };
+    this.#states.set(table.stateName, registered);
     return registered;
   }
 
@@ -142,15 +174,17 @@ export class KeyedStates {
     throw incompatibleState(`operator uid ${this.#uid}, state "${name}"`, types);
   }
 
-  /** A new, empty table of the declared type in the place of a restored one. */
-  #replace(old: StateTable, state: DeclaredState, interval: number): StateTable {
-    this.#states.delete(state.name);
-    this.#tables = this.#tables.filter((table) => table !== old);
-    const place = this.touched.findIndex((table) => table === old);
+  /** A table of the declared type in the place of a restored one, which stays if the new one cannot be filled. */
+  #replace(
+    old: StateTable,
+    by: { readonly state: DeclaredState; readonly interval: number; readonly reload: (table: StateTable) => void },
+  ): RegisteredState {
+    const table = this.#newTable(by.state, by.interval);
+    by.reload(table);
+    this.#tables = this.#tables.map((other) => (other === old ? table : other));
+    const place = this.touched.findIndex((other) => other === old);
     if (place >= 0) this.touched.splice(place, 1);
-    const registered = this.#register(state, interval);
-    registered.isDeclared = true;
-    return registered.table;
+    return this.#enter(table);
   }
 
   #makeTable(options: TableOptions): StateTable {
@@ -165,7 +199,9 @@ export class KeyedStates {
       return new MapTable(this.#scope, { ...options, rowKeyType: valueType.key, rowValueType: valueType.value });
     }
     const { form } = this.#scope;
-    if (form === "encoded" || !isNumberLike(valueType)) return new ObjectTable(this.#scope, options);
+    // Typed tables have no room for times.
+    if (form === "encoded" || !isNumberLike(valueType) || options.ttl !== undefined)
+      return new ObjectTable(this.#scope, options);
     return form === "string" ? new StringTable(this.#scope, options) : new NumberTable(this.#scope, options);
   }
 
@@ -190,11 +226,20 @@ export class KeyedStates {
 }
 
 function stateOf(table: StateTable): DeclaredState {
-  return { name: table.stateName, kind: table.stateKind, valueType: table.valueType };
+  return {
+    name: table.stateName,
+    kind: table.stateKind,
+    valueType: table.valueType,
+    ttl: table.ttl?.config ?? null,
+  };
 }
 
 function isSame(table: StateTable, state: DeclaredState): boolean {
   return table.stateKind === state.kind && sameType(table.valueType, state.valueType);
+}
+
+function isSameTtl(table: StateTable, { ttl }: DeclaredState): boolean {
+  return JSON.stringify(table.ttl?.config ?? null) === JSON.stringify(ttl);
 }
 
 function describeState({ kind, valueType }: DeclaredState): string {

@@ -24,8 +24,8 @@ import type { PartWriter } from "./format.ts";
 import { mixHash, positionOf } from "./keys.ts";
 import type { KeyScope } from "./keys.ts";
 import { NumericValues } from "./numeric-values.ts";
-import { misplacedKey, orderByPlace, savedFor, SegmentCut } from "./table.ts";
-import type { OpenCut, SavedNumbers, StateTable, TableCut, TableOptions } from "./table.ts";
+import { misplacedKey, orderByPlace, readTime, savedFor, SegmentCut } from "./table.ts";
+import type { OpenCut, RestoredTimes, SavedNumbers, StateTable, TableCut, TableOptions } from "./table.ts";
 import { writeText } from "./text.ts";
 
 const FIRST_CAPACITY = 16;
@@ -107,6 +107,7 @@ export class StringTable implements StateTable, ValueState<number> {
   readonly stateName: string;
   readonly stateKind: StoredStateKind;
   readonly valueType: TypeDescriptor;
+  readonly ttl = undefined;
   readonly #scope: KeyScope;
   readonly #values: NumericValues;
   readonly #directory: SegmentDirectory<StringSegment>;
@@ -415,7 +416,7 @@ export class StringTable implements StateTable, ValueState<number> {
     return found;
   }
 
-  load(from: ByteReader, keyGroup: number): number {
+  load(from: ByteReader, keyGroup: number, times: RestoredTimes): number {
     const scope = this.#scope;
     let count = 0;
     for (; from.remaining > 0; count += 1) {
@@ -425,6 +426,7 @@ export class StringTable implements StateTable, ValueState<number> {
       scope.set(key, hash);
       this.#locate("load()");
       if (this.#slot >= 0) throw from.failure("a key that occurs twice");
+      readTime(from, times);
       this.#insert(this.#values.read(from));
     }
     scope.clear();

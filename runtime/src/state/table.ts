@@ -12,6 +12,7 @@ import type { ByteReader } from "@sluice/kit";
 import type { StoredStateKind, TypeDescriptor } from "../model/index.ts";
 import type { Segment } from "./directory.ts";
 import type { PartWriter } from "./format.ts";
+import type { Ttl } from "./ttl.ts";
 
 /** The cut of one snapshot through one table. */
 export interface TableCut {
@@ -45,6 +46,17 @@ export function savedFor(saved: SavedNumbers[], bit: number): number[] {
   return entries;
 }
 
+/** Times of rows that are restored: those that are stored, or for rows stored without (TL3) the time of the restore. */
+export interface RestoredTimes {
+  readonly areStored: boolean;
+  readonly nowMs: number;
+}
+
+/** The time of the row at hand. */
+export function readTime(from: ByteReader, times: RestoredTimes): number {
+  return times.areStored ? from.long() : times.nowMs;
+}
+
 /** The values of one state. */
 export interface StateTable {
   readonly stateName: string;
@@ -53,14 +65,18 @@ export interface StateTable {
   readonly valueType: TypeDescriptor;
   /** The state as user functions hold it, but for reducing and aggregating states, which hold it as a value. */
   readonly handle: unknown;
+  /** Set when rows have times. */
+  readonly ttl: Ttl | undefined;
   /** Entries in the table, for metrics. */
   readonly entryCount: number;
+  /** Looks at about this many rows, going round and round, and takes out what has expired; only with `ttl`. */
+  sweep?(rowsMax: number): void;
   /** Opens a cut of all entries so far, whose stamps are `interval` or less. No other cut in flight has this `bit`. */
   cut(open: OpenCut): TableCut;
   /** From now on writes are stamped with this interval. */
   advance(interval: number): void;
-  /** Reads entries (key | value)* of one key group to the end; returns how many. */
-  load(from: ByteReader, keyGroup: number): number;
+  /** Reads rows (format.ts) of one key group to the end; returns how many. */
+  load(from: ByteReader, keyGroup: number, times: RestoredTimes): number;
   /** Forgets the remembered slot of the current key. */
   forget(): void;
   /** The keys that have an entry now; only of states that functions declare. */
@@ -72,6 +88,7 @@ export interface TableOptions {
   readonly stateName: string;
   readonly stateKind: StoredStateKind;
   readonly valueType: TypeDescriptor;
+  readonly ttl: Ttl | undefined;
   readonly interval: number;
 }
 

@@ -33,6 +33,7 @@ export class Timer implements Row, HeapItem {
   readonly serial: number;
   readonly entry: TimerEntry;
   value = undefined;
+  readonly timeMs = 0;
   stamp: number;
   isDead = false;
 
@@ -58,6 +59,7 @@ export class TimerTable implements StateTable, EntryLayout<TimerEntry> {
   readonly stateKind = "timers";
   readonly valueType: TypeDescriptor = { kind: "INSTANT" };
   readonly handle = undefined;
+  readonly ttl = undefined;
   readonly #scope: KeyScope;
   readonly #entries: EntryTable<TimerEntry>;
   readonly #heap = new TimerHeap<Timer>();
@@ -66,7 +68,7 @@ export class TimerTable implements StateTable, EntryLayout<TimerEntry> {
   constructor(scope: KeyScope, options: { readonly stateName: string; readonly interval: number }) {
     this.stateName = options.stateName;
     this.#scope = scope;
-    this.#entries = new EntryTable(scope, { ...options, layout: this });
+    this.#entries = new EntryTable(scope, { ...options, ttl: undefined, layout: this });
   }
 
   get entryCount(): number {
@@ -161,6 +163,11 @@ export class TimerTable implements StateTable, EntryLayout<TimerEntry> {
 
   capture(entry: TimerEntry, capture: Capture<TimerEntry>): boolean {
     return captureRows(entry, capture, (timer) => capture.row().long(timer.mapKey));
+  }
+
+  /** Timers do not expire. */
+  expire(): boolean {
+    return true;
   }
 
   load(from: ByteReader, keyGroup: number): number {

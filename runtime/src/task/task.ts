@@ -55,6 +55,9 @@ const ROWS_PER_STEP = 4_096;
 const STEP_MS = 4;
 /** Figures are not older than this, also when batches wait until they are full. */
 const PUBLISH_MS = 1_000;
+/** So many rows of each state with a time to live are looked at so often, also when no records come. */
+const SWEPT_ROWS = 1_000;
+const SWEEP_MS = 100;
 /** Slice of snapshot encoding per step (protocols 3). */
 const ENCODE_BUDGET_MS = 1;
 
@@ -127,6 +130,7 @@ export class Task {
   #stopped = false;
   #committing = 0;
   #lastFlushMs = 0;
+  #lastSweepMs = 0;
   #lastPublishMs = 0;
   #chunkRows = ROWS_PER_CHUNK;
   #chunkStartedMs = 0;
@@ -237,6 +241,7 @@ export class Task {
       }
       const fired = this.#stepTimers();
       const worked = this.#source === undefined ? this.#stepInputs() : this.#stepSource(this.#source, nowMs);
+      if (nowMs - this.#lastSweepMs >= SWEEP_MS) this.#sweep(nowMs);
       if (nowMs - this.#lastFlushMs >= this.#options.bufferTimeoutMs) this.#flush(nowMs);
       else if (nowMs - this.#lastPublishMs >= PUBLISH_MS) this.publishCounters();
       return worked || fired || emitted || encoded;
@@ -350,6 +355,11 @@ export class Task {
       if (this.#endChunk() - startedMs >= STEP_MS) break;
     }
     return true;
+  }
+
+  #sweep(nowMs: number): void {
+    this.#lastSweepMs = nowMs;
+    this.#options.keyedState?.sweepExpired(SWEPT_ROWS);
   }
 
   // ---- input
