@@ -86,6 +86,8 @@ public class Drive {
     ask("checkpointDetails", CheckpointStatisticDetailsHeaders.getInstance(), ofCheckpoint);
     String savepoint = client.triggerSavepoint(job, directory, SavepointFormatType.CANONICAL).get();
     say("savepoint", savepoint.startsWith(directory));
+    client.disposeSavepoint(savepoint).get();
+    say("disposed", true);
     try {
       client.triggerSavepoint(job, "gopher://there/is/no/such/store", SavepointFormatType.CANONICAL).get();
       say("failure", "none");

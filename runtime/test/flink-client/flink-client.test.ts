@@ -115,6 +115,7 @@ describeWithPeer(flinkClient, "Flink's client", () => {
       "checkpoint=true",
       "checkpointDetails=read",
       "savepoint=true",
+      "disposed=true",
       expect.stringMatching(/^failure=CONFIG_INVALID: .*gopher/u),
     ]);
     expect(read.code).toBe(0);

@@ -1,0 +1,88 @@
+// Operations over REST on real processes: asked for by id, done once, whoever answers; with a token that guards them.
+
+import { afterAll, beforeAll, expect, test } from "@jest/globals";
+import { OPERATION_ID_HEADER } from "@sluice/api";
+import type { CheckpointStatusMessage } from "@sluice/api";
+import type { LocalCluster } from "@sluice/cli";
+
+import { type } from "../support/command-line.ts";
+import { NumbersRun, untilCompleted } from "../support/numbers-run.ts";
+
+const TOKEN = "a-token-of-this-test-9876543210";
+const CHECKPOINT = "0".repeat(31) + "1";
+const CANCEL = "0".repeat(31) + "2";
+
+const run = new NumbersRun({ seed: 31, count: 200_000 });
+const tokenBefore = process.env["SLUICE_REST_TOKEN"];
+beforeAll(() => {
+  process.env["SLUICE_REST_TOKEN"] = TOKEN; // for the processes and for our own questions
+});
+afterAll(async () => {
+  if (tokenBefore === undefined) delete process.env["SLUICE_REST_TOKEN"];
+  else process.env["SLUICE_REST_TOKEN"] = tokenBefore;
+  await run.dispose();
+});
+
+async function killJobManager(cluster: LocalCluster): Promise<void> {
+  const { starts } = cluster.process({ kind: "jobmanager", index: 0 });
+  cluster.kill({ kind: "jobmanager", index: 0 });
+  await cluster.until(
+    "the next JobManager listens",
+    () => {
+      const next = cluster.process({ kind: "jobmanager", index: 0 });
+      return next.starts > starts && next.isListening;
+    },
+    { timeoutMs: 30_000 },
+  );
+}
+
+test("a checkpoint that was asked for is the same one after a failover, and an accepted cancellation survives it", async () => {
+  const cluster = await run.start({ perSecond: 2_000 }, { name: run.name });
+  await untilCompleted(cluster, 1);
+  const { rest } = cluster;
+  const jid = await rest.jobId();
+  const trigger = (): Promise<void> => rest.post(`/jobs/${jid}/checkpoints`, { checkpointType: "FULL" }, CHECKPOINT);
+  const outcome = (): Promise<number | undefined> =>
+    cluster.until(
+      "the checkpoint that was asked for completes",
+      async () => {
+        const path = `/jobs/${jid}/checkpoints/${CHECKPOINT}`;
+        const { status, operation } = await rest.get<CheckpointStatusMessage>(path);
+        return status.id === "COMPLETED" && operation?.checkpointId;
+      },
+      { timeoutMs: 30_000 },
+    );
+  await trigger();
+  await trigger();
+  const id = await outcome();
+  expect(id).toBeGreaterThan(0);
+
+  await killJobManager(cluster);
+  await cluster.until("the next JobManager knows the operation", async () => (await trigger(), true), {
+    timeoutMs: 30_000,
+  });
+  expect(await outcome()).toBe(id);
+  await untilCompleted(cluster, 1);
+
+  // Without the token nobody gets in, with it the command line does.
+  const url = cluster.restUrl() ?? "";
+  const cancel = (headers: Readonly<Record<string, string>>): Promise<Response> =>
+    fetch(`${url}/jobs/${jid}?mode=cancel`, { method: "PATCH", headers });
+  expect((await cancel({})).status).toBe(401);
+  const typed = (token: string): ReturnType<typeof type> =>
+    type(["status", url], { directory: run.directory, env: { SLUICE_REST_TOKEN: token } });
+  const [stranger, friend] = [typed(""), typed(TOKEN)];
+  expect(await stranger.exit).toBe(2);
+  expect(stranger.text()).toMatch(/does not take the token[^]*SLUICE_REST_TOKEN/u);
+  expect(await friend.exit).toBe(0);
+  expect(friend.text()).toContain("RUNNING");
+
+  // The answer says that the cancellation is on record; the JobManager that gave it does not live to do it.
+  cluster.pause({ kind: "taskmanager", index: 0 });
+  const accepted = await cancel({ authorization: `Bearer ${TOKEN}`, [OPERATION_ID_HEADER]: CANCEL });
+  expect(accepted.status).toBe(202);
+  cluster.kill({ kind: "jobmanager", index: 0 });
+  cluster.resume({ kind: "taskmanager", index: 0 });
+  await cluster.until("the job ends", () => cluster.outcome !== undefined, { timeoutMs: 60_000 });
+  expect(await cluster.waitForEnd()).toMatchObject({ state: "CANCELED" });
+}, 180_000);
