@@ -1,5 +1,5 @@
-// One job, killed and started again at other parallelisms with `sluice run --parallelism N`, on real processes: file source, keyed
-// sums, exactly-once file sink.
+// One job, killed or stopped and started again at other parallelisms with `sluice run --parallelism N`, on real processes: file source,
+// keyed sums, exactly-once file sink.
 //
 // Invariants:
 //   RS1. However often the parallelism changes, the published output is that of a run without interruptions.
@@ -11,11 +11,13 @@
 import { afterEach, beforeEach, expect, test } from "@jest/globals";
 import type { ObjectStore } from "@sluice/kit/env";
 import { openObjectStore } from "@sluice/kit/env/node";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 import { killAll, processesOf, type as typeCommand, until } from "../support/command-line.ts";
 import type { Typed } from "../support/command-line.ts";
+import type { NumbersOptions } from "../support/numbers-options.ts";
 import { NUMBERS_JOB, NumbersRun } from "../support/numbers-run.ts";
+import { publishedText } from "../support/published.ts";
 import { headOf, newestMetadata } from "../support/store.ts";
 
 const TIMEOUT_MS = 180_000;
@@ -42,55 +44,90 @@ function gone(): Promise<void> {
   return until("all processes are gone", () => processesOf(run.directory).length === 0, { timeoutMs: 20_000 });
 }
 
-function start(parallelism: number, flags: readonly string[] = []): Typed {
+interface Start {
+  readonly parallelism: number;
+  readonly flags?: readonly string[];
+  readonly name?: string;
+  readonly job?: Partial<NumbersOptions>;
+}
+
+function start({ parallelism, flags = [], name = "sums", job = {} }: Start): Typed {
   const configuration = ["execution.checkpointing.interval=150 ms", "heartbeat.timeout=10 s"];
   typed = typeCommand(
     [
-      ...["run", NUMBERS_JOB, "--name", "sums", "--dir", run.storeUri, "--rest-port", "0"],
+      ...["run", NUMBERS_JOB, "--name", name, "--dir", run.storeUri, "--rest-port", "0"],
       ...["--parallelism", String(parallelism)],
       ...configuration.flatMap((pair) => ["-D", pair]),
       ...flags,
-      ...["--", run.argument({ perSecond: PER_SECOND })],
+      ...["--", run.argument({ perSecond: PER_SECOND, ...job })],
     ],
     { directory: run.directory },
   );
   return typed;
 }
 
-/** Runs at this parallelism until more output is published, and kills everything. */
-async function runAndKill(parallelism: number, flags: readonly string[] = []): Promise<void> {
+/** Runs at this parallelism until more output is published. */
+async function runOn(options: Start): Promise<Typed> {
+  const { parallelism } = options;
   const before = run.publishedFileCount;
-  const one = start(parallelism, flags);
+  const one = start(options);
   const isCheckpointed = async (): Promise<boolean> => {
     if (run.publishedFileCount < before + 2 * parallelism) return false;
     const { vertices } = await newestMetadata(store, "default/sums");
     return vertices.every((vertex) => vertex.parallelism === parallelism);
   };
   await until(`output at parallelism ${parallelism}`, isCheckpointed, { typed: one, timeoutMs: 60_000 });
-  killAll(run.directory, one);
+  return one;
+}
+
+async function runAndKill(options: Start): Promise<void> {
+  killAll(run.directory, await runOn(options));
   await gone();
 }
 
+/** `sluice stop NAME --savepoint DIR`; returns the savepoint's directory. */
+async function stopWithSavepoint(running: Typed): Promise<string> {
+  const stopping = typeCommand(["stop", "sums", "--savepoint", run.at("savepoints")], { directory: run.directory });
+  expect([await stopping.exit, stopping.text()]).toEqual([0, expect.stringContaining("savepoint-")]);
+  await running.exit;
+  await gone();
+  const [savepoint = ""] = readdirSync(run.at("savepoints"));
+  return run.at("savepoints", savepoint);
+}
+
+const REFUSED =
+  /STATE_INCOMPATIBLE: .*operator "sum" has keyed state in 128 key groups, .*max parallelism 64.*\n {2}What to do: set max parallelism 128/u;
+const UNCLAIMED = /STATE_INCOMPATIBLE: .*state of operator "sum", .*no operator.*\n {2}What to do: .*\.uid\("sum"\)/u;
+
 test(
-  "RS1-RS3: 2 -> 3 -> 1 -> 2, killed with SIGKILL in between, a refused max parallelism among them",
+  "RS1-RS3: 2 -> 3 -> 1 -> 2, by SIGKILL and by savepoint; a changed max parallelism and a renamed operator are refused",
   async () => {
-    await runAndKill(2);
-    await runAndKill(3, ["--task-managers", "2"]);
+    await runAndKill({ parallelism: 2 });
+    await runAndKill({ parallelism: 3, flags: ["--task-managers", "2"] });
     const { head } = await headOf(store, "default/sums");
-    const refused = start(1, ["-D", "pipeline.max-parallelism=64"]);
-    expect(await refused.exit).not.toBe(0);
-    expect(refused.text()).toMatch(
-      /STATE_INCOMPATIBLE: .*operator "sum" has keyed state in 128 key groups, .*max parallelism 64/u,
-    );
+    const refused = start({ parallelism: 1, flags: ["-D", "pipeline.max-parallelism=64"] });
+    expect([await refused.exit, refused.text()]).toEqual([1, expect.stringMatching(REFUSED)]);
     expect((await headOf(store, "default/sums")).head).toEqual(head); // RS3
-    await runAndKill(1);
-    expect(run.audit().lostCount).toBeGreaterThan(0); // struck in its middle
+
+    const savepoint = await stopWithSavepoint(await runOn({ parallelism: 1 }));
+    const { outputCount } = run.audit();
+    expect(outputCount).toBeLessThan(COUNT); // struck in its middle
 
     run.drain();
-    const last = start(2);
+    const last = start({ parallelism: 2 });
     expect([await last.exit, last.text()]).toEqual([0, expect.stringMatching(/is FINISHED$/mu)]);
     expect(run.audit()).toMatchObject({ passed: true, problems: [], outputCount: COUNT }); // RS1
     expect(readdirSync(run.outputDirectory).filter((name) => !name.startsWith("part-"))).toEqual([]); // RS2
+
+    const job = { sumUid: "total", outputDirectory: run.at("other") };
+    const renamed = { name: "other", parallelism: 3, job, flags: ["--from", savepoint] };
+    const unclaimed = start(renamed);
+    expect([await unclaimed.exit, unclaimed.text()]).toEqual([1, expect.stringMatching(UNCLAIMED)]);
+    const dropped = start({ ...renamed, flags: [...renamed.flags, "--allow-non-restored-state"] });
+    expect([await dropped.exit, dropped.text()]).toEqual([0, expect.stringMatching(/is FINISHED$/mu)]);
+    expect(publishedText(run.at("other")).split("\n").length - 1).toBe(COUNT - outputCount);
+    const log = readFileSync(run.at(".sluice", "other", "logs", "jobmanager.log"), "utf8");
+    expect(log).toMatch(/state that no operator takes is dropped.*"sum"/u);
   },
   TIMEOUT_MS,
 );

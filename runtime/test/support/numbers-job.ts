@@ -77,7 +77,7 @@ export function main(env: StreamExecutionEnvironment, args: readonly string[]): 
     .uid("padding")
     .keyBy((record) => record.key, Types.LONG())
     .process(() => new KeyedSum(options), OUTPUT)
-    .uid("sum");
+    .uid(options.sumUid ?? "sum");
   summed.sinkTo(FileSink.forRowFormat(options.outputDirectory, Encoders.ndjson<Summed>())).uid("output");
   if (options.withFinalSink) summed.sinkTo(finalSink).name("final sink");
 }

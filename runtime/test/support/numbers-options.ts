@@ -10,6 +10,8 @@ export interface NumbersOptions {
   readonly drainFile: string;
   /** Adds a second sink whose output nobody can take back. */
   readonly withFinalSink: boolean;
+  /** Of the keyed operator; default "sum". */
+  readonly sumUid?: string;
 }
 
 export function encodeNumbers(options: NumbersOptions): string {
