@@ -14,6 +14,7 @@ import { Awaited, claimJob, jobIdOf, JobMaster, startRestServer, storeOf } from 
 import { observeProcess, processMetricValues } from "../metrics/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
 import type { CheckpointId, JobManagerConfig, JobPlan } from "../model/index.ts";
+import { allocateCollections, countCollections } from "./collections.ts";
 import {
   exitSoon,
   fatal,
@@ -91,7 +92,8 @@ runProcess(async () => {
     else await ended.lingering;
     exitSoon(ended?.code ?? 0);
   };
-  const readProcess = observeProcess();
+  const collections = countCollections(allocateCollections());
+  const readProcess = observeProcess(() => [collections]);
   const rest = await startRestServer({
     address: config.restAddress,
     source: {
@@ -106,7 +108,7 @@ runProcess(async () => {
         },
       },
     },
-    readProcess: observeProcess(),
+    readProcess: observeProcess(() => [collections]),
     token,
     awaited,
     log,

@@ -15,8 +15,17 @@ import { heapFigures } from "../metrics/index.ts";
 import type { SlotSpec } from "../model/index.ts";
 import type { SlotWorkerData } from "../task/index.ts";
 import type { IoCommand, IoEvent, IoGate, SlotExit, SlotHandlers, SlotHost, SlotThread } from "../taskmanager/index.ts";
+import { allocateCollections } from "./collections.ts";
 import type { AttachSlot, IoWorkerData } from "./io-worker.ts";
 import { besides, type S3Access, userEnvironment } from "./process-shell.ts";
+
+/** What a slot's thread gets besides its slot. */
+export interface SlotThreadData<Port> {
+  readonly ioPort: Port;
+  s3: S3Access | undefined;
+  /** For what it counts of its heap's collections. */
+  readonly collections: Float64Array;
+}
 
 export class IoThread implements IoGate {
   readonly #worker: Worker;
@@ -48,6 +57,9 @@ export class ThreadSlotHost implements SlotHost {
   readonly #s3: S3Access;
   readonly #workers = new Set<Worker>();
   readonly #heaps = new Map<Worker, HeapFigures>();
+  /** What the slots' threads count of their collections, and the sum of those that are gone. */
+  readonly #collections = new Map<Worker, Float64Array>();
+  readonly #collectionsBefore = allocateCollections();
 
   constructor(options: {
     readonly io: IoThread;
@@ -64,11 +76,13 @@ export class ThreadSlotHost implements SlotHost {
 
   start(spec: SlotSpec, handlers: SlotHandlers): SlotThread {
     const { port1, port2 } = new MessageChannel();
-    const data: SlotWorkerData & { readonly ioPort: typeof port1; readonly s3: S3Access } = {
+    const collections = allocateCollections();
+    const data: SlotWorkerData & SlotThreadData<typeof port1> = {
       spec,
       logLevel: this.#logLevel,
       ioPort: port1,
       s3: this.#s3,
+      collections,
     };
     const heap = this.#heapBytesMax;
     const worker = new Worker(besides("slot-worker"), {
@@ -84,6 +98,7 @@ export class ThreadSlotHost implements SlotHost {
     passOn(worker); // SH2
     worker.stderr.pipe(process.stderr, { end: false });
     this.#workers.add(worker);
+    this.#collections.set(worker, collections);
     let error: SlotExit["error"];
     worker.on("message", (event) => handlers.onEvent(event));
     worker.on("error", (thrown: unknown) => {
@@ -101,9 +116,18 @@ export class ThreadSlotHost implements SlotHost {
     worker.on("exit", (code) => {
       assert(this.#workers.delete(worker), "SH1: a thread ends once");
       this.#heaps.delete(worker);
+      this.#collections
+        .get(worker)
+        ?.forEach((value, i) => (this.#collectionsBefore[i] = (this.#collectionsBefore[i] ?? 0) + value));
+      this.#collections.delete(worker);
       handlers.onExit({ code, error });
     });
     return { terminate: () => void worker.terminate() };
+  }
+
+  /** Collections of all slots so far, those that are gone included. */
+  collections(): readonly Float64Array[] {
+    return [this.#collectionsBefore, ...this.#collections.values()];
   }
 
   /** Heaps as last seen; asks for newer ones. */

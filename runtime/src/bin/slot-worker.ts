@@ -13,15 +13,17 @@ import { NodeClock, NodeLog, nodeRng, NodeTimers, openStagedUploads } from "@slu
 import { retryingUploads } from "../connectors/index.ts";
 import { type IoReply, type SlotWorkerData, ThreadSlotPort } from "../task/index.ts";
 import { bundleHash } from "./bundle-hash.ts";
-import type { S3Access } from "./process-shell.ts";
+import { countCollections } from "./collections.ts";
 import { runSlot } from "./run-slot.ts";
+import type { SlotThreadData } from "./slot-host.ts";
 
-const data = workerData as SlotWorkerData & { readonly ioPort: MessagePort; s3: S3Access | undefined };
-const { spec, logLevel, ioPort, s3 } = data;
+const data = workerData as SlotWorkerData & SlotThreadData<MessagePort>;
+const { spec, logLevel, ioPort, s3, collections } = data;
 data.s3 = undefined; // SW4
 const main = parentPort;
 assert(main !== null, "a slot runs in a worker thread");
 plantBugs(spec.plantedBugs);
+countCollections(collections);
 
 const port = new ThreadSlotPort({ mailbox: spec.mailbox, io: ioPort, main });
 ioPort.on("message", (reply: IoReply) => port.onIoReply(reply));

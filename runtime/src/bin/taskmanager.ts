@@ -12,6 +12,7 @@ import { configurationOf, runtimeSettings } from "../model/configuration/index.t
 import type { TaskManagerConfig } from "../model/index.ts";
 import { DataServer } from "../network/index.ts";
 import { DataPlane, metricsView, startMetricsServer, TaskManager } from "../taskmanager/index.ts";
+import { allocateCollections, countCollections } from "./collections.ts";
 import {
   exitSoon,
   fatal,
@@ -38,6 +39,7 @@ const SLOT_ENGINE_FLAGS = "--max-inlined-bytecode-size-cumulative=4000";
 
 runProcess(async () => {
   setFlagsFromString(SLOT_ENGINE_FLAGS);
+  const ownCollections = countCollections(allocateCollections());
   const config = readConfig<TaskManagerConfig>();
   const secret = takeSecret();
   const token = takeRestToken();
@@ -73,7 +75,8 @@ runProcess(async () => {
   const heapLimitBytes =
     getHeapStatistics().heap_size_limit + slots * (settings.slotHeapBytes ?? getHeapStatistics().heap_size_limit);
   let metricsAddress = "";
-  const readProcess = observeProcess(); // of heartbeats; a scrape has rates of its own
+  const collections = (): readonly Float64Array[] => [ownCollections, ...slotHost.collections()];
+  const readProcess = observeProcess(collections); // of heartbeats; a scrape has rates of its own
   const stop = async (reason: string): Promise<void> => {
     log.info("stopping", { reason });
     await taskManager.stop(reason);
@@ -112,7 +115,7 @@ runProcess(async () => {
       nowMs: () => env.clock.nowMs(),
       slotHeaps: () => slotHost.heaps(),
     }),
-    readProcess: observeProcess(),
+    readProcess: observeProcess(collections),
     token,
     log,
   });

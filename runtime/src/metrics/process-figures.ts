@@ -87,16 +87,20 @@ export function processMetrics(
     ["G1_Old_Generation", figures.oldCollections],
     ["All", addUp(figures.youngCollections, figures.oldCollections)],
   ] as const) {
-    add(`GarbageCollector.${name}.Count`, "Garbage collections of the main thread.", collections.count);
+    add(
+      `GarbageCollector.${name}.Count`,
+      "Garbage collections of the main thread and of the slots.",
+      collections.count,
+    );
     add(
       `GarbageCollector.${name}.Time`,
-      "Milliseconds in garbage collections of the main thread.",
+      "Milliseconds in garbage collections of the main thread and of the slots.",
       Math.round(collections.timeMs),
     );
   }
   add(
     "GarbageCollector.All.TimeMsPerSecond",
-    "Milliseconds per second in garbage collections of the main thread.",
+    "Milliseconds per second in garbage collections of the main thread and of the slots.",
     figures.collectionMsPerSecond,
   );
   const managed = "There is no managed memory: tables count as direct memory.";

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { OPERATION_ID_HEADER } from "@sluice/api";
-import type { CheckpointStatusMessage } from "@sluice/api";
+import type { AggregatedMetric, CheckpointStatusMessage } from "@sluice/api";
 import type { LocalCluster } from "@sluice/cli";
 
 import { type } from "../support/command-line.ts";
@@ -63,6 +63,29 @@ test("a checkpoint that was asked for is the same one after a failover, and an a
   });
   expect(await outcome()).toBe(id);
   await untilCompleted(cluster, 1);
+
+  // What an autoscaler reads is measured: the keyed vertex works, and its thread's heap is collected.
+  const { vertices } = await rest.job();
+  const figures = (path: string, ...names: readonly string[]): Promise<readonly AggregatedMetric[]> =>
+    rest.get(`${path}/metrics?get=${names.join(",")}&agg=sum`);
+  const working = await cluster.until(
+    "heartbeats bring rates",
+    async () => {
+      const path = `/jobs/${jid}/vertices/${vertices.at(-1)?.id}/subtasks`;
+      const found = await figures(path, "numRecordsInPerSecond", "busyTimeMsPerSecond", "idleTimeMsPerSecond");
+      return found.every(({ sum }) => Number(sum) > 0) && found.length === 3 && found;
+    },
+    { timeoutMs: 30_000 },
+  );
+  for (const { id, sum } of working) if (id.endsWith("MsPerSecond")) expect(sum).toBeLessThanOrEqual(2_000);
+  await cluster.until(
+    "a slot's heap is collected",
+    async () => {
+      const [young] = await figures("/taskmanagers", "Status.JVM.GarbageCollector.G1_Young_Generation.Count");
+      return Number(young?.sum) > 0;
+    },
+    { timeoutMs: 30_000 },
+  );
 
   // Without the token nobody gets in, with it the command line does.
   const url = cluster.restUrl() ?? "";

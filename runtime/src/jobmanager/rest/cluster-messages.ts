@@ -89,7 +89,7 @@ export function taskManager(view: TaskManagerView): TaskManagerMessage {
 
 /**
  * GET /taskmanagers/:taskmanagerid. Slots share the heap evenly. There is neither mapped memory nor Netty; the collectors' figures are
- * those of the process's main thread.
+ * those of the main thread and of the slots.
  */
 export function taskManagerDetails(view: TaskManagerView, job: JobView): TaskManagerDetailsMessage {
   const heapMib = Math.floor(view.heapLimitBytes / MIB);
