@@ -3,7 +3,8 @@
 // Invariants checked: CL1, CL3, CL4, CL5 (through `headId`), CL6, CL7, CL9, CL12 of runtime/checkpoint/types.ts, and
 //   C9.  An intermediate savepoint is never the head; once complete it is whole.
 //   C10. After the record of a stop its submission commits nothing and never becomes active again.
-//   CUT. The parts of a committed checkpoint are one consistent cut: source position = records counted = records sunk.
+//   CUT. The parts of a committed checkpoint are one consistent cut: of every lane source position = records counted = records sunk.
+//   LANES. Every lane is in it once per vertex, however the parallelism changed.
 
 import { crc32c } from "@sluice/kit";
 import {
@@ -31,14 +32,16 @@ export class CommitChecks {
   readonly intermediates = new Set<string>();
   readonly #world: World;
   readonly #jobDir: string;
+  readonly #laneCount: number;
   readonly #epochOf = new Map<EventOwner, number>();
   readonly #condemnedBy = new Map<number, Set<number>>();
   readonly #triggered = new Map<number, string>();
   readonly #headsSeen = new Set<number>();
 
-  constructor(world: World, jobDir: string) {
+  constructor(world: World, of: { readonly jobDir: string; readonly laneCount: number }) {
     this.#world = world;
-    this.#jobDir = jobDir;
+    this.#jobDir = of.jobDir;
+    this.#laneCount = of.laneCount;
     world.observers.push({
       created: (path, bytes, by) => this.#created(path, bytes, by),
       removed: (path, by) => this.#removed(path, by),
@@ -147,6 +150,7 @@ export class CommitChecks {
   #checkCut(metadata: CheckpointMetadata, base: string, violate: (reason: string) => void): void {
     const positions = new Map<number, Set<number>>();
     for (const vertex of metadata.vertices) {
+      const lanes: number[] = [];
       for (const subtask of vertex.subtasks) {
         if (subtask.parts.length === 0)
           violate(`CK1: checkpoint ${metadata.checkpointId} lacks ${vertex.vertexId}/${subtask.subtaskIndex}`);
@@ -163,16 +167,19 @@ export class CommitChecks {
               `CL9: checkpoint ${metadata.checkpointId} of attempt ${metadata.attempt} holds a part of ${content.id}, attempt ${content.attempt}`,
             );
           }
-          const seen = positions.get(subtask.subtaskIndex) ?? new Set();
-          positions.set(subtask.subtaskIndex, seen.add(content.position));
+          for (const { lane, position } of content.lanes) {
+            lanes.push(lane);
+            positions.set(lane, (positions.get(lane) ?? new Set()).add(position));
+          }
         }
       }
+      const sorted = lanes.toSorted((a, b) => a - b);
+      if (sorted.some((lane, i) => lane !== i) || sorted.length !== this.#laneCount)
+        violate(`LANES: checkpoint ${metadata.checkpointId}, ${vertex.vertexId} has lanes ${sorted.join(", ")}`);
     }
-    for (const [subtaskIndex, seen] of positions) {
+    for (const [lane, seen] of positions) {
       if (seen.size > 1)
-        violate(
-          `CUT: checkpoint ${metadata.checkpointId}, subtask ${subtaskIndex} is at positions ${[...seen].join(", ")}`,
-        );
+        violate(`CUT: checkpoint ${metadata.checkpointId}, lane ${lane} is at positions ${[...seen].join(", ")}`);
     }
   }
 

@@ -19,6 +19,9 @@ const LIVENESS_MS = 60_000;
 const EVENT_COUNT_MAX = 200_000;
 
 interface Shape {
+  readonly laneCount: number;
+  /** Every JobManager has its own parallelism. */
+  readonly rescales: boolean;
   readonly parallelism: number;
   readonly taskManagerCount: number;
   readonly recordCount: number;
@@ -35,6 +38,8 @@ interface Shape {
 
 function drawShape(rng: Rng): Shape {
   return {
+    laneCount: 1 + rng.below(4),
+    rescales: rng.chance(0.6),
     parallelism: 1 + rng.below(3),
     taskManagerCount: 1 + rng.below(3),
     recordCount: 20 + rng.below(60),
@@ -79,6 +84,7 @@ export async function runCoordinatorWorld(options: RunOptions): Promise<RunResul
       jobManagers: run.jobManagerCount,
       kills: run.killCount,
       regressions: run.checks.regressionCount,
+      rescales: run.rescaleCount,
       savepoints: run.checks.savepointCount,
       stops: run.checks.stopCount,
       retracted: run.ledger.retractedTransactionCount,
@@ -93,6 +99,7 @@ class CoordinatorRun {
   readonly ledger: Ledger;
   jobManagerCount = 0;
   killCount = 0;
+  rescaleCount = 0;
   readonly #world: World;
   readonly #shape: Shape;
   readonly #rng: Rng;
@@ -110,8 +117,8 @@ class CoordinatorRun {
     this.#world = world;
     this.#shape = shape;
     this.#rng = world.rng.fork("nemesis");
-    this.checks = new CommitChecks(world, JOB_DIR);
-    this.ledger = new Ledger(shape.parallelism, (reason) => world.violate(reason));
+    this.checks = new CommitChecks(world, { jobDir: JOB_DIR, laneCount: shape.laneCount });
+    this.ledger = new Ledger(shape.laneCount, (reason) => world.violate(reason));
   }
 
   async go(): Promise<void> {
@@ -150,28 +157,30 @@ class CoordinatorRun {
   }
 
   #startTaskManager(node: SimNode): void {
-    const { recordCount, chaosMs, heartbeatTimeoutMs } = this.#shape;
+    const { recordCount, laneCount, chaosMs, heartbeatTimeoutMs } = this.#shape;
     node.start((env) =>
       new SimTaskManager({
         env,
         name: node.name,
         jobDir: JOB_DIR,
         recordCount,
+        laneCount,
         emitEveryMs: Math.max(5, Math.floor((chaosMs * 2) / recordCount)),
         heartbeatTimeoutMs,
         jobManagerAddress: () => this.#address,
-        publish: (id, name, subtaskIndex, records) => {
+        publish: (id, name, lane, records) => {
           this.checks.sideEffect(id, `${node.name} publishes ${name}`);
-          this.ledger.publish(name, subtaskIndex, records);
+          this.ledger.publish(name, lane, records);
         },
-        retract: (lineage, subtaskIndex, range) => this.ledger.retract(lineage, subtaskIndex, range),
+        retract: (lineage, lane, range) => this.ledger.retract(lineage, lane, range),
         notified: (id) => this.checks.sideEffect(id, `${node.name} is notified`),
       }).run(),
     );
   }
 
   #startJobManager(): void {
-    const { config, parallelism, heartbeatTimeoutMs } = this.#shape;
+    const { config, rescales, heartbeatTimeoutMs } = this.#shape;
+    const parallelism = rescales ? 1 + this.#rng.below(4) : this.#shape.parallelism;
     const node = this.#world.node(`jm${this.jobManagerCount}`);
     this.jobManagerCount += 1;
     this.#jobManagers.push(node);
@@ -187,6 +196,7 @@ class CoordinatorRun {
         config,
         heartbeatTimeoutMs,
         checks: this.checks,
+        rescaled: () => (this.rescaleCount += 1),
         claimed: (epoch) => {
           if (epoch <= this.#epoch) return; // a zombie whose claim was answered late: a newer one is known already
           this.#epoch = epoch;

@@ -41,6 +41,8 @@ export interface JobManagerOptions {
   readonly config: CheckpointConfig;
   readonly heartbeatTimeoutMs: number;
   readonly checks: CommitChecks;
+  /** What it restores was taken at another parallelism. */
+  readonly rescaled: () => void;
   readonly claimed: (epoch: number) => void;
   /** This process ends; the log says why. */
   readonly exit: (reason: string) => void;
@@ -265,6 +267,7 @@ export class SimJobManager {
     const { epoch } = log;
     const { parallelism, taskManagers } = this.#options;
     const vertices = worldVertices(parallelism);
+    if (metadata?.vertices.some((old) => old.parallelism !== parallelism) === true) this.#options.rescaled();
     const all =
       metadata === null
         ? vertices.flatMap((v) =>
@@ -279,8 +282,8 @@ export class SimJobManager {
     taskManagers.forEach((name, i) => {
       const subtasks = all.filter((s) => s.subtaskIndex % taskManagers.length === i);
       const restoredId = metadata?.checkpointId ?? null;
-      const of = { epoch, attempt: this.#attempt, lineage, restoredId, restoreDir, retract, endsAtOnce, subtasks };
-      this.#send(name, { type: "deploy", ...of });
+      const restore = { restoredId, restoreDir, retract, endsAtOnce, subtasks };
+      this.#send(name, { type: "deploy", epoch, attempt: this.#attempt, lineage, parallelism, ...restore });
     });
   }
 

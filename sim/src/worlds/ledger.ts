@@ -1,7 +1,7 @@
 // What the sinks of the coordinator world published, checked record by record against the model.
 //
 // Invariants:
-//   L1. Per subtask every record is published at most once, and at the end exactly once, with the count and sum that a
+//   L1. Per lane every record is published at most once, and at the end exactly once, with the count and sum that a
 //       single-threaded run over 0, 1, 2, ... gives.
 //   L3. What was retracted never comes back under its name.
 //   L2. Publishing a transaction twice is harmless (renaming a file that is gone already).
@@ -17,29 +17,25 @@ export class Ledger {
   retractedTransactionCount = 0;
   readonly #hidden = new Set<string>();
 
-  constructor(parallelism: number, violate: (reason: string) => void) {
-    this.#values = Array.from({ length: parallelism }, () => new Set<number>());
+  constructor(laneCount: number, violate: (reason: string) => void) {
+    this.#values = Array.from({ length: laneCount }, () => new Set<number>());
     this.#violate = violate;
   }
 
-  /** Hides what subtask `subtaskIndex` published, or might still publish, for checkpoints in (aboveId, throughId] of the lineage. */
-  retract(
-    lineage: string,
-    subtaskIndex: number,
-    range: { readonly aboveId: number; readonly throughId: number },
-  ): void {
+  /** Hides what was published of lane `lane`, or might still publish, for checkpoints in (aboveId, throughId] of the lineage. */
+  retract(lineage: string, lane: number, range: { readonly aboveId: number; readonly throughId: number }): void {
     for (let id = range.aboveId + 1; id <= range.throughId; id += 1) {
-      const name = `${lineage}/${subtaskIndex}/${id}`;
+      const name = `${lineage}/${lane}/${id}`;
       this.#hidden.add(name);
       const content = this.#transactions.get(name);
       if (content === undefined) continue;
       this.#transactions.delete(name);
       this.retractedTransactionCount += 1;
-      for (const [value] of JSON.parse(content) as OutputRecord[]) this.#values[subtaskIndex]?.delete(value);
+      for (const [value] of JSON.parse(content) as OutputRecord[]) this.#values[lane]?.delete(value);
     }
   }
 
-  publish(name: string, subtaskIndex: number, records: readonly OutputRecord[]): void {
+  publish(name: string, lane: number, records: readonly OutputRecord[]): void {
     if (this.#hidden.has(name)) return; // its pending file is gone
     const content = JSON.stringify(records);
     const before = this.#transactions.get(name);
@@ -49,22 +45,22 @@ export class Ledger {
     }
     this.#transactions.set(name, content);
     this.publishedTransactionCount += 1;
-    const values = this.#values[subtaskIndex];
+    const values = this.#values[lane];
     for (const [value, count, sum] of records) {
       if (values?.has(value) === true)
-        this.#violate(`L1: record ${value} of subtask ${subtaskIndex} is published twice, now by ${name}`);
+        this.#violate(`L1: record ${value} of lane ${lane} is published twice, now by ${name}`);
       values?.add(value);
       if (count !== value + 1 || sum !== (value * (value + 1)) / 2) {
-        this.#violate(`L1: record ${value} of subtask ${subtaskIndex} has count ${count} and sum ${sum}`);
+        this.#violate(`L1: record ${value} of lane ${lane} has count ${count} and sum ${sum}`);
       }
     }
   }
 
   /** After the job has finished: is anything missing? */
   finish(recordCount: number): void {
-    this.#values.forEach((values, subtaskIndex) => {
+    this.#values.forEach((values, lane) => {
       if (values.size !== recordCount) {
-        this.#violate(`L1: subtask ${subtaskIndex} published ${values.size} of ${recordCount} records`);
+        this.#violate(`L1: lane ${lane} published ${values.size} of ${recordCount} records`);
       }
     });
   }

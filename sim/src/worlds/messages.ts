@@ -20,6 +20,7 @@ export type ToTaskManager =
   | ({
       readonly type: "deploy";
       readonly lineage: string;
+      readonly parallelism: number;
       readonly restoredId: CheckpointId | null;
       readonly restoreDir: string;
       /** The job was stopped with it: publish, process nothing. */

@@ -1,12 +1,15 @@
 // A TaskManager of the coordinator world: a small model of tasks that count records, snapshot, acknowledge and publish.
 //
-// Every subtask index is one pipeline source -> counter -> sink of three tasks, connected by queues in order. The sink publishes
-// a transaction when its checkpoint is notified as complete, or when a restore of that checkpoint carries it.
+// Every subtask index is one pipeline source -> counter -> sink of three tasks, connected by queues in order. What it works on are lanes:
+// numbered streams that are counted each by itself, and dealt anew when a JobManager has another parallelism; every task has one item of
+// operator state per lane. The sink publishes a lane's transaction when its checkpoint is notified as complete, or when a restore of that
+// checkpoint carries it.
 //
 // Invariants:
 //   TM1. A message of another epoch or attempt than the running one changes nothing.
 //   TM2. A snapshot object has a name nobody else uses; an unknown outcome repeats the same name and bytes.
 //   TM3. An abort discards nothing: the next checkpoint carries the transaction.
+//   TM5. A lane has at most one pipeline per attempt, and all three tasks of it have the same lanes.
 //   TM4. After the barrier of a stop nothing is processed; the pipeline ends when it is notified.
 //
 // Not here: the real task loop (runtime/task).
@@ -21,36 +24,82 @@ import type { OutputRecord } from "./ledger.ts";
 export const VERTICES = ["source", "counter", "sink"] as const;
 export type VertexName = (typeof VERTICES)[number];
 
-/** What one part holds; `position` is how many records the task had seen at the barrier. */
+/** One item of operator state; `position` is how many records of the lane the task had seen at the barrier. */
+export interface LaneContent {
+  readonly lane: number;
+  readonly position: number;
+  readonly sum: number;
+  readonly transactions: readonly (readonly [id: number, records: readonly OutputRecord[]])[];
+}
+
+/** What one part holds. */
 export interface PartContent {
   readonly id: number;
   readonly epoch: number;
   readonly attempt: number;
-  readonly position: number;
-  readonly sum: number;
-  readonly transactions: readonly (readonly [id: number, records: readonly OutputRecord[]])[];
+  readonly lanes: readonly LaneContent[];
 }
 
 export interface TaskManagerOptions {
   readonly env: SimEnv;
   readonly name: string;
   readonly jobDir: string;
+  /** Of every lane. */
   readonly recordCount: number;
+  readonly laneCount: number;
   readonly emitEveryMs: number;
   readonly heartbeatTimeoutMs: number;
   /** Where the newest JobManager listens; empty while there is none. */
   readonly jobManagerAddress: () => string;
-  readonly publish: (id: number, name: string, subtaskIndex: number, records: readonly OutputRecord[]) => void;
+  readonly publish: (id: number, name: string, lane: number, records: readonly OutputRecord[]) => void;
   readonly notified: (id: number) => void;
   readonly retract: (
     lineage: string,
-    subtaskIndex: number,
+    lane: number,
     range: { readonly aboveId: number; readonly throughId: number },
   ) => void;
 }
 
-type Item = { readonly value: number } | { readonly barrier: Barrier };
-type CountedItem = { readonly record: OutputRecord } | { readonly barrier: Barrier };
+type Item = { readonly lane: Lane; readonly value: number } | { readonly barrier: Barrier };
+type CountedItem = { readonly lane: Lane; readonly record: OutputRecord } | { readonly barrier: Barrier };
+
+/** A lane as the three tasks of a pipeline have it. */
+class Lane {
+  readonly index: number;
+  readonly transactions = new Map<number, readonly OutputRecord[]>();
+  emitted = 0;
+  counted = 0;
+  sum = 0;
+  sunk = 0;
+  buffer: OutputRecord[] = [];
+
+  constructor(index: number) {
+    this.index = index;
+  }
+
+  restore(vertex: VertexName, { position, sum, transactions }: LaneContent): void {
+    if (vertex === "source") this.emitted = position;
+    if (vertex === "counter") {
+      this.counted = position;
+      this.sum = sum;
+    }
+    if (vertex === "sink") {
+      this.sunk = position;
+      // The restored checkpoint is the head: what it carries is committed, and published before the first record.
+      for (const [id, records] of transactions) this.transactions.set(id, records);
+    }
+  }
+
+  contentOf(vertex: VertexName): LaneContent {
+    const position = { source: this.emitted, counter: this.counted, sink: this.sunk }[vertex];
+    return {
+      lane: this.index,
+      position,
+      sum: vertex === "counter" ? this.sum : 0,
+      transactions: vertex === "sink" ? [...this.transactions] : [],
+    };
+  }
+}
 
 const HEARTBEAT_MS = 150;
 
@@ -115,9 +164,6 @@ export class SimTaskManager {
         this.#pipelines = [...indexes].map(
           (subtaskIndex) => new Pipeline(this.#options, this, { ...message, subtaskIndex }),
         );
-        for (const { subtaskIndex } of this.#pipelines) {
-          if (message.retract !== null) this.#options.retract(message.lineage, subtaskIndex, message.retract);
-        }
         for (const pipeline of this.#pipelines) void pipeline.start(message);
         return;
       }
@@ -146,16 +192,12 @@ class Pipeline {
   readonly #aborted = new Set<number>();
   readonly #toCounter: Item[] = [];
   readonly #toSink: CountedItem[] = [];
-  readonly #transactions = new Map<number, readonly OutputRecord[]>();
+  /** TM5. */
+  readonly #lanes = new Map<number, Lane>();
   #isRunning = true;
   #isRestored = false;
   /** TM4. */
   #isStopped = false;
-  #emitted = 0;
-  #counted = 0;
-  #sum = 0;
-  #sunk = 0;
-  #buffer: OutputRecord[] = [];
   #finalId: number | undefined;
 
   constructor(
@@ -181,36 +223,40 @@ class Pipeline {
   }
 
   async start(message: Extract<ToTaskManager, { readonly type: "deploy" }>): Promise<void> {
-    const { subtasks, restoredId, restoreDir, endsAtOnce } = message;
+    const { subtasks, restoredId, restoreDir, endsAtOnce, retract, parallelism } = message;
+    const { laneCount } = this.#options;
     for (const vertex of VERTICES) {
       const restore = subtasks.find((r) => r.vertexId === vertex && r.subtaskIndex === this.subtaskIndex);
       for (const part of restore?.parts ?? []) {
         const content = await this.#read(part, restoreDir);
         if (content === undefined || !this.#isRunning) return;
-        if (vertex === "source") this.#emitted = content.position;
-        if (vertex === "counter") {
-          this.#counted = content.position;
-          this.#sum = content.sum;
-        }
-        if (vertex === "sink") {
-          this.#sunk = content.position;
-          // The restored checkpoint is the head: what it carries is committed, and published before the first record.
-          for (const [id, records] of content.transactions) this.#transactions.set(id, records);
-        }
+        for (const one of content.lanes.slice(...(part.items ?? []))) this.#lane(one.lane).restore(vertex, one);
       }
     }
+    if (restoredId === null) for (let lane = this.subtaskIndex; lane < laneCount; lane += parallelism) this.#lane(lane);
+    if (retract !== null) for (const lane of this.#lanes.keys()) this.#options.retract(this.#lineage, lane, retract);
     if (restoredId !== null) this.#publish(restoredId);
     this.#isRestored = true;
     for (const vertexId of VERTICES) this.#say("running", vertexId);
     if (endsAtOnce) return this.#end();
-    if (this.#emitted >= this.#options.recordCount) this.#say("ended", "source");
+    if (this.#hasEmittedAll()) this.#say("ended", "source");
     else this.#emitLater();
+  }
+
+  #lane(index: number): Lane {
+    const lane = this.#lanes.get(index) ?? new Lane(index);
+    this.#lanes.set(index, lane);
+    return lane;
+  }
+
+  #hasEmittedAll(): boolean {
+    return [...this.#lanes.values()].every(({ emitted }) => emitted >= this.#options.recordCount);
   }
 
   trigger(trigger: { readonly epoch: Epoch; readonly attempt: AttemptNumber; readonly barrier: Barrier }): void {
     if (!this.#isRunning || !this.#isRestored || !this.#isMine(trigger) || this.#isStopped) return; // TM1, TM4
     this.#isStopped = trigger.barrier.savepoint?.stops === true;
-    this.#snapshot("source", trigger.barrier, { position: this.#emitted, sum: 0, transactions: [] });
+    this.#snapshot("source", trigger.barrier);
     this.#toCounter.push({ barrier: trigger.barrier });
     this.#drainLater();
   }
@@ -244,13 +290,15 @@ class Pipeline {
     const { env, emitEveryMs, recordCount } = this.#options;
     env.timers.after(emitEveryMs / 2 + env.rng.below(emitEveryMs), "emit", () => {
       if (!this.#isRunning || this.#isStopped) return;
-      for (let n = 1 + env.rng.below(4); n > 0 && this.#emitted < recordCount; n -= 1) {
-        this.#toCounter.push({ value: this.#emitted });
-        this.#emitted += 1;
+      for (const lane of this.#lanes.values()) {
+        for (let n = 1 + env.rng.below(4); n > 0 && lane.emitted < recordCount; n -= 1) {
+          this.#toCounter.push({ lane, value: lane.emitted });
+          lane.emitted += 1;
+        }
       }
       this.#drainLater();
-      if (this.#emitted < recordCount) this.#emitLater();
-      else this.#say("ended", "source");
+      if (this.#hasEmittedAll()) this.#say("ended", "source");
+      else this.#emitLater();
     });
   }
 
@@ -268,48 +316,50 @@ class Pipeline {
 
   #count(item: Item): void {
     if ("barrier" in item) {
-      this.#snapshot("counter", item.barrier, { position: this.#counted, sum: this.#sum, transactions: [] });
+      this.#snapshot("counter", item.barrier);
       this.#toSink.push(item);
       return;
     }
-    this.#counted += 1;
-    this.#sum += item.value;
-    this.#toSink.push({ record: [item.value, this.#counted, this.#sum] });
+    const { lane, value } = item;
+    lane.counted += 1;
+    lane.sum += value;
+    this.#toSink.push({ lane, record: [value, lane.counted, lane.sum] });
   }
 
   #sink(item: CountedItem): void {
     if ("record" in item) {
-      this.#sunk += 1;
-      this.#buffer.push(item.record);
+      item.lane.sunk += 1;
+      item.lane.buffer.push(item.record);
       return;
     }
     const id = item.barrier.checkpointId;
-    this.#transactions.set(id, this.#buffer);
-    this.#buffer = [];
+    for (const lane of this.#lanes.values()) {
+      lane.transactions.set(id, lane.buffer);
+      lane.buffer = [];
+    }
     if (item.barrier.isFinal || item.barrier.savepoint?.stops === true) this.#finalId = id;
-    this.#snapshot("sink", item.barrier, { position: this.#sunk, sum: 0, transactions: [...this.#transactions] });
+    this.#snapshot("sink", item.barrier);
   }
 
   #publish(id: number): void {
-    for (const [transaction, records] of this.#transactions) {
-      if (transaction > id) continue;
-      this.#options.publish(id, `${this.#lineage}/${this.subtaskIndex}/${transaction}`, this.subtaskIndex, records);
-      this.#transactions.delete(transaction);
+    for (const { index, transactions } of this.#lanes.values()) {
+      for (const [transaction, records] of transactions) {
+        if (transaction > id) continue;
+        this.#options.publish(id, `${this.#lineage}/${index}/${transaction}`, index, records);
+        transactions.delete(transaction);
+      }
     }
   }
 
-  #snapshot(
-    vertexId: VertexName,
-    barrier: Barrier,
-    state: Pick<PartContent, "position" | "sum" | "transactions">,
-  ): void {
-    const content: PartContent = { id: barrier.checkpointId, epoch: this.#epoch, attempt: this.#attempt, ...state };
+  #snapshot(vertexId: VertexName, barrier: Barrier): void {
+    const lanes = [...this.#lanes.values()].map((lane) => lane.contentOf(vertexId));
+    const content: PartContent = { id: barrier.checkpointId, epoch: this.#epoch, attempt: this.#attempt, lanes };
     const bytes = new TextEncoder().encode(JSON.stringify(content));
-    void this.#upload(vertexId, barrier, bytes);
+    void this.#upload(vertexId, barrier, bytes, lanes.length);
   }
 
-  async #upload(vertexId: VertexName, barrier: Barrier, bytes: Uint8Array): Promise<void> {
-    const { env, jobDir, name, recordCount } = this.#options;
+  async #upload(vertexId: VertexName, barrier: Barrier, bytes: Uint8Array, itemCount: number): Promise<void> {
+    const { env, jobDir, name } = this.#options;
     const id = barrier.checkpointId;
     const suffix = `${this.#epoch}.${this.#attempt}.${name}.${env.rng.u32().toString(16)}`; // TM2
     const location = barrier.savepoint?.location;
@@ -338,7 +388,7 @@ class Pipeline {
       stateName: "state",
       kind: "operator",
       mode: "split",
-      itemCount: 1,
+      itemCount,
       object,
       offset: 0,
       lengthBytes: bytes.length,
@@ -346,7 +396,7 @@ class Pipeline {
     };
     const stats = { startDelayMs: 0, alignmentMs: 0, syncMs: 0, asyncMs: 0, stateSizeBytes: bytes.length };
     // A zombie pipeline acknowledges too, over whatever connection its TaskManager has now: the coordinator must not count it.
-    const ack = { ...of, parts: [part], finished: this.#emitted >= recordCount, stats };
+    const ack = { ...of, parts: [part], finished: this.#hasEmittedAll(), stats };
     this.#owner.send({ type: "ack", ack });
   }
 
