@@ -86,7 +86,7 @@ function sendTarball(folder: string, response: ServerResponse): void {
   const args = ["-c", "-C", folder, "--exclude=./node_modules", "--transform=s,^\\.,package,", "."];
   const tar = spawn("tar", args, { stdio: ["ignore", "pipe", "inherit"] });
   response.writeHead(200, { "content-type": "application/octet-stream" });
-  tar.stdout.pipe(createGzip({ level: 1 })).pipe(response);
+  tar.stdout.pipe(createGzip({ level: 0 })).pipe(response);
 }
 
 function sendJson(response: ServerResponse, status: number, body: object): void {
