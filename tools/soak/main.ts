@@ -21,6 +21,12 @@ const SOAKS: Readonly<Record<string, Soak>> = {
     seedCount: 20,
     about: "real processes killed at random points, 20 seeds unless --seeds N says otherwise",
   },
+  "commit-steps": {
+    program: "runtime/test/commit-steps/main.ts",
+    seedCount: 1,
+    about:
+      "the JobManager killed at every numbered step of the commit protocol, one job per step, on file:// and MinIO",
+  },
 };
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -29,7 +35,7 @@ function main(argv: readonly string[]): Promise<number> {
   const [name = "", ...rest] = argv;
   const soak = Object.hasOwn(SOAKS, name) ? SOAKS[name] : undefined;
   if (soak === undefined) {
-    const lines = Object.entries(SOAKS).map(([key, { about }]) => `  ${key.padEnd(6)} ${about}`);
+    const lines = Object.entries(SOAKS).map(([key, { about }]) => `  ${key.padEnd(12)} ${about}`);
     console.error(`usage: npm run soak -- <what> [--seeds N]\n${lines.join("\n")}`);
     return Promise.resolve(2);
   }

@@ -26,6 +26,8 @@ export {
 } from "./hash.ts";
 export type { KeyGroupRange } from "./hash.ts";
 export { didYouMean, nearestName } from "./nearest.ts";
+export { FAULT_POINTS, faultPoint, watchFaultPoints } from "./fault-point.ts";
+export type { FaultPoint } from "./fault-point.ts";
 export { planted, plantBugs } from "./planted.ts";
 export type { PlantedBug } from "./planted.ts";
 export { formatBytes, formatDuration, parseBytes, parseDurationMs } from "./quantity.ts";

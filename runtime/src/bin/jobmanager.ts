@@ -15,6 +15,7 @@ import { observeProcess, processMetricValues } from "../metrics/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
 import type { CheckpointId, JobManagerConfig, JobPlan } from "../model/index.ts";
 import { allocateCollections, countCollections } from "./collections.ts";
+import { installFaultSwitch } from "./fault-switch.ts";
 import {
   exitSoon,
   fatal,
@@ -51,6 +52,7 @@ runProcess(async () => {
   requireTokenBeyondLoopback(config.restAddress, token);
   const tail = new LogTail();
   const log = processLog({ process: "jobmanager" }, tail);
+  installFaultSwitch(log);
   for (const warning of settings.warnings) log.warn(warning);
   const host = new NodeHost({ log });
   const env = { clock: new NodeClock(), timers: new NodeTimers(), rng: nodeRng(), net: new NodeNet(), log, host };

@@ -7,7 +7,7 @@
 //
 // Not here: what a checkpoint is (coordinator.ts), what a second start decides (start.ts).
 
-import { assert, Failure, planted } from "@sluice/kit";
+import { assert, Failure, faultPoint, planted } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { CheckpointId, Epoch } from "../model/index.ts";
 import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
@@ -194,9 +194,11 @@ export class CommitLog {
         planDigest: options.planDigest,
         writtenMs: env.clock.wallMs(),
       };
+      faultPoint("P0-before-append");
       const slot = await placeRecord(store, jobDir, env, record, signal, undefined);
       if (slot.type === "failed") throw slot.failure;
       if (slot.type === "mine") {
+        faultPoint("P0-after-append");
         const log = new CommitLog({ store, jobDir, env, head: record, idNext: idLow + 1, givesIds: true });
         return { log, decision, previous };
       }
@@ -309,9 +311,12 @@ export class CommitLog {
         writtenMs: this.#env.clock.wallMs(),
       };
       this.#checkStep(previous, record);
+      const reserves = record.idHigh > previous.idHigh;
+      if (reserves) faultPoint("P1-before-append");
       const slot = await placeRecord(this.#store, this.jobDir, this.#env, record, this.#life.signal, signal);
       if (slot.type === "failed") return { type: "failed", failure: slot.failure };
       if (slot.type === "mine") {
+        if (reserves) faultPoint("P1-after-append");
         this.#accept(record);
         return { type: "appended", record };
       }

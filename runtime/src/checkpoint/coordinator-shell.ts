@@ -7,7 +7,7 @@
 //
 // Not here: decisions (coordinator.ts), deployment and restarts (jobmanager/).
 
-import { assert, AssertionError, Failure, toFailure } from "@sluice/kit";
+import { assert, AssertionError, Failure, faultPoint, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import type { AttemptNumber, CheckpointAck, CheckpointId, CheckpointMetadata, SubtaskId } from "../model/index.ts";
@@ -207,7 +207,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     assert(!deletesCheckpoints || jobState === "cancelled", "only a cancelled job's checkpoints are deleted");
     await this.suspend();
     await this.#cleanTask;
-    if (deletesCheckpoints) await this.#sweepTask; // leftovers of earlier epochs go too
+    await this.#sweepTask; // leftovers of earlier epochs go too
     const never = new AbortController().signal;
     const { commitLog, env } = this.#options;
     const { abandoned, deleted } = this.#state;
@@ -297,6 +297,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         });
         if (savepoint === null && this.#waiting.length > 0) this.#asked.set(id, this.#waiting.splice(0));
         for (const subtask of effect.targets) gateway.triggerCheckpoint(subtask, effect.trigger);
+        faultPoint("P2-triggered");
         return;
       }
       case "armTick":
@@ -316,6 +317,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         this.#guard(this.#reserveIds());
         return;
       case "ackAccepted":
+        faultPoint("P2-first-ack");
         this.#stats.acked(effect.ack, effect.id, env.clock.wallMs());
         return;
       case "writeMetadata":
@@ -330,7 +332,9 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         this.#guard(this.#commitTask);
         return;
       case "notifyComplete":
+        faultPoint("P5-before-notify");
         gateway.notifyComplete(this.#state.epoch, effect.id); // P5
+        faultPoint("P5-after-notify");
         return;
       case "completed":
         this.#completed(effect);
@@ -422,9 +426,11 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       let failure: Failure;
       try {
         const place = await placeOf(name, this.#options);
+        faultPoint("P3-before-put");
         const outcome = await place.store.put(place.metadataPath, bytes, io.signal);
         if (io.signal.aborted || this.#isStopped) return;
         if (outcome === "stored") {
+          faultPoint("P3-after-put");
           const sha256 = createHash("sha256").update(bytes).digest("hex");
           const ref: CheckpointRef = { kind: metadata.kind, id, path: recordedPath(place), sha256 };
           this.#dispatch({ type: "metadataWritten", ref });
@@ -474,7 +480,9 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     const io = new AbortController();
     this.#io.set(id, io);
     const options = { retainedMax: config.retainedMax, wallMs: env.clock.wallMs() };
+    faultPoint("P4-before-append");
     const outcome = await commitLog.append((previous) => commitChange(previous, effect, options), io.signal);
+    if (outcome.type === "appended") faultPoint("P4-after-append");
     if (outcome.type === "failed") {
       this.#dispatch({ type: "commitFailed", id, failure: outcome.failure });
       return;
@@ -536,7 +544,11 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     const mayDelete = (): boolean => !this.#isStopped && !commitLog.isFenced;
     let result: "removed" | "not-now" = "not-now";
     try {
-      if (mayDelete()) result = await this.#garbage.remove(id, () => commitLog.head, mayDelete);
+      if (mayDelete()) {
+        faultPoint("P6-before-delete");
+        result = await this.#garbage.remove(id, () => commitLog.head, mayDelete);
+        faultPoint("P6-after-delete");
+      }
     } catch (thrown) {
       env.log.info("deletion postponed", { checkpoint: id, failure: storageFailure(thrown, "delete").message });
     }

@@ -6,7 +6,7 @@
 //
 // Not here: condemning (coordinator.ts).
 
-import { assert, planted } from "@sluice/kit";
+import { assert, faultPoint, planted } from "@sluice/kit";
 import type { ObjectStore } from "@sluice/kit/env";
 import type { CheckpointId, CheckpointMetadata } from "../model/index.ts";
 import {
@@ -56,6 +56,7 @@ export class CheckpointGarbage {
       if (!mayDelete()) return "not-now"; // CL8
       const victims = batch.filter((path) => isPlanted || !reachable.has(path));
       await Promise.all(victims.map((path) => this.#store.remove(path)));
+      if (victims.length > 0 && victims.length < listed.length) faultPoint("P6-during-delete");
     }
     return "removed";
   }

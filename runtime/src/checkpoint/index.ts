@@ -4,7 +4,7 @@ export { BarrierAligner } from "./aligner.ts";
 export type { AlignerDecision, AlignerTime } from "./aligner.ts";
 export { assignState, fitPlan, fitVertices, keyGroupRangeOf } from "./assign.ts";
 export type { StateAssignment, SubtaskRestore } from "./assign.ts";
-export { CommitLog, ID_BLOCK_COUNT, readCommitHead } from "./commit-log.ts";
+export { CommitLog, ID_BLOCK_COUNT, readCommit, readCommitHead } from "./commit-log.ts";
 export type { AppendOutcome, ClaimResult, CommitChange, CommitLogEnv } from "./commit-log.ts";
 export { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 export { dealOperatorState } from "./deal.ts";

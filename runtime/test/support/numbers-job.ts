@@ -70,10 +70,16 @@ const finalSink: Sink<Summed> = {
 export function main(env: StreamExecutionEnvironment, args: readonly string[]): void {
   const options = decodeNumbers(args);
   const padding = "x".repeat(options.perSecond > 0 ? PADDING_CHARS : 0);
+  const { sourcePerSecond, drainFile } = options;
+  let pace: Pace | undefined; // one per slot: each loads this module
   const summed = env
     .fromSource(FileSource.ndjson(options.inputPath, INPUT, { splitBytes: SPLIT_BYTES }), "numbers")
     .uid("numbers")
-    .map((record): Padded => ({ ...record, padding }), PADDED)
+    .map((record): Padded => {
+      if (sourcePerSecond > 0) pace ??= new Pace({ recordsPerSecond: sourcePerSecond, drainFile });
+      pace?.step();
+      return { ...record, padding };
+    }, PADDED)
     .uid("padding")
     .keyBy((record) => record.key, Types.LONG())
     .process(() => new KeyedSum(options), OUTPUT)

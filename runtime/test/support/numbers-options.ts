@@ -6,6 +6,11 @@ export interface NumbersOptions {
   readonly outputDirectory: string;
   /** Of each subtask; 0: as fast as it goes. */
   readonly perSecond: number;
+  /**
+   * Of each subtask of the source, before anything is sent: channels stay empty, and barriers get through at once. 0: as fast as
+   * it goes.
+   */
+  readonly sourcePerSecond: number;
   /** When it exists the job runs at full speed (pace.ts). */
   readonly drainFile: string;
   /** Adds a second sink whose output nobody can take back. */

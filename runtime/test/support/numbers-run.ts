@@ -72,6 +72,7 @@ export class NumbersRun {
       outputDirectory: this.outputDirectory,
       drainFile: this.at("drain"),
       perSecond: 0,
+      sourcePerSecond: 0,
       withFinalSink: false,
       ...options,
     });

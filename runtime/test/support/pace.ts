@@ -6,13 +6,14 @@
 
 import { existsSync } from "node:fs";
 
-/** Records between two looks at the clock. */
+/** Records between two looks at the clock; a slow pace looks at every record, else the longest sleep would not be enough. */
 const STRIDE = 8;
 /** Longest single sleep of the slot's thread: other tasks of the slot want their turns, and barriers must get through. */
 const SLEEP_MAX_MS = 5;
 
 export class Pace {
   readonly #perMs: number;
+  readonly #stride: number;
   readonly #drainFile: string;
   readonly #cell = new Int32Array(new SharedArrayBuffer(4));
   #count = 0;
@@ -21,15 +22,16 @@ export class Pace {
 
   constructor(options: { readonly recordsPerSecond: number; readonly drainFile: string }) {
     this.#perMs = options.recordsPerSecond / 1_000;
+    this.#stride = STRIDE / this.#perMs > SLEEP_MAX_MS ? 1 : STRIDE;
     this.#drainFile = options.drainFile;
   }
 
   /** Called once per record. */
   step(): void {
     this.#count += 1;
-    if (this.#draining || this.#count % STRIDE !== 0) return;
+    if (this.#draining || this.#count % this.#stride !== 0) return;
     const nowMs = performance.now();
-    this.#dueMs = Math.max(this.#dueMs, nowMs - SLEEP_MAX_MS) + STRIDE / this.#perMs;
+    this.#dueMs = Math.max(this.#dueMs, nowMs - SLEEP_MAX_MS) + this.#stride / this.#perMs;
     const waitMs = this.#dueMs - nowMs;
     if (waitMs < 1) return;
     this.#draining = existsSync(this.#drainFile);

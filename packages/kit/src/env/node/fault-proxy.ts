@@ -26,6 +26,8 @@ export interface ProxyFaults {
   readonly full: boolean;
   /** Every request is cut off: the store is down. */
   readonly down: boolean;
+  /** PUT and POST wait until this is false again; then they reach the store, also those whose client has gone meanwhile. */
+  readonly held: boolean;
   /** Share of PUT, POST and DELETE that fail, within [0, 1]. */
   readonly writeFailureRate: number;
   readonly when: "before" | "after" | "both";
@@ -37,6 +39,7 @@ export interface ProxyFaults {
 const NO_FAULTS: ProxyFaults = {
   full: false,
   down: false,
+  held: false,
   writeFailureRate: 0,
   when: "both",
   kinds: ["reset", "500", "503"],
@@ -46,6 +49,7 @@ const NO_FAULTS: ProxyFaults = {
 export interface StruckProxyFaults {
   readonly full: number;
   readonly down: number;
+  readonly held: number;
   readonly before: number;
   readonly after: number;
 }
@@ -74,15 +78,22 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
   assert(target.protocol === "http:", "the proxied store speaks plain http");
   const rng: Rng = new SeededRng(options.seed);
   const agent = new Agent({ keepAlive: true });
-  const struck = { full: 0, down: 0, before: 0, after: 0 };
+  const struck = { full: 0, down: 0, held: 0, before: 0, after: 0 };
   let faults: ProxyFaults = { ...NO_FAULTS, ...options.faults };
+  let release = Promise.withResolvers<void>();
+  const set = (changes: Partial<ProxyFaults>): void => {
+    faults = { ...faults, ...changes };
+    if (faults.held) return;
+    release.resolve();
+    release = Promise.withResolvers<void>();
+  };
 
   const handle = async (incoming: IncomingMessage, response: ServerResponse): Promise<void> => {
     const path = incoming.url ?? "/";
     const method = incoming.method ?? "GET";
     const body = await readBody(incoming);
     if (path.startsWith(CONTROL_PATH)) {
-      if (method === "PUT" || method === "POST") faults = { ...faults, ...parseFaults(body) };
+      if (method === "PUT" || method === "POST") set(parseFaults(body));
       response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ faults, struck }));
       return;
     }
@@ -96,6 +107,10 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
       struck.full += 1;
       answerXml(response, 507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.");
       return;
+    }
+    if (disturbed && faults.held && (method === "PUT" || method === "POST")) {
+      struck.held += 1;
+      await release.promise;
     }
     const write = method === "PUT" || method === "POST" || method === "DELETE";
     if (!(disturbed && write && rng.chance(faults.writeFailureRate))) {
@@ -128,9 +143,7 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     get struck() {
       return { ...struck };
     },
-    set: (changes) => {
-      faults = { ...faults, ...changes };
-    },
+    set,
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
