@@ -119,8 +119,8 @@ function inFlight(server: MinioServer): Task {
           },
           around: async (_point, strike, cluster) => {
             proxy.set({ only: "/x-", held: true });
-            await strike();
             await cluster.until("a pack is on its way", () => proxy.struck.held > 0, { timeoutMs: 30_000 });
+            await strike();
             await cluster.until(
               "the next JobManager has restored the job",
               async () => {
