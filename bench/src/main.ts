@@ -17,6 +17,10 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
     program: "takeover/main.ts",
     about: "a JobManager takes over a job of 1,000 tasks: from its start to the last deployment",
   },
+  savepoint: {
+    program: "savepoint/main.ts",
+    about: "a savepoint of 100 MB in MinIO, beside writing the same bytes with the minio client",
+  },
   slot: { program: "slot-micro.ts", about: "KeyedSum from source to sink in one thread, without processes" },
   network: { program: "network-micro.ts", about: "rows through a channel in one thread" },
   state: {

@@ -90,6 +90,8 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   #cleanTask: Promise<void> = Promise.resolve();
   #sweepTask: Promise<void> = Promise.resolve();
   #commitsSinceTrim = 0;
+  #commitsSinceClaim = 0;
+  #claimDueCommits = 1;
   /** Those who asked for a checkpoint: of the next one, and of those that began. */
   #waiting: PromiseWithResolvers<CheckpointId>[] = [];
   readonly #asked = new Map<CheckpointId, readonly PromiseWithResolvers<CheckpointId>[]>();
@@ -489,8 +491,12 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     }
     this.#dispatch({ type: "committed", id, record: outcome.record });
     if (origin !== null) this.#clean(() => releaseOrigin(origin, this.#originPlace())); // OR1
-    // P6: a record before this one condemned it.
-    if (claim?.isCondemned === true) this.#clean(() => this.#deleteClaimed(claim));
+    // P6: a record before this one condemned it. Another job may need it for long: it is asked for less and less often.
+    if (claim?.isCondemned === true && (this.#commitsSinceClaim += 1) >= this.#claimDueCommits) {
+      this.#commitsSinceClaim = 0;
+      this.#claimDueCommits = Math.min(TRIM_EVERY_COMMITS, this.#claimDueCommits * 2);
+      this.#clean(() => this.#deleteClaimed(claim));
+    }
     this.#commitsSinceTrim += 1;
     if (this.#commitsSinceTrim < TRIM_EVERY_COMMITS) return;
     this.#commitsSinceTrim = 0;

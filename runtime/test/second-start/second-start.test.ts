@@ -7,7 +7,7 @@
 //
 // Not here: the decision for every row of the table (runtime/src/checkpoint/start.test.ts).
 
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -28,6 +28,8 @@ const TIMEOUT_MS = 120_000;
 const FULL_SPEED = 1_000_000;
 /** Slow enough that a run is struck in its middle. */
 const SLOW = 600;
+/** Slow enough for several commands typed one after the other. */
+const SLOWEST = 60;
 
 let folder = "";
 const typed: Typed[] = [];
@@ -83,8 +85,8 @@ async function run(options: Start = {}): Promise<{ readonly exitCode: number | n
   return { exitCode, text: one.text() };
 }
 
-async function startAndPublish(): Promise<Typed> {
-  const one = start({ ratePerSecond: SLOW });
+async function startAndPublish(ratePerSecond = SLOW): Promise<Typed> {
+  const one = start({ ratePerSecond });
   await until("two files are published", () => publishedFiles(at("output")).length >= 2, {
     typed: one,
     timeoutMs: 60_000,
@@ -177,7 +179,7 @@ test(
         uri.replace(/chk-\d+/, "chk-9999"),
         /SNAPSHOT_DAMAGED: .*chk-9999\/_metadata.*\n {2}What to do: name another checkpoint/,
       ],
-      ["s3://elsewhere/chk-1", /CONFIG_INVALID: .*s3:\/\/elsewhere\/chk-1 does not lie in the job's store/],
+      ["s3://elsewhere/chk-1", /CONFIG_INVALID: the storage "s3:\/\/elsewhere" needs s3.endpoint/],
     ] as const) {
       const refused = await run({ flags: ["--from", from] });
       expect(refused.text).toMatch(message);
@@ -202,6 +204,50 @@ test(
     expect(held.length).toBeGreaterThan(0);
     expect(publishedPositions(at("forked"))).toEqual(positionsFrom(held.length));
     expect(publishedPositions(at("again"))).toEqual(positionsFrom(held.length));
+  },
+  TIMEOUT_MS,
+);
+
+test(
+  "stopped with a savepoint it goes on from there, without its TaskManagers' disks too; a drained one is finished",
+  async () => {
+    const first = await startAndPublish(SLOWEST);
+    const stop = typeCommand(["stop", "first", "--savepoint", "savepoints"], { directory: folder });
+    expect(await stop.exit).toBe(0);
+    expect(stop.text()).toMatch(
+      /^job first stops with the savepoint, taken in [\d.]+ s:\nfile:.*\/savepoints\/savepoint-[0-9a-f]{6}-[0-9a-f]{12}\nTo go on, run it again/,
+    );
+    expect(await first.exit).toBe(0);
+    expect(first.text()).toMatch(/^job first was stopped with savepoint file:.*; its next run goes on from there$/m);
+    const savepoint = /savepoint-[0-9a-f-]+/.exec(stop.text())?.[0] ?? "";
+    expect(head()).toMatchObject({ jobState: "stopped", closed: false, head: { kind: "savepoint" } });
+    const stopped = published();
+    const below = publishedPositions(at("output"));
+    expect(below).toEqual(positionsBelow(below.length));
+
+    const dispose = (): Typed =>
+      typeCommand(["savepoint", "dispose", `savepoints/${savepoint}`, "--dir", "checkpoints"], { directory: folder });
+    const refused = dispose();
+    expect(await refused.exit).toBe(1);
+    expect(refused.text()).toMatch(/OPERATION_CONFLICT: .* is needed: it is the newest state of job default\/first/);
+
+    rmSync(at(".sluice"), { recursive: true });
+    const again = start({ ratePerSecond: SLOWEST });
+    await until("more is published", () => publishedFiles(at("output")).length > Object.keys(stopped).length, {
+      typed: again,
+      timeoutMs: 60_000,
+    });
+    const disposed = dispose();
+    expect([await disposed.exit, disposed.text()]).toEqual([0, expect.stringContaining("is deleted")]);
+    expect(existsSync(at("savepoints", savepoint))).toBe(false);
+    const drain = typeCommand(["stop", "first", "--savepoint", "savepoints", "--drain"], { directory: folder });
+    expect([await drain.exit, drain.text()]).toEqual([0, expect.stringContaining("job first was drained")]);
+    expect(await again.exit).toBe(0);
+    newFilesSince(stopped);
+    expect(lineagesOf(publishedFiles(at("output")))).toHaveLength(1);
+    const drained = publishedPositions(at("output"));
+    expect(drained).toEqual(positionsBelow(drained.length)); // SS1, as far as it came
+    expect(await run()).toMatchObject({ exitCode: 2, text: expect.stringContaining("JOB_FINISHED") });
   },
   TIMEOUT_MS,
 );
