@@ -11,17 +11,19 @@ import type { SnapshotPlace, SnapshotReport } from "./snapshot.ts";
 
 const SNAPSHOT_HELP = `
 SNAPSHOT is a URI or a path: of the directory of a checkpoint or savepoint, or of a job's directory (then its newest checkpoint is
-meant). Nothing is written, the job may run meanwhile or be gone, and its code is not needed. Credentials of S3 come from
-AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its endpoint from -D s3.endpoint=...
+meant). Nothing is written, the job may run meanwhile or be gone, and its code is not needed, but for check: there its main runs and
+its functions are opened once, in a process of its own, so what open() does to the world it does here, too; sources and sinks are not
+opened. Credentials of S3 come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, its endpoint from -D s3.endpoint=...
 
 Examples:
   $ sluice snapshot ls .sluice/first/checkpoints
   $ sluice snapshot show .sluice/first/checkpoints
   $ sluice snapshot get .sluice/first/checkpoints --uid sum --state sum --key even
   $ sluice snapshot verify s3://bucket/savepoints/savepoint-1a2b3c-4d5e6f -D s3.endpoint=http://127.0.0.1:9000
+  $ sluice snapshot check jobs/first.ts .sluice/first/checkpoints
   $ sluice snapshot diff .sluice/first/checkpoints/default/first/chk-3 .sluice/first/checkpoints --keys
 
-Exit codes: 0 as asked, 1 no (no such key, damaged) or it did not work, 2 wrong command line or configuration.`;
+Exit codes: 0 as asked, 1 no (no such key, damaged, incompatible) or it did not work, 2 wrong command line or configuration.`;
 
 interface Flags {
   readonly define: Readonly<Record<string, string>>;
@@ -32,6 +34,10 @@ interface GetFlags extends Flags {
   readonly uid: string;
   readonly state: string;
   readonly key?: string;
+}
+
+interface CheckFlags extends Flags {
+  readonly allowNonRestoredState?: boolean;
 }
 
 interface DiffFlags extends Flags {
@@ -94,6 +100,21 @@ export function addSnapshotCommands(program: Command, done: (exitCode: number) =
       finish(await verifyPlace(at(place, flags), onProgress), flags);
     },
   );
+
+  group
+    .command("check")
+    .description("whether a job can go on from a snapshot: every operator and state of both beside each other")
+    .argument("<job>", "the job's module")
+    .argument("<snapshot>", "URI or path")
+    .argument("[args...]", "arguments for main; those that begin with - after a --")
+    .option("-D, --define <key=value>", "set a configuration key; may be repeated", define, {})
+    .option("--allow-non-restored-state", "state whose operator is gone is given up")
+    .option("--json", "JSON instead of text")
+    .action(async (job: string, place: string, args: readonly string[], flags: CheckFlags) => {
+      const { checkPlace } = await import("./snapshot-check.ts");
+      const request = { job, arguments: args, allowNonRestoredState: flags.allowNonRestoredState ?? false };
+      finish(await checkPlace(at(place, flags), request), flags);
+    });
 
   sub("diff", "states that came, went or changed from one snapshot to another", "before", "after")
     .option("--keys [count]", `compare all keys, and list so many that differ (default: ${KEYS_LISTED})`, count)

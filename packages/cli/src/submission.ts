@@ -137,7 +137,7 @@ function checkSlots(plan: JobPlan, offered: { readonly taskManagers: number; rea
   });
 }
 
-function findModule(job: string): string {
+export function findModule(job: string): string {
   const path = job.startsWith("file:") ? fileURLToPath(job) : resolve(job);
   if (!existsSync(path)) {
     throw new Failure("JOB_MODULE_NOT_FOUND", {
@@ -156,7 +156,7 @@ function findModule(job: string): string {
   return pathToFileURL(realpathSync(path)).href;
 }
 
-function baseName(moduleUrl: string): string {
+export function baseName(moduleUrl: string): string {
   return basename(fileURLToPath(moduleUrl)).replace(/\.[^.]+$/, "");
 }
 

@@ -2,9 +2,9 @@
 
 import { besides } from "./process-shell.ts";
 
-export { runPlanProcess } from "./plan-process.ts";
+export { runPlanProcess, runStatesProcess } from "./plan-process.ts";
 export { openStore } from "./process-shell.ts";
-export type { PlanProcessOptions, PlanProcessResult } from "./plan-process.ts";
+export type { PlanProcessOptions, PlanProcessResult, StatesProcessResult } from "./plan-process.ts";
 export type { PlanRequest } from "./plan.ts";
 export { runSlot } from "./run-slot.ts";
 export type { SlotRun } from "./run-slot.ts";

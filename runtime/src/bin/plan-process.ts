@@ -8,8 +8,9 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 import { Failure, failureFromJson } from "@sluice/kit";
-import type { JobPlan } from "../model/index.ts";
+import type { JobPlan, OperatorSchema } from "../model/index.ts";
 import type { PlanAnswer, PlanRequest } from "./plan.ts";
+import type { StatesAnswer } from "./states.ts";
 import { besides, userEnvironment } from "./process-shell.ts";
 
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -36,11 +37,32 @@ export interface PlanProcessResult {
  * (JOB_MODULE_NOT_FOUND, JOB_MODULE_INVALID, JOB_GRAPH_INVALID, INPUT_NOT_FOUND, CONFIG_*).
  */
 export async function runPlanProcess(options: PlanProcessOptions): Promise<PlanProcessResult> {
+  const { answer, output } = await askProcess<PlanAnswer>("plan", options);
+  if ("failure" in answer) throw failureFromJson(answer.failure);
+  return { plan: answer.plan, output };
+}
+
+export interface StatesProcessResult extends PlanProcessResult {
+  /** In the order of the plan, whose splits are not enumerated. */
+  readonly operators: readonly OperatorSchema[];
+}
+
+/** Builds the graph and opens its operators to see what state they declare, in a process as of {@link runPlanProcess}; failures as there. */
+export async function runStatesProcess(options: PlanProcessOptions): Promise<StatesProcessResult> {
+  const { answer, output } = await askProcess<StatesAnswer>("states", options);
+  if ("failure" in answer) throw failureFromJson(answer.failure);
+  return { plan: answer.plan, operators: answer.operators, output };
+}
+
+async function askProcess<A>(
+  entry: "plan" | "states",
+  options: PlanProcessOptions,
+): Promise<{ readonly answer: A; readonly output: string }> {
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   const heapMb = Math.ceil((options.heapBytes ?? DEFAULT_HEAP_BYTES) / 2 ** 20);
   const { moduleUrl, configuration, jobName } = options;
   const request: PlanRequest = { moduleUrl, arguments: options.arguments, configuration, jobName };
-  const child = spawn(process.execPath, [`--max-old-space-size=${heapMb}`, fileURLToPath(besides("plan"))], {
+  const child = spawn(process.execPath, [`--max-old-space-size=${heapMb}`, fileURLToPath(besides(entry))], {
     stdio: ["pipe", "pipe", "pipe", "pipe"],
     env: userEnvironment(), // PP2
   });
@@ -67,7 +89,7 @@ export async function runPlanProcess(options: PlanProcessOptions): Promise<PlanP
       child.once("error", reject);
       child.once("close", (code, signal) => resolve(signal === null ? `exit code ${code ?? 0}` : `signal ${signal}`));
     });
-    return read({ moduleUrl, timeoutMs, heapMb, ending, exit, answer: answer.text, output: output.text });
+    return read<A>({ moduleUrl, timeoutMs, heapMb, ending, exit, answer: answer.text, output: output.text });
   } finally {
     clearTimeout(timer);
     options.signal?.removeEventListener("abort", onAbort);
@@ -87,7 +109,7 @@ class Gathered {
   }
 }
 
-function read(result: {
+function read<A>(result: {
   readonly moduleUrl: string;
   readonly timeoutMs: number;
   readonly heapMb: number;
@@ -95,7 +117,7 @@ function read(result: {
   readonly exit: string;
   readonly answer: string;
   readonly output: string;
-}): PlanProcessResult {
+}): { readonly answer: A; readonly output: string } {
   const { moduleUrl, timeoutMs, heapMb, ending, exit, output } = result;
   if (ending === "aborted") throw new Failure("CANCELED", { retry: "never", message: "planning was given up" });
   const tail = output.trimEnd().split("\n").slice(-20).join("\n");
@@ -107,7 +129,7 @@ function read(result: {
         "main only builds the graph: look for an endless loop or something it waits for; sluice.plan.timeout sets the limit",
     });
   }
-  const answer = parseAnswer(result.answer);
+  const answer = parseAnswer<A>(result.answer);
   if (answer === undefined) {
     const isMemory = /heap out of memory|heap limit/u.test(output);
     throw new Failure("JOB_MAIN_FAILED", {
@@ -120,13 +142,12 @@ function read(result: {
         : "look for process.exit in the module or its libraries",
     });
   }
-  if ("failure" in answer) throw failureFromJson(answer.failure);
-  return { plan: answer.plan, output };
+  return { answer, output };
 }
 
-function parseAnswer(text: string): PlanAnswer | undefined {
+function parseAnswer<A>(text: string): A | undefined {
   try {
-    return JSON.parse(text) as PlanAnswer;
+    return JSON.parse(text) as A;
   } catch {
     return undefined; // cut off: the process died while it wrote, or never did
   }

@@ -8,6 +8,8 @@ export { CommitLog, ID_BLOCK_COUNT, readCommit, readCommitHead } from "./commit-
 export type { AppendOutcome, ClaimResult, CommitChange, CommitLogEnv } from "./commit-log.ts";
 export { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 export { dealOperatorState } from "./deal.ts";
+export { compareJob } from "./compatibility.ts";
+export type { Compatibility, CompatibilityInput, OperatorVerdict, StateVerdict, Verdict } from "./compatibility.ts";
 export { CheckpointCoordinator } from "./coordinator-shell.ts";
 export type { CoordinatorOptions } from "./coordinator-shell.ts";
 export {

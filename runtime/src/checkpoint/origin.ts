@@ -83,7 +83,7 @@ async function keepCheckpoint(
   const { metadataPath } = at;
   const kept = [...head.retained, ...head.pins.map((pin) => pin.ref), ...(head.head === null ? [] : [head.head])];
   const isOrigin = head.origin !== null && head.origin === recordedPath(at);
-  if (!kept.some((ref) => ref.path === metadataPath) && !isOrigin) {
+  if (!kept.some((ref) => nameInJob(ref.path) === nameInJob(metadataPath)) && !isOrigin) {
     throw new Failure("INPUT_NOT_FOUND", {
       retry: "never",
       message: `checkpoint ${order.origin} is not kept by the job that took it: it was replaced, or never completed`, // OR3
@@ -107,6 +107,11 @@ async function keepCheckpoint(
       },
     );
   }
+}
+
+/** `chk-7/_metadata`: records name paths from the root of the store their job was started with, which may not be the root here. */
+function nameInJob(path: string): string {
+  return path.split("/").slice(-2).join("/");
 }
 
 /** After the first own checkpoint: whoever owns it may delete it now. Pins end by themselves when this fails. */

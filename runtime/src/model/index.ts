@@ -91,6 +91,7 @@ export type {
   SubtaskId,
 } from "./checkpoint.ts";
 export { connects } from "./plan.ts";
+export type { OperatorSchema, StateSchema } from "./schema.ts";
 export type { JobPlan, Partitioning, PlanEdge, PlanOperator, PlanVertex, SideOutputRef } from "./plan.ts";
 export { AsyncFunction } from "./async.ts";
 export type { AsyncInvoke, AsyncResult, AsyncRetryStrategy } from "./async.ts";

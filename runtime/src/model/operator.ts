@@ -13,6 +13,7 @@ import type { Clock, Log, StagedUploads } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
 import type { Collector, MetricGroup, OutputTag, TimerService } from "./functions.ts";
 import type { KeyedStateStore, StateDescriptor } from "./state.ts";
+import type { StateSchema } from "./schema.ts";
 import type { TypeDescriptor } from "./type-descriptor.ts";
 
 /** Which subtask of which operator this is. */
@@ -117,6 +118,8 @@ export interface Operator {
   readonly isAvailable?: boolean;
   /** All input was seen: emit what is still held back. */
   finish?(): void;
+  /** After `open`: the operator state that the user's function has asked for. For who compares a job with a snapshot. */
+  declaredStates?(): readonly StateSchema[];
   /** Always called once, also after failures; `succeeded` false: leave pending side effects for the next attempt. */
   close(succeeded: boolean): void | Promise<void>;
 }

@@ -18,6 +18,7 @@ import type {
   OperatorState,
   RestoredOperatorState,
   RichFunction,
+  StateSchema,
   SubtaskInfo,
 } from "../model/index.ts";
 import { HeapOperatorStateStore } from "./operator-state-store.ts";
@@ -86,6 +87,10 @@ export abstract class FunctionOperator implements Operator {
       refusePromise(taken, this.subtask);
     }
     return this.#store.snapshot();
+  }
+
+  declaredStates(): readonly StateSchema[] {
+    return this.#store?.declaredStates() ?? [];
   }
 
   notifyCheckpointComplete(id: CheckpointId): void {

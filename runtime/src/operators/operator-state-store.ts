@@ -24,6 +24,7 @@ import {
   type OperatorStateMode,
   type OperatorStateStore,
   type RestoredOperatorState,
+  type StateSchema,
   type SubtaskInfo,
   type TypeDescriptor,
 } from "../model/index.ts";
@@ -85,6 +86,13 @@ export class HeapOperatorStateStore implements OperatorStateStore {
     for (const [name, { mode, type, handle }] of this.#registered)
       states.set(name, { mode, itemType: type, items: handle.encode() });
     return states;
+  }
+
+  /** What was asked for so far. */
+  declaredStates(): readonly StateSchema[] {
+    return [...this.#registered].map(([name, { mode, type }]) => {
+      return { name, kind: "operator-list", mode, itemType: type };
+    });
   }
 
   #list<T>(descriptor: ListStateDescriptor<T>, mode: "split" | "union"): OperatorListState {

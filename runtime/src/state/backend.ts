@@ -38,6 +38,7 @@ import type { NumberTable } from "./number-table.ts";
 import { CooperativeSnapshot } from "./snapshot.ts";
 import type { KeyedSnapshot } from "./snapshot.ts";
 import { declaredBy, KeyedStates } from "./states.ts";
+import type { DeclaredState } from "./states.ts";
 import type { StringTable } from "./string-table.ts";
 import type { StateTable } from "./table.ts";
 
@@ -142,6 +143,11 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
 
   getCurrentKey(): unknown {
     return this.#scope.get();
+  }
+
+  /** The states that the job has declared so far. */
+  declaredStates(): readonly DeclaredState[] {
+    return this.#states.declared;
   }
 
   /** Entries over all states, for metrics. */

@@ -80,6 +80,11 @@ export class KeyedStates {
     this.#clock = clock;
   }
 
+  /** What the job has declared so far. */
+  get declared(): readonly DeclaredState[] {
+    return [...this.#states.values()].flatMap(({ table, isDeclared }) => (isDeclared ? [stateOf(table)] : []));
+  }
+
   get tables(): readonly StateTable[] {
     return this.#tables;
   }

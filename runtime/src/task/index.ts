@@ -2,6 +2,7 @@
 
 export { readSlotCounters, SlotCounters, slotCountersBytes, TASK_COUNTERS } from "./counters.ts";
 export type { SlotCountersView, TaskCounterName } from "./counters.ts";
+export { declaredStates } from "./declared-states.ts";
 export { buildSlot } from "./slot-builder.ts";
 export type { SlotEnvironment, SlotSettings } from "./slot-builder.ts";
 export { SlotRunner } from "./slot-runner.ts";

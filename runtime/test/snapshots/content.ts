@@ -31,6 +31,9 @@ import { OpenPack, partBytes } from "../../src/taskmanager/io/index.ts";
 
 export const PARALLELISM = 3;
 export const MAX_PARALLELISM = 16;
+/** Wall clock of the writer. */
+export const WALL_MS = 1_700_000_000_000;
+export const TIMER_STATE = "_timer_state/processing_user-timers";
 export const DIRECTORY = "golden/chk-7";
 const OBJECT = "chk-7/x-2.0.tm-1.0123456789abcdef-0";
 
@@ -44,6 +47,7 @@ export interface KeyedOperator {
   readonly uid: string;
   readonly keyType: TypeDescriptor;
   readonly states: readonly KeyedContent[];
+  readonly timers?: readonly (readonly [key: unknown, timestampsMs: readonly number[]])[];
 }
 
 const texts = ["", "a", "naïve", "日本", "\u{1f600}", "\ud800x", "\udc00", "\ufeffBOM", "\0", "x".repeat(300)];
@@ -80,7 +84,7 @@ const KEYS: readonly (readonly [name: string, type: TypeInformation<unknown>, ke
   ["string", Types.STRING(), [...texts, ...Array.from({ length: 1_000 }, (_, i) => `key-${i}`)]],
   ["boolean", Types.BOOLEAN(), [true, false]],
   ["instant", Types.INSTANT(), longs],
-  ["bytes", Types.BYTES(), blobs],
+  ["bytes", Types.BYTES(), blobs.slice(0, 2)],
   ["tuple", Pair, longs.map((n, i) => [n, texts[i]])],
   ["row", Address, ints.map((zip, i) => ({ street: texts[i], zip }))],
   ["list", Types.LIST(Types.STRING()), [[], texts, ["a", "b"]]],
@@ -93,6 +97,7 @@ const mean = {
   merge: (a: [number, number], b: [number, number]): [number, number] => [a[0] + b[0], a[1] + b[1]],
 };
 
+const TTL = { ttl: { ttlMs: 3_600_000, updateType: "OnReadAndWrite", stateVisibility: "NeverReturnExpired" } } as const;
 const userKeys = Array.from({ length: 40 }, (_, i) => `user-${i}`);
 
 /** All keyed operators. */
@@ -136,6 +141,29 @@ export const KEYED: readonly KeyedOperator[] = [
         entries: userKeys.map((key, i) => [key, [i, i + 1, i + 5]] as const),
       },
     ],
+  },
+  {
+    uid: "mortal",
+    keyType: Types.STRING().descriptor,
+    states: [
+      {
+        descriptor: new ValueStateDescriptor<unknown>("value", Types.LONG(), TTL),
+        entries: userKeys.map((key, i) => [key, i] as const),
+      },
+      {
+        descriptor: new ListStateDescriptor<unknown>("list", Types.STRING(), TTL),
+        entries: userKeys.map((key, i) => [key, texts.slice(0, 1 + (i % 10))] as const),
+      },
+      {
+        descriptor: new MapStateDescriptor<unknown, unknown>("map", Types.STRING(), Profile, TTL),
+        entries: userKeys.map(
+          (key, i) => [key, new Map(texts.slice(0, 1 + (i % 3)).map((t, n) => [t, profile(i, n)]))] as const,
+        ),
+      },
+    ],
+    timers: userKeys.map(
+      (key, i) => [key, Array.from({ length: 1 + (i % 3) }, (_, n) => WALL_MS + i * 1_000 + n)] as const,
+    ),
   },
   ...KEYS.map(([name, type, keys]) => ({
     uid: `by ${name}`,
@@ -208,7 +236,7 @@ export function backendOf(operator: KeyedOperator, range: readonly [number, numb
     keyGroups: range,
     maxParallelism: MAX_PARALLELISM,
     uid: operator.uid,
-    clock: { nowMs: () => 0, wallMs: () => 0 },
+    clock: { nowMs: () => 0, wallMs: () => WALL_MS },
   });
 }
 
@@ -249,6 +277,13 @@ function keyedParts(operator: KeyedOperator, subtask: number): readonly Snapshot
       backend.setCurrentKey(key, hash(key));
       put(backend, descriptor, content);
     }
+  }
+  const service = backend.getTimerService({ onProcessingTime: () => {} });
+  for (const [key, timestamps] of operator.timers ?? []) {
+    const group = keyGroupOf(hash(key), MAX_PARALLELISM);
+    if (group < first || group > last) continue;
+    backend.setCurrentKey(key, hash(key));
+    for (const timestampMs of timestamps) service.registerProcessingTimeTimer(timestampMs);
   }
   const snapshot = backend.snapshot(7 as CheckpointId);
   while (!snapshot.step(1_000));
@@ -296,7 +331,7 @@ export function writeSnapshot(): ReadonlyMap<string, Uint8Array> {
     epoch: 2 as CheckpointMetadata["epoch"],
     attempt: 0 as CheckpointMetadata["attempt"],
     planDigest: "0123456789abcdef",
-    timestampMs: 1_700_000_000_000,
+    timestampMs: WALL_MS,
     isFinal: false,
     vertices: uids.map((uid, i) => ({
       vertexId: `v${i}`,
