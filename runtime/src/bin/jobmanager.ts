@@ -63,6 +63,14 @@ runProcess(async () => {
   let ended: { readonly code: number; readonly lingering: Promise<void> } | undefined;
   const allowReplay = config.start.allowReplay ?? settings.allowReplay;
 
+  const onEnded = (state: "FINISHED" | "CANCELED" | "FAILED", message: string): void => {
+    printEvent({ event: "jobEnded", state, message });
+    const code = state === "FAILED" ? 1 : 0;
+    const lingering = linger(awaited);
+    ended = { code, lingering };
+    if (settings.shutsDownOnFinish) void lingering.then(() => exitSoon(code));
+  };
+
   const master = new JobMaster({
     env,
     rpc: {
@@ -77,13 +85,7 @@ runProcess(async () => {
     configuration: config.configuration,
     lineage: config.start.lineage,
     allowReplay: allowReplay === undefined ? undefined : (allowReplay as CheckpointId),
-    onEnded: (state, message) => {
-      printEvent({ event: "jobEnded", state, message });
-      const code = state === "FAILED" ? 1 : 0;
-      const lingering = linger(awaited);
-      ended = { code, lingering };
-      if (settings.shutsDownOnFinish) void lingering.then(() => exitSoon(code));
-    },
+    onEnded,
     onFatal: fatal,
   });
   const rpcAddress = await master.listen(config.rpcAddress);
@@ -127,8 +129,10 @@ runProcess(async () => {
   const started = await claimJob({ config, plan, settings, store, openStore: openOther, env, signal });
   if (started.type === "ended") {
     log.info("an earlier JobManager of this submission has recorded the end of the job", { state: started.state });
-    printEvent({ event: "jobEnded", state: started.state, message: `the job was ${started.state} before` });
-    exitSoon(started.state === "FAILED" ? 1 : 0);
+    const { state, record } = started;
+    master.endedBefore(state, record);
+    awaited.expect(record);
+    onEnded(state, `the job was ${state} before`);
     return;
   }
   const { storage } = started;

@@ -17,7 +17,14 @@ import {
   endStateOf,
   fitPlan,
 } from "../checkpoint/index.ts";
-import type { CommitLog, OperationRequest, RecordedOperation, StoreOpener, TaskGateway } from "../checkpoint/index.ts";
+import type {
+  CommitLog,
+  CommitRecord,
+  OperationRequest,
+  RecordedOperation,
+  StoreOpener,
+  TaskGateway,
+} from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type {
   AttemptNumber,
@@ -177,6 +184,16 @@ export class JobMaster implements JobManagerView {
     }
     this.#dispatch({ type: "started" });
     this.#operations.start(storage?.log);
+  }
+
+  /** An earlier JobManager has recorded the end of the job: this one only tells of it. */
+  endedBefore(as: EndState, record: CommitRecord): void {
+    assert(this.#state.job === "INITIALIZING", "a job that has ended is not started");
+    this.#state = { ...this.#state, job: as }; // JS1 is about what a job does: this one does nothing any more
+    this.#history.jobState(as);
+    this.#operations.endedBefore(record.ops);
+    this.#isOver = true;
+    this.#taskManagers.close(`job ${this.#options.plan.jobName} is ${as}`);
   }
 
   /** Goes without ending the job: the next JobManager continues it. TaskManagers wait for that one, or go too. */

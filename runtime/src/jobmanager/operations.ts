@@ -79,6 +79,13 @@ export class Operations {
     if (jobState !== undefined) this.#local = settledAtEnd(this.#local, jobState);
   }
 
+  /** The job had ended before: nothing begins, but what was done is known. */
+  endedBefore(ops: RecordedOperations): void {
+    this.#local = ops;
+    this.#isOver = true;
+    this.#started.resolve();
+  }
+
   find(id: string): RecordedOperation | undefined {
     return findOperation(this.#list, id);
   }

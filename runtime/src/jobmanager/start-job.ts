@@ -18,7 +18,7 @@ import {
   retryStorage,
   takeOrigin,
 } from "../checkpoint/index.ts";
-import type { StoreOpener } from "../checkpoint/index.ts";
+import type { CommitRecord, StoreOpener } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { JobManagerConfig, JobPlan, StoreConfig } from "../model/index.ts";
 import type { JobStorage } from "./job-master.ts";
@@ -50,7 +50,12 @@ export function storeOf(config: Pick<JobManagerConfig, "store">, settings: Runti
 /** Claimed, or: this submission has recorded the job's end before (its JobManager died on its way out); nothing is left to run. */
 export type StartedJob =
   | { readonly type: "claimed"; readonly storage: JobStorage }
-  | { readonly type: "ended"; readonly state: "FINISHED" | "CANCELED" | "FAILED" };
+  | {
+      readonly type: "ended";
+      readonly state: "FINISHED" | "CANCELED" | "FAILED";
+      /** The record that says so. */
+      readonly record: CommitRecord;
+    };
 
 const ENDED = { stopped: "FINISHED", finished: "FINISHED", cancelled: "CANCELED", failed: "FAILED" } as const;
 
@@ -68,7 +73,7 @@ export async function claimJob(options: {
   const jobDir = jobDirectory(config.namespace, config.jobName);
   const before = await retryStorage(env, signal, "commit-log-read", () => readCommitHead(store, jobDir, signal));
   const ended = endedBySubmission(before, { lineage: config.start.lineage, uid: config.uid });
-  if (ended !== undefined) return { type: "ended", state: ENDED[ended] };
+  if (ended !== undefined && before !== undefined) return { type: "ended", state: ENDED[ended], record: before };
   const named = config.start.from ?? settings.restorePath;
   // People name checkpoints by path or URI; the log names those in its own store relative to that.
   const from = named === undefined ? undefined : recordedPath(await placeOf(named, { store, openStore }));
@@ -98,8 +103,8 @@ export async function claimJob(options: {
     const now =
       code === "JOB_CLOSED" || code === "JOB_FINISHED" ? await readCommitHead(store, jobDir, signal) : undefined;
     const end = endedBySubmission(now, { lineage: config.start.lineage, uid: config.uid });
-    if (end === undefined) throw thrown;
-    return { type: "ended", state: ENDED[end] };
+    if (end === undefined || now === undefined) throw thrown;
+    return { type: "ended", state: ENDED[end], record: now };
   }
   const { head, origin } = log.head;
   if (head === null && origin !== null) await confirmOrigin(origin, place);

@@ -1,9 +1,17 @@
 // Operations over REST on real processes: asked for by id, done once, whoever answers; with a token that guards them.
 
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { OPERATION_ID_HEADER } from "@sluice/api";
 import type { AggregatedMetric, CheckpointStatusMessage } from "@sluice/api";
 import type { LocalCluster } from "@sluice/cli";
+
+import { PROCESS_ENTRIES } from "../../src/bin/index.ts";
+import type { ProcessEvent } from "../../src/model/index.ts";
 
 import { type } from "../support/command-line.ts";
 import { NumbersRun, untilCompleted } from "../support/numbers-run.ts";
@@ -22,6 +30,23 @@ afterAll(async () => {
   else process.env["SLUICE_REST_TOKEN"] = tokenBefore;
   await run.dispose();
 });
+
+/** The process alone, without anybody who starts it again. */
+function startJobManager(configPath: string): {
+  readonly restAddress: Promise<string>;
+  readonly exit: Promise<number>;
+} {
+  const child = spawn(process.execPath, [fileURLToPath(PROCESS_ENTRIES.jobManager), "--config", configPath], {
+    env: { ...process.env, NODE_OPTIONS: "", SLUICE_SECRET: "0123456789abcdef" },
+    stdio: ["pipe", "pipe", "ignore"],
+  });
+  const restAddress = Promise.withResolvers<string>();
+  createInterface({ input: child.stdout! }).on("line", (line) => {
+    const event = JSON.parse(line) as ProcessEvent;
+    if (event.event === "listening") restAddress.resolve(event.restAddress ?? "");
+  });
+  return { restAddress: restAddress.promise, exit: once(child, "exit").then(([code]) => Number(code)) };
+}
 
 async function killJobManager(cluster: LocalCluster): Promise<void> {
   const { starts } = cluster.process({ kind: "jobmanager", index: 0 });
@@ -108,4 +133,21 @@ test("a checkpoint that was asked for is the same one after a failover, and an a
   cluster.resume({ kind: "taskmanager", index: 0 });
   await cluster.until("the job ends", () => cluster.outcome !== undefined, { timeoutMs: 60_000 });
   expect(await cluster.waitForEnd()).toMatchObject({ state: "CANCELED" });
+
+  // A JobManager that dies on its way out is started again: it tells what its predecessor recorded, and goes.
+  const again = startJobManager(run.at("work", "jobmanager.json"));
+  const restUrl = `http://${await again.restAddress}`;
+  const headers = { authorization: `Bearer ${TOKEN}` };
+  const last = async (path: string): Promise<unknown> => {
+    for (;;) {
+      const response = await fetch(`${restUrl}${path}`, { headers });
+      if (response.status !== 503) return await response.json();
+    }
+  };
+  expect(await last(`/jobs/${jid}/checkpoints/${CHECKPOINT}`)).toEqual({
+    status: { id: "COMPLETED" },
+    operation: { checkpointId: id },
+  });
+  expect(await last(`/jobs/${jid}/status`)).toEqual({ status: "CANCELED" });
+  expect(await again.exit).toBe(0);
 }, 180_000);

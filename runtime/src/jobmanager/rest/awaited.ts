@@ -6,17 +6,20 @@
 // Not here: going (bin/jobmanager.ts).
 
 import type { Clock } from "@sluice/kit/env";
+import type { CommitRecord } from "../../checkpoint/index.ts";
 import type { RestResponse } from "./routes.ts";
 
 /** Flink's clients ask again after 2 s at most. */
 const ASKS_AGAIN_MS = 4_000;
+/** A JobManager is started again within seconds; whoever has waited for longer has gone. */
+const RECENT_MS = 60_000;
 
 export class Awaited {
-  readonly #clock: Pick<Clock, "nowMs">;
+  readonly #clock: Clock;
   /** When each thing was asked for or begun last, by what its answer is found under. */
   readonly #askedAtMs = new Map<string, number>();
 
-  constructor(clock: Pick<Clock, "nowMs">) {
+  constructor(clock: Clock) {
     this.#clock = clock;
   }
 
@@ -33,6 +36,12 @@ export class Awaited {
     if (typeof trigger === "string") this.#askedAtMs.set(trigger, this.#clock.nowMs());
     else if (id === "IN_PROGRESS") this.#askedAtMs.set(key, this.#clock.nowMs());
     else if (id === "COMPLETED") this.#askedAtMs.delete(key);
+  }
+
+  /** The JobManager that wrote this record died before it could tell what came of these operations: who asked it asks again. */
+  expect({ ops, writtenMs }: Pick<CommitRecord, "ops" | "writtenMs">): void {
+    if (this.#clock.wallMs() - writtenMs > RECENT_MS) return;
+    for (const { id } of ops) this.#askedAtMs.set(id, this.#clock.nowMs());
   }
 
   /** Whether somebody is about to ask again. */

@@ -46,10 +46,12 @@ const KINDS: Readonly<Record<keyof typeof NOUNS, readonly OperationKind[]>> = {
   dispose: ["dispose"],
 };
 
-/** Refuses an id that nobody asked with. */
+/** Refuses an id that nobody asked with; before the log is read nobody knows, and clients ask again (503). */
 export function findOperation(view: JobManagerView, id: string, what: keyof typeof NOUNS): RecordedOperation {
   const operation = view.operation(id.toLowerCase());
   if (operation !== undefined && KINDS[what].includes(operation.request.kind)) return operation;
+  if (view.job().state === "INITIALIZING")
+    throw new Refusal(503, "The JobManager has not read the job's log yet. Ask again.");
   throw Refusal.notFound(`There is no ${NOUNS[what]} operation with triggerId=${id} for job ${view.job().jid}.`);
 }
 

@@ -471,6 +471,12 @@ describe("operations", () => {
     expect(started).toEqual([]);
   });
 
+  test("RO1: what came of one is not known before the log is read, which is not the same as nothing", async () => {
+    const path = `/jobs/${JID}/checkpoints/${ID}`;
+    expect((await ask(path, runningJob({ state: "INITIALIZING" }))).status).toBe(503);
+    expect((await ask(path, runningJob())).status).toBe(404);
+  });
+
   test("of a job that has ended are refused, but known ones still answer", async () => {
     const job = runningJob({ state: "FINISHED" });
     const started: Started[] = [{ id: ID, request: { kind: "checkpoint", checkpointType: "FULL" } }];
@@ -526,7 +532,7 @@ describe("how the job ended", () => {
 
 test("AW1: only who was told to ask again is waited for, and not for long", () => {
   let nowMs = 0;
-  const awaited = new Awaited({ nowMs: () => nowMs });
+  const awaited = new Awaited({ nowMs: () => nowMs, wallMs: () => nowMs });
   const told = (path: string, body: unknown): void => awaited.answered(path, { status: 200, body });
   told("/jobs", { jobs: [] });
   told("/jobs/1/status", { status: "RUNNING" });
@@ -541,6 +547,11 @@ test("AW1: only who was told to ask again is waited for, and not for long", () =
   expect(awaited.isAwaited).toBe(true);
   nowMs = 4_001;
   expect(awaited.isAwaited).toBe(false);
+  const op = { id: "b", request: { kind: "cancel" }, outcome: null } as const;
+  awaited.expect({ ops: [op], writtenMs: -60_000 });
+  expect(awaited.isAwaited).toBe(false);
+  awaited.expect({ ops: [op], writtenMs: 0 });
+  expect(awaited.isAwaited).toBe(true);
 });
 
 describe("cancel", () => {

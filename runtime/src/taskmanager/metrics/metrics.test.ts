@@ -217,7 +217,7 @@ describe("over HTTP", () => {
       source: sourceOf(runningJob()),
       readProcess,
       token: undefined,
-      awaited: new Awaited({ nowMs: () => 0 }),
+      awaited: new Awaited({ nowMs: () => 0, wallMs: () => 0 }),
       log: LOG,
     });
   });
@@ -248,7 +248,7 @@ describe("over HTTP", () => {
       source: sourceOf(runningJob()),
       readProcess,
       token,
-      awaited: new Awaited({ nowMs: () => 0 }),
+      awaited: new Awaited({ nowMs: () => 0, wallMs: () => 0 }),
       log: LOG,
     });
     const ask = async (path: string, authorization?: string): Promise<number> => {
