@@ -38,7 +38,7 @@ function sim(
 
 describe("200 seeds pass", () => {
   test.each([
-    ["coordinator", ["commits", "kills", "transactions", "savepoints", "stops"]],
+    ["coordinator", ["commits", "kills", "transactions", "savepoints", "stops", "rescales"]],
     ["aligner", ["triggered", "blocked", "aborted-superseded", "aborted-cancelled"]],
   ])(
     "%s",

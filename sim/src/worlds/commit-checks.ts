@@ -33,12 +33,22 @@ export class CommitChecks {
   readonly #world: World;
   readonly #jobDir: string;
   readonly #laneCount: number;
+  readonly #stopping: () => void;
   readonly #epochOf = new Map<EventOwner, number>();
   readonly #condemnedBy = new Map<number, Set<number>>();
   readonly #triggered = new Map<number, string>();
   readonly #headsSeen = new Set<number>();
 
-  constructor(world: World, of: { readonly jobDir: string; readonly laneCount: number }) {
+  constructor(
+    world: World,
+    of: {
+      readonly jobDir: string;
+      readonly laneCount: number;
+      /** A stop has become the head. */
+      readonly stopping: () => void;
+    },
+  ) {
+    this.#stopping = of.stopping;
     this.#world = world;
     this.#jobDir = of.jobDir;
     this.#laneCount = of.laneCount;
@@ -121,7 +131,10 @@ export class CommitChecks {
   #checkStop(record: CommitRecord, before: CommitRecord | undefined, violate: (reason: string) => void): void {
     const path = record.head?.path ?? "";
     if (this.intermediates.has(path)) violate(`C9: the intermediate savepoint ${path} is the head`);
-    if (record.jobState === "stopping" && before?.jobState === "active") this.stopCount += 1;
+    if (record.jobState === "stopping" && before?.jobState === "active") {
+      this.stopCount += 1;
+      this.#stopping();
+    }
     if (before === undefined || before.submission !== record.submission) return;
     if (before.jobState !== "stopping" && before.jobState !== "stopped") return;
     if (record.jobState === "active") violate("C10: the job goes on after it was stopped");

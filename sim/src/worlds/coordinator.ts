@@ -117,7 +117,11 @@ class CoordinatorRun {
     this.#world = world;
     this.#shape = shape;
     this.#rng = world.rng.fork("nemesis");
-    this.checks = new CommitChecks(world, { jobDir: JOB_DIR, laneCount: shape.laneCount });
+    this.checks = new CommitChecks(world, {
+      jobDir: JOB_DIR,
+      laneCount: shape.laneCount,
+      stopping: () => this.#stopping(),
+    });
     this.ledger = new Ledger(shape.laneCount, (reason) => world.violate(reason));
   }
 
@@ -254,6 +258,17 @@ class CoordinatorRun {
         },
         (thrown: unknown) => this.#world.violate(`a savepoint ended in ${String(thrown)}`),
       );
+    });
+  }
+
+  /** What a stop has recorded must outlive its JobManager: between the record and the end is where it would be forgotten. */
+  #stopping(): void {
+    const node = this.#jobManagers.at(-1);
+    if (this.#world.faults.crashMeanMs === 0 || this.#rng.chance(0.5)) return;
+    this.#world.after(1 + this.#rng.below(100), "nemesis kills the JobManager of a stop", () => {
+      if (this.#isHealed || node?.isUp !== true) return;
+      this.killCount += 1;
+      node.crash("killed while it stops the job");
     });
   }
 
