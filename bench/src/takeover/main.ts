@@ -197,6 +197,7 @@ console.log(
   `${vertices * parallelism} tasks on ${taskManagers} simulated TaskManagers: median ${Math.round(totals[totals.length >> 1] ?? 0)} ms, ` +
     `${Math.round(totals[0] ?? 0)} to ${Math.round(totals.at(-1) ?? 0)} ms over ${rounds} rounds`,
 );
+console.log(JSON.stringify({ benchmark: "takeover", vertices, parallelism, taskManagers, totalsMs: totals, figures }));
 process.exit(0);
 
 async function cpuMsOf(restAddress: string): Promise<number> {
