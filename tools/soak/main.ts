@@ -16,6 +16,11 @@ const SOAKS: Readonly<Record<string, Soak>> = {
     seedCount: 10_000,
     about: "simulated worlds, 10,000 seeds unless --seeds N says otherwise",
   },
+  "keyed-state": {
+    program: "runtime/test/keyed-state/main.ts",
+    seedCount: 500,
+    about: "every kind of keyed state against plain data, 500 seeds unless --seeds N says otherwise",
+  },
   kills: {
     program: "runtime/test/kills/main.ts",
     seedCount: 20,

@@ -2,7 +2,7 @@
 //
 // Invariants:
 //   PB1. Nothing is planted unless a test harness asked for it by name at process start.
-//   PB2. A planted bug is asked for on control paths only (per barrier, per append), never per record.
+//   PB2. A planted bug is asked for on control paths only (per barrier, per append, when a state is made), never per record.
 
 const BUGS = [
   "ack-of-another-checkpoint",
@@ -18,6 +18,17 @@ const BUGS = [
   "savepoint-becomes-head",
   "stop-notifies-before-record",
   "stop-forgotten-by-failover",
+  "cut-misses-first-write",
+  "typed-cut-misses-first-write",
+  "captured-row-kept-again",
+  "handed-out-value-not-encoded",
+  "aborted-cut-keeps-its-bit",
+  "key-groups-of-others-restored",
+  "damaged-block-accepted",
+  "timer-registered-twice",
+  "restored-timer-not-armed",
+  "time-to-live-doubled",
+  "expired-rows-in-snapshot",
 ] as const;
 
 /** The name of a rule that a test harness may break. */

@@ -11,7 +11,7 @@
 //
 // Not here: what an entry holds and how it is written (the three tables).
 
-import { assert, ByteReader, keyGroupOf } from "@sluice/kit";
+import { assert, ByteReader, keyGroupOf, planted } from "@sluice/kit";
 import type { ByteWriter } from "@sluice/kit";
 import { SegmentDirectory } from "./directory.ts";
 import type { Segment } from "./directory.ts";
@@ -130,6 +130,8 @@ class EntryCut<E extends Entry> implements TableCut, Capture<E> {
   #next = 0;
   readonly #done = new Set<E>();
   #into: PartWriter | undefined = undefined;
+  readonly #isBlind = planted("cut-misses-first-write");
+  readonly #forgetsWhatIsDone = planted("captured-row-kept-again");
 
   constructor(table: EntryTable<E>, layout: EntryLayout<E>, segments: EntrySegment<E>[], open: OpenCut) {
     this.#table = table;
@@ -139,7 +141,8 @@ class EntryCut<E extends Entry> implements TableCut, Capture<E> {
     this.interval = open.interval;
     const { ttl } = table;
     this.hasTimes = ttl !== undefined;
-    this.expiredThroughMs = ttl === undefined ? Number.NEGATIVE_INFINITY : ttl.expiredThroughMs(ttl.nowMs());
+    const keepsAll = ttl === undefined || planted("expired-rows-in-snapshot");
+    this.expiredThroughMs = keepsAll ? Number.NEGATIVE_INFINITY : ttl.expiredThroughMs(ttl.nowMs());
     for (const segment of segments) segment.pending |= open.bit;
   }
 
@@ -154,8 +157,8 @@ class EntryCut<E extends Entry> implements TableCut, Capture<E> {
 
   /** True when a change of this row, last written at `stamp`, must leave a ghost for this cut. */
   needs(segment: EntrySegment<E>, entry: E, row: { readonly stamp: number; readonly serial: number }): boolean {
-    if ((segment.pending & this.bit) === 0 || row.stamp > this.interval) return false;
-    if (this.#segment !== segment) return true;
+    if ((segment.pending & this.bit) === 0 || row.stamp > this.interval || this.#isBlind) return false;
+    if (this.#segment !== segment || this.#forgetsWhatIsDone) return true;
     return !this.#done.has(entry) && !(entry === this.entry && row.serial <= this.serial);
   }
 
@@ -191,6 +194,10 @@ class EntryCut<E extends Entry> implements TableCut, Capture<E> {
   }
 
   drop(): void {
+    if (planted("aborted-cut-keeps-its-bit")) {
+      this.#table.forgetCut(this);
+      return;
+    }
     if (this.#segment !== undefined) this.#leave(this.#segment);
     for (let segment = this.#pop(); segment !== undefined; segment = this.#pop()) this.#leave(segment);
     this.#table.forgetCut(this);

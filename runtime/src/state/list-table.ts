@@ -12,8 +12,7 @@
 //
 // Not here: ListState of operators (model/operator.ts).
 
-import { ByteWriter } from "@sluice/kit";
-import type { ByteReader } from "@sluice/kit";
+import { ByteReader, ByteWriter, planted } from "@sluice/kit";
 import type { ListState, TypeDescriptor } from "../model/index.ts";
 import { codecFor, isMutable } from "./codec.ts";
 import type { ValueCodec } from "./codec.ts";
@@ -44,8 +43,10 @@ interface ListEntry extends Entry {
 }
 
 interface ListGhost extends Ghost {
-  readonly elements: Elements;
-  /** Rows, once the elements were handed out (LT2). */
+  /** Copies, once the elements were handed out, where a time to live may leave some out of some cuts (LT2). */
+  elements: Elements;
+  areCopies: boolean;
+  /** Rows, once the elements were handed out, in all other cases (LT2). */
   rows: readonly Uint8Array[] | undefined;
 }
 
@@ -74,7 +75,7 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
     this.ttl = options.ttl;
     this.#scope = scope;
     this.#codec = codecFor(options.elementType);
-    this.#isMutable = isMutable(options.elementType);
+    this.#isMutable = isMutable(options.elementType) && !planted("handed-out-value-not-encoded");
     this.#entries = new EntryTable(scope, { ...options, layout: this });
   }
 
@@ -223,17 +224,37 @@ export class ListTable implements StateTable, ListState<unknown>, EntryLayout<Li
   #firstWrite(entry: ListEntry): void {
     const cuts = this.#entries.needers(entry, entry);
     if (cuts !== 0) {
-      const ghost: ListGhost = { cuts, elements: elementsOf(entry), rows: undefined };
+      const ghost: ListGhost = { cuts, elements: elementsOf(entry), areCopies: false, rows: undefined };
       this.#entries.keep(entry, ghost);
     }
     entry.stamp = this.#entries.interval;
   }
 
-  /** LT2. What has expired since the cut is written with the rest here: the next access after a restore takes it out. */
+  /** LT2. */
   #handOut(entry: ListEntry): void {
     this.#entries.finishCaptures(entry);
     if (entry.stamp !== this.#entries.interval) this.#firstWrite(entry);
-    for (const ghost of (entry.ghosts ?? []) as ListGhost[]) ghost.rows ??= this.#encoded(ghost.elements);
+    for (const ghost of (entry.ghosts ?? []) as ListGhost[]) {
+      if (this.ttl === undefined) ghost.rows ??= this.#encoded(ghost.elements);
+      else if (!ghost.areCopies) {
+        ghost.elements = this.#copied(ghost.elements);
+        ghost.areCopies = true;
+      }
+    }
+  }
+
+  #copied({ items, timesMs, length }: Elements): Elements {
+    const copies: unknown[] = [];
+    for (let i = 0; i < length; i += 1) {
+      this.#scratch.reset();
+      try {
+        this.#codec.write(this.#scratch, items[i]);
+      } catch (thrown) {
+        throw this.#entries.named(thrown);
+      }
+      copies.push(this.#codec.read(new ByteReader(this.#scratch.view(), { what: "an element", code: "INTERNAL" })));
+    }
+    return { items: copies, timesMs, length };
   }
 
   #encoded(elements: Elements): readonly Uint8Array[] {

@@ -11,7 +11,7 @@
 //
 // Not here: broadcast state, which is no keyed state.
 
-import { ByteReader, ByteWriter, Failure } from "@sluice/kit";
+import { ByteReader, ByteWriter, Failure, planted } from "@sluice/kit";
 import type { MapState, TypeDescriptor } from "../model/index.ts";
 import { canBeKey, describeType } from "../model/index.ts";
 import { codecFor, isMutable } from "./codec.ts";
@@ -64,7 +64,7 @@ export class MapTable implements StateTable, MapState<unknown, unknown>, EntryLa
     this.#keyCodec = codecFor(options.rowKeyType);
     this.#encodesKeys = keyFormOf(options.rowKeyType) === "encoded";
     this.#valueCodec = codecFor(options.rowValueType);
-    this.#isMutable = isMutable(options.rowValueType);
+    this.#isMutable = isMutable(options.rowValueType) && !planted("handed-out-value-not-encoded");
     this.#entries = new EntryTable(scope, { ...options, layout: this });
   }
 

@@ -10,7 +10,7 @@
 // Not here: numbers and strings with layouts of their own (number-table.ts, string-table.ts), lists and maps element by element
 // (list-table.ts, map-table.ts).
 
-import { ByteWriter } from "@sluice/kit";
+import { ByteWriter, planted } from "@sluice/kit";
 import type { ByteReader } from "@sluice/kit";
 import type { StoredStateKind, TypeDescriptor, ValueState } from "../model/index.ts";
 import { codecFor, isMutable } from "./codec.ts";
@@ -58,7 +58,7 @@ export class ObjectTable implements StateTable, ValueState<unknown>, EntryLayout
     this.ttl = options.ttl;
     this.#scope = scope;
     this.#codec = codecFor(options.valueType);
-    this.#isMutable = isMutable(options.valueType);
+    this.#isMutable = isMutable(options.valueType) && !planted("handed-out-value-not-encoded");
     this.#entries = new EntryTable(scope, { ...options, layout: this });
   }
 

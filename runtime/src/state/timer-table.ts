@@ -8,7 +8,7 @@
 //
 // Not here: when to fire (task/), namespaces (windows will add them to a timer's identity).
 
-import { Failure } from "@sluice/kit";
+import { Failure, planted } from "@sluice/kit";
 import type { ByteReader } from "@sluice/kit";
 import type { TypeDescriptor } from "../model/index.ts";
 import { EntryTable } from "./entry-table.ts";
@@ -64,6 +64,7 @@ export class TimerTable implements StateTable, EntryLayout<TimerEntry> {
   readonly #entries: EntryTable<TimerEntry>;
   readonly #heap = new TimerHeap<Timer>();
   #serial = 0;
+  readonly #isForgetful = planted("timer-registered-twice");
 
   constructor(scope: KeyScope, options: { readonly stateName: string; readonly interval: number }) {
     this.stateName = options.stateName;
@@ -84,7 +85,7 @@ export class TimerTable implements StateTable, EntryLayout<TimerEntry> {
   register(timestampMs: number): void {
     this.#check(timestampMs);
     const entry = this.#current("registerProcessingTimeTimer()") ?? this.#newEntry();
-    if (findRow(entry, timestampMs) === undefined) this.#add(entry, timestampMs);
+    if (findRow(entry, timestampMs) === undefined || this.#isForgetful) this.#add(entry, timestampMs);
   }
 
   /** Deletes a timer of the current key, if it is there. */
@@ -139,11 +140,11 @@ export class TimerTable implements StateTable, EntryLayout<TimerEntry> {
     return entry;
   }
 
-  #add(entry: TimerEntry, timestampMs: number): void {
+  #add(entry: TimerEntry, timestampMs: number, isArmed = true): void {
     this.#serial += 1;
     const timer = new Timer({ timestampMs, serial: this.#serial, entry, stamp: this.#entries.interval });
     setRow(entry, timer);
-    this.#heap.add(timer);
+    if (isArmed) this.#heap.add(timer);
   }
 
   #take(timer: Timer): void {
@@ -171,11 +172,12 @@ export class TimerTable implements StateTable, EntryLayout<TimerEntry> {
   }
 
   load(from: ByteReader, keyGroup: number): number {
+    const isArmed = !planted("restored-timer-not-armed");
     return this.#entries.load(from, keyGroup, () => {
       const timestampMs = from.long();
       const entry = this.#entries.entry ?? this.#newEntry();
       if (findRow(entry, timestampMs) !== undefined) throw from.failure("a timer that occurs twice");
-      this.#add(entry, timestampMs);
+      this.#add(entry, timestampMs, isArmed);
     });
   }
 }

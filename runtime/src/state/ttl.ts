@@ -11,7 +11,7 @@
 //
 // Not here: where the times of rows are kept (the tables).
 
-import { Failure } from "@sluice/kit";
+import { Failure, planted } from "@sluice/kit";
 import type { Clock } from "@sluice/kit/env";
 import type { StateTtlConfig } from "../model/index.ts";
 
@@ -50,7 +50,7 @@ export class Ttl {
 
   /** TL2: from now on rows expire. */
   declare(config: Required<StateTtlConfig>): void {
-    this.#config = config;
+    this.#config = planted("time-to-live-doubled") ? { ...config, ttlMs: config.ttlMs * 2 } : config;
     this.#isDeclared = true;
     this.renewsOnRead = config.updateType === "OnReadAndWrite";
     this.returnsExpired = config.stateVisibility === "ReturnExpiredIfNotCleanedUp";
