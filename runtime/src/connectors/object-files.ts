@@ -8,7 +8,8 @@
 // Invariants (tests cite them):
 //   OF1. An upload is completed only by `complete(m)` with m >= its checkpoint, or by restoring a checkpoint whose state records it.
 //   OF2. What the state records is stored: parts are durable before a snapshot's promise resolves.
-//   OF3. State recorded under another lineage is a fork's: it is neither completed nor aborted (protocols 1, invariant 11).
+//   OF3. State recorded under another lineage is a fork's: it is neither completed nor aborted (protocols 1, invariant 11), unless this
+//        job has claimed it: then it is completed under the names that it records.
 //   OF4. An upload that cannot be completed and whose object is not there is lost data: a failure, never skipped.
 //   OF5. At most PARTS_WAITING_MAX parts wait for the store; then the operator is not available.
 //   OF6. A published object is never hidden again: a job with such a sink does not go back by itself (canRetract is false).
@@ -93,7 +94,9 @@ export class ObjectFiles {
   async open(restored: RestoredOperatorState | undefined): Promise<void> {
     const { lineage } = this.#options.subtask;
     const items = jsonValues<PendingObject>(restored?.states.get(SINK_PENDING) ?? { items: [] });
-    await Promise.all(items.filter((item) => item.lineage === lineage).map((item) => this.#complete(item))); // OF3
+    const isTaken = (item: PendingObject): boolean =>
+      item.lineage === lineage || item.lineage === restored?.claimedLineage; // OF3
+    await Promise.all(items.filter(isTaken).map((item) => this.#complete(item)));
   }
 
   /** One encoded record, with its line end. */

@@ -35,10 +35,12 @@ interface Place {
   readonly lineage?: string;
   readonly states?: RestoredOperatorState["states"] | undefined;
   readonly checkpointingEnabled?: boolean;
+  readonly claimedLineage?: string;
 }
 
 async function openSink(place: Place = {}): Promise<Harness> {
   const { subtaskIndex = 0, parallelism = 1, attempt = 0, lineage = "L1", states, checkpointingEnabled = true } = place;
+  const { claimedLineage } = place;
   const subtask = { ...testSubtask({ subtaskIndex, parallelism }), attempt: attempt as never, lineage };
   const sink = FileSink.forRowFormat("s3://bucket/out", Encoders.ndjson<unknown>());
   return await new OperatorHarness(sink.createOperator(subtask), {
@@ -47,7 +49,7 @@ async function openSink(place: Place = {}): Promise<Harness> {
     openUploads: () => Promise.resolve(uploads()),
     ...(states === undefined
       ? {}
-      : { restored: { checkpointId: 1 as CheckpointId, retractThrough: undefined, states } }),
+      : { restored: { checkpointId: 1 as CheckpointId, retractThrough: undefined, claimedLineage, states } }),
   }).open();
 }
 
@@ -107,6 +109,18 @@ describe("one sink", () => {
     expect([published(), space.openCount]).toEqual([[0], 0]);
     await openSink({ attempt: 2, states: restoredStates(state) }); // OF1: twice is once
     expect(published()).toEqual([0]);
+  });
+
+  test("OF3: whoever claims a savepoint completes the uploads that wait in it, once, and those of no third lineage", async () => {
+    const sink = await openSink();
+    sink.process(0);
+    const state = await sink.snapshot(1);
+    await openSink({ lineage: "L2", claimedLineage: "L3", states: restoredStates(state) });
+    expect([published(), space.openCount]).toEqual([[], 1]);
+    for (const attempt of [0, 1]) {
+      await openSink({ lineage: "L2", attempt, claimedLineage: "L1", states: restoredStates(state) });
+      expect([published(), space.openCount]).toEqual([[0], 0]);
+    }
   });
 
   test("OF4: an upload that the store gave up is a failure that names the object", async () => {
