@@ -72,6 +72,7 @@ const runner = buildSlot(
     log: new NodeLog({ level: "warn" }),
     port,
     yieldToEvents: () => immediate(),
+    readEnvironment: () => undefined,
     openUploads: noUploads,
   },
 );

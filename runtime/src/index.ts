@@ -19,10 +19,20 @@ export {
   HashMapStateBackend,
   KeyedBroadcastConnectedStream,
   KeyedStream,
+  Parameters,
   RestartStrategies,
   SingleOutputStreamOperator,
   StreamExecutionEnvironment,
 } from "./datastream/index.ts";
+export type {
+  EnvironmentOptions,
+  Parameter,
+  ParameterDeclarations,
+  ParameterOptions,
+  ParameterValue,
+  ParameterValues,
+} from "./datastream/index.ts";
+export type { Log as Logger } from "@sluice/kit/env";
 export type { JobMain, RestartStrategy, RetryOptions, StateBackend } from "./datastream/index.ts";
 export {
   CollectionSource,
@@ -78,8 +88,11 @@ export type {
   AsyncResult,
   AsyncRetryStrategy,
   Collector,
+  Counter,
   FilterFunction,
   FlatMapFunction,
+  Histogram,
+  HistogramStatistics,
   FunctionInitializationContext,
   FunctionSnapshotContext,
   KeyedBroadcastContext,
@@ -93,6 +106,8 @@ export type {
   MapState,
   OnTimerContext,
   OperatorStateStore,
+  Meter,
+  MetricGroup,
   Partitioner,
   ReadOnlyBroadcastContext,
   ReadOnlyBroadcastState,

@@ -11,7 +11,7 @@ import { Failure, failureFromJson } from "@sluice/kit";
 import type { JobPlan, OperatorSchema } from "../model/index.ts";
 import type { PlanAnswer, PlanRequest } from "./plan.ts";
 import type { StatesAnswer } from "./states.ts";
-import { besides, userEnvironment } from "./process-shell.ts";
+import { besides, declarableEnvironment, userEnvironment } from "./process-shell.ts";
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_HEAP_BYTES = 512 * 2 ** 20;
@@ -19,7 +19,7 @@ const DEFAULT_HEAP_BYTES = 512 * 2 ** 20;
 const OUTPUT_CHARS_MAX = 64 * 1024;
 const ANSWER_BYTES_MAX = 256 * 2 ** 20;
 
-export interface PlanProcessOptions extends PlanRequest {
+export interface PlanProcessOptions extends Omit<PlanRequest, "environment"> {
   readonly timeoutMs?: number;
   /** JavaScript heap of the process. */
   readonly heapBytes?: number;
@@ -61,7 +61,8 @@ async function askProcess<A>(
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
   const heapMb = Math.ceil((options.heapBytes ?? DEFAULT_HEAP_BYTES) / 2 ** 20);
   const { moduleUrl, configuration, jobName } = options;
-  const request: PlanRequest = { moduleUrl, arguments: options.arguments, configuration, jobName };
+  const environment = declarableEnvironment();
+  const request: PlanRequest = { moduleUrl, arguments: options.arguments, configuration, jobName, environment };
   const child = spawn(process.execPath, [`--max-old-space-size=${heapMb}`, fileURLToPath(besides(entry))], {
     stdio: ["pipe", "pipe", "pipe", "pipe"],
     env: userEnvironment(), // PP2

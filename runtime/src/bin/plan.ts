@@ -21,6 +21,8 @@ export interface PlanRequest {
   readonly configuration: Readonly<Record<string, string>>;
   /** Until the module says otherwise. */
   readonly jobName: string;
+  /** What a job may declare, without secrets of ours; its own `process.env` has the rest of them only. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 export type PlanAnswer = { readonly plan: JobPlan } | { readonly failure: FailureJson };
@@ -36,7 +38,14 @@ function answer(content: PlanAnswer): void {
 try {
   const request = JSON.parse(readFileSync(0, "utf8")) as PlanRequest;
   const { moduleUrl, configuration, jobName } = request;
-  const graph = await buildGraph({ job: moduleUrl, arguments: request.arguments, configuration, jobName });
+  const readEnvironment = (name: string): string | undefined => request.environment[name];
+  const graph = await buildGraph({
+    job: moduleUrl,
+    arguments: request.arguments,
+    configuration,
+    jobName,
+    readEnvironment,
+  });
   const splits = await enumerateSplits(graph);
   answer({ plan: buildPlan(graph, { bundleHash: bundleHash(moduleUrl), splits }) });
 } catch (thrown) {

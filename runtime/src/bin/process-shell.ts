@@ -11,7 +11,7 @@ import { AssertionError, Failure, toFailure } from "@sluice/kit";
 import type { LogLevel, ObjectStore } from "@sluice/kit/env";
 import { NodeLog, openObjectStore } from "@sluice/kit/env/node";
 import type { S3StoreOptions } from "@sluice/kit/env/node";
-import type { ProcessEvent, StoreConfig } from "../model/index.ts";
+import type { PlanEnvironment, ProcessEvent, StoreConfig } from "../model/index.ts";
 
 /** Time for the last messages to leave the sockets. */
 const LINGER_MS = 250;
@@ -124,10 +124,31 @@ export function requireTokenBeyondLoopback(address: string, token: string | unde
   });
 }
 
-/** The environment of user code: without this process's credentials. */
-export function userEnvironment(): NodeJS.ProcessEnv {
+/** Variables of the machine rather than of anybody's configuration: user code finds them without declaring them. */
+const MACHINE_VARIABLES: ReadonlySet<string> = new Set(
+  "HOME HOSTNAME LANG LANGUAGE LOGNAME PATH PWD SHELL SSL_CERT_DIR SSL_CERT_FILE TEMP TERM TMP TMPDIR TZ USER".split(
+    " ",
+  ),
+);
+
+/**
+ * `process.env` of user code: the machine's variables, and those that the job declared, with the values of its plan. What is read without
+ * being declared would differ from process to process and start to start.
+ */
+export function userEnvironment(declared?: PlanEnvironment): NodeJS.ProcessEnv {
+  const machine = Object.entries(process.env).filter(
+    ([name]) => MACHINE_VARIABLES.has(name) || name.startsWith("LC_") || name.startsWith("NODE_"),
+  );
+  const secrets = (declared?.secrets ?? []).map(({ name }) => [name, process.env[name]] as const);
+  return { ...Object.fromEntries(machine), ...declared?.values, ...Object.fromEntries(secrets) };
+}
+
+/** What a job may declare: everything but credentials of ours. */
+export function declarableEnvironment(): Readonly<Record<string, string>> {
   return Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !SECRETS.has(name) && !name.startsWith("AWS_")),
+    Object.entries(process.env).flatMap(([name, value]): [string, string][] =>
+      value === undefined || SECRETS.has(name) || name.startsWith("AWS_") ? [] : [[name, value]],
+    ),
   );
 }
 

@@ -204,19 +204,34 @@ describe("bad jobs end with one clear message", () => {
     await expect(plan(path)).rejects.toMatchObject({ code: "JOB_MODULE_INVALID" });
   });
 
-  test("PP2: user code finds no secret in its environment", async () => {
-    const names = ["SLUICE_SECRET", "SLUICE_REST_TOKEN", "AWS_SECRET_ACCESS_KEY"];
-    for (const name of names) process.env[name] = "0123456789abcdef";
+  test("PP2: user code finds what it declared, and no secret, in its environment", async () => {
+    const variables = {
+      SLUICE_SECRET: "0123456789abcdef",
+      SLUICE_REST_TOKEN: "0123456789abcdef",
+      AWS_SECRET_ACCESS_KEY: "0123456789abcdef",
+      BAD_JOB_TOKEN: "a token",
+      BAD_JOB_REGION: "eu",
+    };
+    Object.assign(process.env, variables);
     try {
-      const { output } = await runPlanProcess({
+      const { plan, output } = await runPlanProcess({
         moduleUrl: pathToFileURL(join(JOBS, "bad-job.ts")).href,
         arguments: ["main-prints"],
         configuration: {},
         jobName: "bad",
       });
-      expect(output).toBe("[null,null,null]\n");
+      expect(JSON.parse(output)).toEqual({
+        ours: [null, null, null],
+        undeclared: null,
+        declared: "eu",
+        secret: null,
+      });
+      expect(plan.environment).toEqual({
+        values: { BAD_JOB_REGION: "eu" },
+        secrets: [{ name: "BAD_JOB_TOKEN", optional: false }],
+      });
     } finally {
-      for (const name of names) delete process.env[name];
+      for (const name of Object.keys(variables)) delete process.env[name];
     }
   });
 

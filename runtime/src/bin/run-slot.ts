@@ -35,6 +35,7 @@ export async function runSlot({ spec, job, bundleHash, env }: SlotRun): Promise<
       arguments: plan.arguments,
       configuration: plan.configuration,
       jobName: plan.jobName,
+      readEnvironment: (name) => plan.environment?.values[name],
     });
     const { digest } = buildPlan(graph, { bundleHash });
     if (digest !== plan.digest) throw mismatch(spec, digest);

@@ -89,7 +89,7 @@ export class ThreadSlotHost implements SlotHost {
       name: `slot-${spec.slotIndex}`,
       workerData: data,
       transferList: [port1],
-      env: userEnvironment(),
+      env: userEnvironment(spec.plan.environment),
       stdout: true,
       stderr: true,
       ...(heap === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: Math.ceil(heap / 2 ** 20) } }),

@@ -41,6 +41,7 @@ try {
       log,
       port,
       yieldToEvents: () => immediate(),
+      readEnvironment: (name) => process.env[name],
       openUploads: async (uri) => retryingUploads(await openStagedUploads(uri, { s3: s3 ?? {} }), retryEnv),
     },
   });

@@ -31,7 +31,14 @@ function answer(content: StatesAnswer): void {
 try {
   const request = JSON.parse(readFileSync(0, "utf8")) as PlanRequest;
   const { moduleUrl, configuration, jobName } = request;
-  const graph = await buildGraph({ job: moduleUrl, arguments: request.arguments, configuration, jobName });
+  const readEnvironment = (name: string): string | undefined => request.environment[name];
+  const graph = await buildGraph({
+    job: moduleUrl,
+    arguments: request.arguments,
+    configuration,
+    jobName,
+    readEnvironment,
+  });
   const plan = buildPlan(graph, { bundleHash: bundleHash(moduleUrl) });
   const log = new NodeLog({ level: "error", fields: {} });
   answer({ plan, operators: await declaredStates(graph, plan, { clock: new NodeClock(), log }) });

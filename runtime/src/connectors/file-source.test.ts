@@ -435,7 +435,7 @@ describe("FS3: malformed records", () => {
     const harness = await openSource(make(format, path, { onError: "skip", deadLetterDirectory: letters }));
     while ((await harness.poll(10)) !== "finished");
     expect(harness.output).toEqual([...rows(2), { id: 2, text: "z" }]);
-    expect(harness.counters.get("numRecordsSkipped")).toBe(1);
+    expect(harness.metrics.countOf("numRecordsSkipped")).toBe(1);
     await harness.snapshot(1, true);
     await harness.operator.notifyCheckpointComplete?.(1 as CheckpointId);
     await harness.operator.close(true);

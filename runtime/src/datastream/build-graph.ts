@@ -18,13 +18,20 @@ export interface BuildGraphOptions {
   readonly configuration: Readonly<Record<string, string>>;
   /** Until `execute(name)` says otherwise. */
   readonly jobName: string;
+  /** Of declared environment variables; without it none is set. */
+  readonly readEnvironment?: (name: string) => string | undefined;
 }
 
 /** Builds the graph. Failures: JOB_MODULE_NOT_FOUND, JOB_MODULE_INVALID, JOB_MAIN_FAILED, and those of the API calls in `main`. */
 export async function buildGraph(options: BuildGraphOptions): Promise<StreamGraph> {
   const { job, configuration, jobName } = options;
   const main = typeof job === "string" ? await loadMain(job) : job;
-  const env = new StreamExecutionEnvironment({ jobName, configuration });
+  const env = new StreamExecutionEnvironment({
+    jobName,
+    configuration,
+    arguments: options.arguments,
+    ...(options.readEnvironment === undefined ? {} : { readEnvironment: options.readEnvironment }),
+  });
   try {
     await main(env, options.arguments);
   } catch (thrown) {
@@ -36,7 +43,7 @@ export async function buildGraph(options: BuildGraphOptions): Promise<StreamGrap
       cause: thrown,
     });
   }
-  return env.getStreamGraph(options.arguments);
+  return env.getStreamGraph();
 }
 
 async function loadMain(moduleUrl: string): Promise<JobMain> {

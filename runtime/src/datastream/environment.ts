@@ -12,6 +12,7 @@ import {
   SocketTextSource,
   type SocketTextOptions,
 } from "../connectors/index.ts";
+import { Failure } from "@sluice/kit";
 import type { StreamGraph } from "../graph/index.ts";
 import type { TypeInformation } from "../model/index.ts";
 import type { Source } from "../operators/index.ts";
@@ -24,7 +25,14 @@ import {
   type Configuration,
 } from "./checkpoint-config.ts";
 import { SingleOutputStreamOperator } from "./data-stream.ts";
+import { DeclaredEnvironment, type EnvironmentOptions } from "./declared-environment.ts";
 import { GraphBuilder } from "./graph-builder.ts";
+import {
+  parseParameters,
+  type ParameterDeclarations,
+  type ParameterValue,
+  type ParameterValues,
+} from "./parameters.ts";
 import type { RestartStrategy, StateBackend } from "./strategies.ts";
 
 /** What a job module exports as `main`. */
@@ -35,12 +43,53 @@ export class StreamExecutionEnvironment {
   readonly #builder = new GraphBuilder();
   readonly #configuration: Configuration;
   readonly #checkpointConfig: CheckpointConfig;
+  readonly #arguments: readonly string[];
+  readonly #environment: DeclaredEnvironment;
+  #parameters: Readonly<Record<string, ParameterValue | undefined>> | undefined;
   #jobName: string;
 
-  constructor(options: { readonly jobName: string; readonly configuration: Readonly<Record<string, string>> }) {
+  constructor(options: {
+    readonly jobName: string;
+    readonly configuration: Readonly<Record<string, string>>;
+    readonly arguments?: readonly string[];
+    /** Where declared environment variables come from: the process that plans, afterwards the plan. */
+    readonly readEnvironment?: (name: string) => string | undefined;
+  }) {
     this.#jobName = options.jobName;
+    this.#arguments = options.arguments ?? [];
+    this.#environment = new DeclaredEnvironment(options.readEnvironment ?? (() => undefined));
     this.#configuration = new Map(Object.entries(options.configuration));
     this.#checkpointConfig = new CheckpointConfig(this.#configuration);
+  }
+
+  /**
+   * Declares all parameters of the job, which stand behind `--name` on its command line, and gives their values. An argument that is not
+   * declared is an error; `--help` lists them. Functions see them by `getJobParameters()`.
+   */
+  declareParameters<const D extends ParameterDeclarations>(declared: D): ParameterValues<D> {
+    if (this.#parameters !== undefined) {
+      throw new Failure("CONFIG_INVALID", {
+        retry: "never",
+        message: "declareParameters was called twice",
+        remedy: "declare all parameters in one call: what is not declared there is refused",
+      });
+    }
+    const values = parseParameters(declared, this.#arguments);
+    this.#parameters = values;
+    return values;
+  }
+
+  /**
+   * Declares an environment variable that the job may read. Its value is frozen in the plan, so that every process sees the same one. A
+   * secret is not: `main` gets undefined, functions read it on the TaskManager by `getEnvironment(name)`.
+   */
+  declareEnvironment(
+    name: string,
+    options?: EnvironmentOptions & { readonly secret?: false; readonly optional?: false },
+  ): string;
+  declareEnvironment(name: string, options: EnvironmentOptions): string | undefined;
+  declareEnvironment(name: string, options: EnvironmentOptions = {}): string | undefined {
+    return this.#environment.declare(name, options);
   }
 
   /** Takes a checkpoint every `intervalMs`. The mode's default is EXACTLY_ONCE. */
@@ -144,7 +193,16 @@ export class StreamExecutionEnvironment {
   }
 
   /** What was built so far. */
-  getStreamGraph(args: readonly string[] = []): StreamGraph {
-    return this.#builder.build({ jobName: this.#jobName, args, configuration: this.#configuration });
+  getStreamGraph(): StreamGraph {
+    const given = Object.entries(this.#parameters ?? {}).flatMap(([name, value]): [string, ParameterValue][] =>
+      value === undefined ? [] : [[name, value]],
+    );
+    return this.#builder.build({
+      jobName: this.#jobName,
+      args: this.#arguments,
+      parameters: this.#parameters === undefined ? undefined : Object.fromEntries(given),
+      environment: this.#environment.toPlan(),
+      configuration: this.#configuration,
+    });
   }
 }

@@ -46,11 +46,15 @@ export class GraphBuilder {
   build(options: {
     readonly jobName: string;
     readonly args: readonly string[];
+    readonly parameters: StreamGraph["parameters"];
+    readonly environment: StreamGraph["environment"];
     readonly configuration: ReadonlyMap<string, string>;
   }): StreamGraph {
     return {
       jobName: options.jobName,
       arguments: [...options.args],
+      ...(options.parameters === undefined ? {} : { parameters: options.parameters }),
+      ...(options.environment === undefined ? {} : { environment: options.environment }),
       configuration: Object.fromEntries([...options.configuration].sort(([a], [b]) => (a < b ? -1 : 1))),
       transformations: [...this.#transformations],
     };

@@ -14,6 +14,15 @@ export {
   KeyedStream,
   SingleOutputStreamOperator,
 } from "./data-stream.ts";
+export { Parameters } from "./parameters.ts";
+export type {
+  Parameter,
+  ParameterDeclarations,
+  ParameterOptions,
+  ParameterValue,
+  ParameterValues,
+} from "./parameters.ts";
+export type { EnvironmentOptions } from "./declared-environment.ts";
 export { AsyncDataStream, AsyncRetryStrategies } from "./async-data-stream.ts";
 export type { RetryOptions } from "./async-data-stream.ts";
 export { DataStreamSink } from "./data-stream-sink.ts";

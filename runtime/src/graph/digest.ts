@@ -6,7 +6,7 @@
 
 import { createHash } from "node:crypto";
 import { assert } from "@sluice/kit";
-import type { PlanVertex } from "../model/index.ts";
+import type { PlanEnvironment, PlanVertex } from "../model/index.ts";
 
 /** D1. Plain data only: null, booleans, finite numbers, strings, arrays, objects. */
 export function canonicalJson(value: unknown): string {
@@ -36,6 +36,7 @@ export function vertexIdOf(headUid: string): string {
 export function planDigest(options: {
   readonly vertices: readonly PlanVertex[];
   readonly arguments: readonly string[];
+  readonly environment?: PlanEnvironment | undefined;
   readonly bundleHash: string;
 }): string {
   return sha256Hex(
@@ -43,6 +44,7 @@ export function planDigest(options: {
       formatVersion: 0,
       bundleHash: options.bundleHash,
       arguments: options.arguments,
+      environment: options.environment,
       vertices: options.vertices.map((vertex) => ({
         id: vertex.id,
         parallelism: vertex.parallelism,

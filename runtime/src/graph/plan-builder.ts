@@ -76,8 +76,15 @@ export function buildPlan(graph: StreamGraph, options: PlanOptions): JobPlan {
   return {
     formatVersion: 0,
     jobName: graph.jobName,
-    digest: planDigest({ vertices, arguments: graph.arguments, bundleHash: options.bundleHash }),
+    digest: planDigest({
+      vertices,
+      arguments: graph.arguments,
+      environment: graph.environment,
+      bundleHash: options.bundleHash,
+    }),
     arguments: graph.arguments,
+    ...(graph.parameters === undefined ? {} : { parameters: graph.parameters }),
+    ...(graph.environment === undefined ? {} : { environment: graph.environment }),
     configuration: graph.configuration,
     vertices,
   };

@@ -8,7 +8,14 @@
 // Not here: chaining and the plan (plan-builder.ts), the API that users call (datastream/).
 
 import { assert } from "@sluice/kit";
-import type { KeySelector, OperatorFactory, Partitioner, Partitioning, TypeDescriptor } from "../model/index.ts";
+import type {
+  JobPlan,
+  KeySelector,
+  OperatorFactory,
+  Partitioner,
+  Partitioning,
+  TypeDescriptor,
+} from "../model/index.ts";
 
 /** Key of a hash-partitioned input. */
 export interface KeyBy {
@@ -73,6 +80,9 @@ export interface Transformation {
 export interface StreamGraph {
   readonly jobName: string;
   readonly arguments: readonly string[];
+  /** Declared parameters and variables, if any. */
+  readonly parameters?: JobPlan["parameters"];
+  readonly environment?: JobPlan["environment"];
   /** Flink-named keys, everything that is not a default. */
   readonly configuration: Readonly<Record<string, string>>;
   readonly transformations: readonly Transformation[];

@@ -1,6 +1,7 @@
 // Public module of runtime/metrics: Prometheus pages, figures of the process, the HTTP shell of all processes.
 
 export { heapFigures, observeProcess } from "./node-process.ts";
+export { OperatorMetricRegistry } from "./operator-metrics.ts";
 export { MetricsPage } from "./page.ts";
 export type { Labels } from "./page.ts";
 export { addProcessFigures, processMetricValues } from "./process-figures.ts";

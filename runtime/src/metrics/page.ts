@@ -11,19 +11,21 @@ import { Gauge, Registry } from "prom-client";
 
 export type Labels = Readonly<Record<string, string>>;
 
+interface Series {
+  readonly labels: Labels;
+  readonly value: number;
+}
+
 export class MetricsPage {
   readonly #registry = new Registry();
-  readonly #gauges = new Map<string, Gauge>();
+  readonly #metrics = new Map<string, { readonly help: string; readonly series: Series[] }>();
 
-  /** Adds one series; all series of a name have the same label names. */
+  /** Adds one series; series of one name may have different labels. */
   add(name: string, help: string, labels: Labels, value: number): void {
     if (!Number.isFinite(value)) return;
-    let gauge = this.#gauges.get(name);
-    if (gauge === undefined) {
-      gauge = new Gauge({ name, help, labelNames: Object.keys(labels), registers: [this.#registry] });
-      this.#gauges.set(name, gauge);
-    }
-    gauge.set({ ...labels }, value);
+    const metric = this.#metrics.get(name) ?? { help, series: [] };
+    this.#metrics.set(name, metric);
+    metric.series.push({ labels, value });
   }
 
   get contentType(): string {
@@ -31,6 +33,12 @@ export class MetricsPage {
   }
 
   render(): Promise<string> {
+    this.#registry.clear();
+    for (const [name, { help, series }] of this.#metrics) {
+      const labelNames = [...new Set(series.flatMap(({ labels }) => Object.keys(labels)))];
+      const gauge = new Gauge({ name, help, labelNames, registers: [this.#registry] });
+      for (const { labels, value } of series) gauge.set({ ...labels }, value);
+    }
     return this.#registry.metrics();
   }
 }

@@ -4,6 +4,8 @@
 //   UF1. Functions are synchronous; a thenable result is a failure that names the operator. (async.ts is the exception.)
 //   UF2. An instance belongs to one subtask of one attempt; it is never shared between threads.
 
+import type { Log } from "@sluice/kit/env";
+import type { MetricGroup } from "./metrics.ts";
 import type { KeyedStateStore } from "./state.ts";
 import type { TypeInformation } from "./types.ts";
 
@@ -32,16 +34,6 @@ export interface SideOutputContext {
   output<X>(tag: OutputTag<X>, value: X): void;
 }
 
-/** A figure of an operator that only grows. Operators count with it; functions of users get metrics of their own later. */
-export interface Counter {
-  inc(by?: number): void;
-  readonly count: number;
-}
-
-export interface MetricGroup {
-  counter(name: string): Counter;
-}
-
 /** What a function learns in `open` (Flink: RuntimeContext). */
 export interface RuntimeContext extends KeyedStateStore {
   readonly operatorName: string;
@@ -50,6 +42,14 @@ export interface RuntimeContext extends KeyedStateStore {
   readonly numberOfParallelSubtasks: number;
   readonly maxNumberOfParallelSubtasks: number;
   readonly attemptNumber: number;
+  /** Metrics of this operator and subtask. */
+  getMetricGroup(): MetricGroup;
+  /** The TaskManager's log, with job, operator and subtask in every line. */
+  getLogger(): Log;
+  /** Values of the parameters that the job declared. */
+  getJobParameters(): Readonly<Record<string, string | number | boolean>>;
+  /** The value of a declared environment variable, also of a secret; undefined: it is optional and not set. Others: CONFIG_INVALID. */
+  getEnvironment(name: string): string | undefined;
 }
 
 /** Base of functions with a life cycle (Flink: RichFunction). */

@@ -42,12 +42,10 @@ export {
 export type { FlatMapFunction } from "./rich-functions.ts";
 export type {
   Collector,
-  Counter,
   FilterFunction,
   KeyedContext,
   KeySelector,
   MapFunction,
-  MetricGroup,
   OnTimerContext,
   Partitioner,
   RuntimeContext,
@@ -92,11 +90,31 @@ export type {
 } from "./checkpoint.ts";
 export { connects } from "./plan.ts";
 export type { OperatorSchema, StateSchema } from "./schema.ts";
-export type { JobPlan, Partitioning, PlanEdge, PlanOperator, PlanVertex, SideOutputRef } from "./plan.ts";
+export type {
+  JobPlan,
+  Partitioning,
+  PlanEdge,
+  PlanEnvironment,
+  PlanOperator,
+  PlanVertex,
+  SideOutputRef,
+} from "./plan.ts";
+export { HISTOGRAM_FIGURES } from "./metrics.ts";
+export type {
+  Counter,
+  Histogram,
+  HistogramFigure,
+  HistogramStatistics,
+  Meter,
+  MetricGroup,
+  MetricSample,
+  OperatorMetrics,
+} from "./metrics.ts";
 export { AsyncFunction } from "./async.ts";
 export type { AsyncInvoke, AsyncResult, AsyncRetryStrategy } from "./async.ts";
 export type {
   DeferringOperator,
+  JobContext,
   KeyedStateAccess,
   OneInputOperator,
   Operator,

@@ -11,7 +11,8 @@
 
 import type { Clock, Log, StagedUploads } from "@sluice/kit/env";
 import type { AttemptNumber, Barrier, CheckpointId, Epoch, OperatorStateMode } from "./checkpoint.ts";
-import type { Collector, MetricGroup, OutputTag, TimerService } from "./functions.ts";
+import type { Collector, OutputTag, TimerService } from "./functions.ts";
+import type { MetricGroup } from "./metrics.ts";
 import type { KeyedStateStore, StateDescriptor } from "./state.ts";
 import type { StateSchema } from "./schema.ts";
 import type { TypeDescriptor } from "./type-descriptor.ts";
@@ -64,6 +65,13 @@ export interface RestoredOperatorState {
 /** Operator state to store, by state name. A state that the operator has is always there, also without items. */
 export type OperatorState = ReadonlyMap<string, OperatorStateContent>;
 
+/** What functions may know of the job's call. */
+export interface JobContext {
+  readonly parameters: Readonly<Record<string, string | number | boolean>>;
+  /** Declared variables, secrets among them; one that is absent is optional and not set. */
+  readonly environment: ReadonlyMap<string, string | undefined>;
+}
+
 export interface OperatorContext {
   readonly subtask: SubtaskInfo;
   /** Where results go: the next operator of the chain or the task's outputs. */
@@ -71,6 +79,7 @@ export interface OperatorContext {
   /** Where records of a side output go. Failures: see SideOutputContext. */
   sideOutput(tag: OutputTag<unknown>): Collector<unknown>;
   readonly metrics: MetricGroup;
+  readonly job: JobContext;
   readonly clock: Clock;
   readonly log: Log;
   /** The key of the current record; only keyed operators have one. */

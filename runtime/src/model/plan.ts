@@ -90,8 +90,19 @@ export interface JobPlan {
   /** sha256 hex over the canonical JSON of what P1 lists. */
   readonly digest: string;
   readonly arguments: readonly string[];
+  /** Values of the job's declared parameters; absent: it declared none. */
+  readonly parameters?: Readonly<Record<string, string | number | boolean>>;
+  readonly environment?: PlanEnvironment;
   /** Effective Flink-named configuration: defaults left out, code over -D over file. */
   readonly configuration: Readonly<Record<string, string>>;
   /** In topological order. */
   readonly vertices: readonly PlanVertex[];
+}
+
+/** Environment variables that the job declared. */
+export interface PlanEnvironment {
+  /** As they were at planning. */
+  readonly values: Readonly<Record<string, string>>;
+  /** Read on the TaskManager, never stored. */
+  readonly secrets: readonly { readonly name: string; readonly optional: boolean }[];
 }

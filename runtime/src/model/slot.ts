@@ -17,6 +17,7 @@ import type {
   SubtaskCheckpointStats,
   SubtaskId,
 } from "./checkpoint.ts";
+import type { OperatorMetrics } from "./metrics.ts";
 import type { JobPlan } from "./plan.ts";
 
 /** One direction of one edge between two subtasks. */
@@ -109,6 +110,8 @@ export type SlotEvent =
       readonly checkpointId: CheckpointId;
       readonly failure: FailureJson;
     }
+  /** Metrics that operators and users' functions registered, as they are now. */
+  | { readonly type: "metrics"; readonly subtask: SubtaskId; readonly operators: readonly OperatorMetrics[] }
   /** All tasks of the slot have ended; the thread may go. */
   | { readonly type: "slotEnded" };
 

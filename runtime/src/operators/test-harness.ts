@@ -6,11 +6,12 @@
 
 import { assert, Failure, keyGroupRange } from "@sluice/kit";
 import type { Log } from "@sluice/kit/env";
+import { OperatorMetricRegistry } from "../metrics/index.ts";
 import { keyHasher } from "../model/index.ts";
 import type {
   AttemptNumber,
   CheckpointId,
-  Counter,
+  JobContext,
   Epoch,
   KeyHasher,
   KeySelector,
@@ -64,6 +65,8 @@ export interface HarnessOptions {
   /** Set for keyed operators. */
   readonly keyed?: HarnessKeys;
   readonly checkpointingEnabled?: boolean;
+  /** Parameters and environment of the job. */
+  readonly job?: JobContext;
   /** Default: there is no object store. */
   readonly openUploads?: OperatorContext["openUploads"];
   readonly restored?: RestoredOperatorState;
@@ -80,7 +83,8 @@ export class OperatorHarness<O extends Operator> {
   readonly output: unknown[] = [];
   /** By the tag's id. */
   readonly sideOutputs = new Map<string, unknown[]>();
-  readonly counters = new Map<string, number>();
+  /** What the operator and its functions registered. */
+  readonly metrics = new OperatorMetricRegistry({ nowMs: () => this.nowMs, warn() {} });
   nowMs = 0;
   wakeCount = 0;
   readonly #keyed: { readonly backend: HeapKeyedStateBackend; readonly hashOf: KeyHasher } | undefined;
@@ -119,7 +123,8 @@ export class OperatorHarness<O extends Operator> {
         this.sideOutputs.set(id, records);
         return { collect: (record) => void records.push(record) };
       },
-      metrics: { counter: (name) => this.#counter(name) },
+      metrics: this.metrics.root,
+      job: this.#options.job ?? { parameters: {}, environment: new Map() },
       clock: { nowMs: () => this.nowMs, wallMs: () => this.nowMs },
       log: SILENT,
       keyed: this.#keyed?.backend,
@@ -190,17 +195,5 @@ export class OperatorHarness<O extends Operator> {
         if (this.wakeCount !== wokenBefore) resolve();
       });
     }
-  }
-
-  #counter(name: string): Counter {
-    const { counters } = this;
-    return {
-      inc(by = 1) {
-        counters.set(name, (counters.get(name) ?? 0) + by);
-      },
-      get count() {
-        return counters.get(name) ?? 0;
-      },
-    };
   }
 }

@@ -3,7 +3,8 @@
 // Invariants:
 //   UF1, UF2: see model/functions.ts.
 
-import { Failure } from "@sluice/kit";
+import { didYouMean, Failure } from "@sluice/kit";
+import type { Log } from "@sluice/kit/env";
 import type {
   AggregatingState,
   AggregatingStateDescriptor,
@@ -12,6 +13,7 @@ import type {
   ListStateDescriptor,
   MapState,
   MapStateDescriptor,
+  MetricGroup,
   OperatorContext,
   ReducingState,
   ReducingStateDescriptor,
@@ -86,6 +88,28 @@ class OperatorRuntimeContext implements RuntimeContext {
 
   get attemptNumber(): number {
     return this.#context.subtask.attempt;
+  }
+
+  getMetricGroup(): MetricGroup {
+    return this.#context.metrics;
+  }
+
+  getLogger(): Log {
+    return this.#context.log;
+  }
+
+  getJobParameters(): Readonly<Record<string, string | number | boolean>> {
+    return this.#context.job.parameters;
+  }
+
+  getEnvironment(name: string): string | undefined {
+    const { job, subtask } = this.#context;
+    if (job.environment.has(name)) return job.environment.get(name);
+    throw new Failure("CONFIG_INVALID", {
+      retry: "never",
+      message: `operator "${subtask.operatorName}" (uid ${subtask.uid}) asked for environment variable ${name}, which the job does not declare${didYouMean(name, job.environment.keys())}`,
+      remedy: `declare it in main: env.declareEnvironment("${name}", { secret: true })`,
+    });
   }
 
   getState<T>(descriptor: ValueStateDescriptor<T>): ValueState<T> {

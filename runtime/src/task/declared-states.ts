@@ -22,6 +22,7 @@ import type {
   SubtaskInfo,
 } from "../model/index.ts";
 import { HeapKeyedStateBackend } from "../state/index.ts";
+import { jobContext } from "./job-context.ts";
 import { TaskMetrics } from "./operator-context.ts";
 
 const NOWHERE: Collector<unknown> = { collect: () => {} };
@@ -36,27 +37,27 @@ export async function declaredStates(
   for (const { id } of plan.vertices) {
     const operators = taskOperators(graph, plan, id);
     for (const [index, link] of operators.chain.entries())
-      schemas.push(await askOperator({ jobName: plan.jobName, operators, index, ...link, env }));
+      schemas.push(await askOperator({ plan, operators, index, ...link, env }));
   }
   return schemas;
 }
 
 async function askOperator(options: {
-  readonly jobName: string;
+  readonly plan: JobPlan;
   readonly operators: TaskOperators;
   readonly index: number;
   readonly operator: PlanOperator;
   readonly factory: OperatorFactory;
   readonly env: { readonly clock: Clock; readonly log: Log };
 }): Promise<OperatorSchema> {
-  const { jobName, operators, index, operator, factory, env } = options;
+  const { plan, operators, index, operator, factory, env } = options;
   const { uid, name } = operator;
   const keyType = index === 0 ? (operators.keyType ?? null) : null;
   const schema = { uid, name, keyType, problem: null, states: [] };
   if (factory.kind === "source" || factory.kind === "sink") return { ...schema, asked: "connector" }; // DS1
   const { parallelism, maxParallelism } = operators.vertex;
   const subtask: SubtaskInfo = {
-    jobName,
+    jobName: plan.jobName,
     lineage: "check",
     epoch: 0 as Epoch,
     attempt: 0 as AttemptNumber,
@@ -73,7 +74,7 @@ async function askOperator(options: {
       : new HeapKeyedStateBackend({ keyType, keyGroups: [first, last], maxParallelism, uid, clock: env.clock });
   try {
     const made = factory.create(subtask);
-    await made.open(contextOf(subtask, keyed, env), undefined);
+    await made.open(contextOf(subtask, plan, keyed, env), undefined);
     const states: StateSchema[] = [...(keyed?.declaredStates() ?? []), ...(made.declaredStates?.() ?? [])];
     await made.close(false);
     return { ...schema, asked: "opened", states };
@@ -86,6 +87,7 @@ async function askOperator(options: {
 
 function contextOf(
   subtask: SubtaskInfo,
+  plan: JobPlan,
   keyed: HeapKeyedStateBackend | undefined,
   env: { readonly clock: Clock; readonly log: Log },
 ): OperatorContext {
@@ -93,7 +95,8 @@ function contextOf(
     subtask,
     output: NOWHERE,
     sideOutput: () => NOWHERE,
-    metrics: new TaskMetrics().group(subtask.uid),
+    metrics: new TaskMetrics(env).group(subtask.uid),
+    job: jobContext(plan, () => undefined, "any secret"),
     clock: env.clock,
     log: env.log,
     keyed,

@@ -7,52 +7,56 @@
 
 import { Failure } from "@sluice/kit";
 import type { Clock, Log } from "@sluice/kit/env";
+import { OperatorMetricRegistry } from "../metrics/index.ts";
 import { describeType, sameType } from "../model/index.ts";
 import type {
   Collector,
-  Counter,
+  JobContext,
   KeyedStateAccess,
   MetricGroup,
   OperatorContext,
+  OperatorMetrics,
   OutputTag,
   SubtaskInfo,
   TypeDescriptor,
 } from "../model/index.ts";
 import type { CountingCollector } from "./chain.ts";
 
-class PlainCounter implements Counter {
-  #count = 0;
-
-  get count(): number {
-    return this.#count;
-  }
-
-  inc(by = 1): void {
-    this.#count += by;
-  }
-}
-
-/** The counters of all operators of one task, by operator uid and name. */
+/** The metrics of all operators of one task, by operator uid. */
 export class TaskMetrics {
-  readonly #counters = new Map<string, Map<string, PlainCounter>>();
+  readonly #clock: Pick<Clock, "nowMs">;
+  readonly #log: Pick<Log, "warn">;
+  readonly #registries = new Map<string, OperatorMetricRegistry>();
+
+  constructor(options: { readonly clock: Pick<Clock, "nowMs">; readonly log: Pick<Log, "warn"> }) {
+    this.#clock = options.clock;
+    this.#log = options.log;
+  }
 
   group(uid: string): MetricGroup {
-    const counters = this.#counters.get(uid) ?? new Map<string, PlainCounter>();
-    this.#counters.set(uid, counters);
-    return {
-      counter: (name) => {
-        const counter = counters.get(name) ?? new PlainCounter(); // OC1
-        counters.set(name, counter);
-        return counter;
-      },
-    };
+    let registry = this.#registries.get(uid); // OC1
+    if (registry === undefined) {
+      registry = new OperatorMetricRegistry({
+        nowMs: () => this.#clock.nowMs(),
+        warn: (message) => this.#log.warn(message, { uid }),
+      });
+      this.#registries.set(uid, registry);
+    }
+    return registry.root;
   }
 
   /** Sum over the operators of the task. */
   total(name: string): number {
     let sum = 0;
-    for (const counters of this.#counters.values()) sum += counters.get(name)?.count ?? 0;
+    for (const registry of this.#registries.values()) sum += registry.countOf(name);
     return sum;
+  }
+
+  /** Of every operator that has metrics. */
+  sample(): readonly OperatorMetrics[] {
+    return [...this.#registries]
+      .filter(([, registry]) => !registry.isEmpty)
+      .map(([uid, registry]) => ({ uid, samples: registry.sample() }));
   }
 }
 
@@ -93,6 +97,7 @@ export function operatorContext(options: {
   /** The side outputs that the job reads, by tag. */
   readonly sideOutputs: ReadonlyMap<string, SideOutput>;
   readonly metrics: TaskMetrics;
+  readonly job: JobContext;
   readonly clock: Clock;
   readonly log: Log;
   readonly keyed: KeyedStateAccess | undefined;
@@ -106,8 +111,9 @@ export function operatorContext(options: {
     output: options.output,
     sideOutput: (tag) => sideOutputOf(options, tag),
     metrics: options.metrics.group(subtask.uid),
+    job: options.job,
     clock: options.clock,
-    log: options.log.with({ operator: subtask.operatorName, subtask: subtask.subtaskIndex }),
+    log: options.log.with({ job: subtask.jobName, operator: subtask.operatorName, subtask: subtask.subtaskIndex }),
     keyed: options.keyed,
     checkpointingEnabled: options.checkpointingEnabled,
     openUploads: options.openUploads,

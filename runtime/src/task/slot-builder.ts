@@ -11,6 +11,7 @@ import type { Clock, Log, StagedUploads } from "@sluice/kit/env";
 import { taskOperators, type StreamGraph, type TaskOperators, type TaskOutput } from "../graph/index.ts";
 import type {
   ChannelSpec,
+  JobContext,
   KeyedStateAccess,
   OneInputOperator,
   Operator,
@@ -26,6 +27,7 @@ import { Doorbell, InputGate, RecordWriter, RingConsumer, RingProducer, type Gat
 import { HeapKeyedStateBackend } from "../state/index.ts";
 import { attributeTo, headLoop, linkTo, tailOf, type CountingCollector, type HeadLoop } from "./chain.ts";
 import { SlotCounters, type TaskCounters } from "./counters.ts";
+import { jobContext } from "./job-context.ts";
 import { operatorContext, TaskMetrics, type SideOutput } from "./operator-context.ts";
 import { SlotRunner, type SlotWaiting } from "./slot-runner.ts";
 import { Task, type ChainedOperator } from "./task.ts";
@@ -38,6 +40,8 @@ export interface SlotEnvironment {
   readonly yieldToEvents: () => Promise<void>;
   /** See OperatorContext. */
   readonly openUploads: (uri: string) => Promise<StagedUploads>;
+  /** An environment variable of this process: secrets are read here. */
+  readonly readEnvironment: (name: string) => string | undefined;
 }
 
 /** Settings of a slot, from the job's configuration. */
@@ -56,11 +60,13 @@ export function buildSlot(
 ): SlotRunner {
   const bell = new Doorbell(spec.doorbell);
   const counters = new SlotCounters(spec.counters);
+  const job = jobContext(spec.plan, env.readEnvironment);
   const tasks = spec.tasks.map((task, index) => {
     const taskCounters = counters.task(index);
     return {
       task: buildTask({
         spec,
+        job,
         task,
         graph,
         settings,
@@ -89,6 +95,7 @@ export function buildSlot(
 
 interface TaskContext {
   readonly spec: SlotSpec;
+  readonly job: JobContext;
   readonly task: TaskSpec;
   readonly graph: StreamGraph;
   readonly settings: SlotSettings;
@@ -121,7 +128,7 @@ function buildTask(context: TaskContext): Task {
         });
   const edges = buildEdges(context, operators);
   const main = edges.filter(({ output }) => output.sideOutput === undefined);
-  const metrics = new TaskMetrics();
+  const metrics = new TaskMetrics(env);
   // Set once the task exists: operators may wake it from promises.
   const built: { task?: Task } = {};
   const wake = (): void => {
@@ -283,6 +290,7 @@ function buildChain(options: {
             output: ownOutput,
             sideOutputs,
             metrics,
+            job: context.job,
             clock: env.clock,
             log: env.log,
             keyed,

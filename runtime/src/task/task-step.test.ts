@@ -54,7 +54,7 @@ async function runningTask(
     bufferTimeoutMs: 1_000_000,
     writers: [],
     keyedState: undefined,
-    metrics: new TaskMetrics(),
+    metrics: new TaskMetrics({ clock: { nowMs: () => work.nowMs }, log }),
     counters: new SlotCounters(new SharedArrayBuffer(slotCountersBytes(1))).task(0),
     port,
     clock: work.clock,

@@ -132,6 +132,7 @@ export class Task {
   #lastFlushMs = 0;
   #lastSweepMs = 0;
   #lastPublishMs = 0;
+  #lastMetricsMs = 0;
   #chunkRows = ROWS_PER_CHUNK;
   #chunkStartedMs = 0;
   readonly #closed = Promise.withResolvers<void>();
@@ -544,6 +545,7 @@ export class Task {
   /** Copies this task's figures into the shared counters. */
   publishCounters(): void {
     this.#lastPublishMs = this.#options.clock.nowMs();
+    this.#publishMetrics();
     const { counters, chain, gate, writers, metrics } = this.#options;
     const first = chain[0];
     const last = chain.at(-1);
@@ -556,6 +558,14 @@ export class Task {
     for (const writer of writers) bytesOut += writer.bytesWritten;
     counters.set("numBytesOut", bytesOut);
     counters.set("numRecordsSkipped", metrics.total("numRecordsSkipped"));
+  }
+
+  /** Operators' and users' metrics leave about once a second, and at the end. */
+  #publishMetrics(): void {
+    if (this.#lastPublishMs - this.#lastMetricsMs < PUBLISH_MS && !this.ended) return;
+    this.#lastMetricsMs = this.#lastPublishMs;
+    const operators = this.#options.metrics.sample();
+    if (operators.length > 0) this.#options.port.send({ type: "metrics", subtask: this.subtask, operators });
   }
 
   // ---- checkpoints

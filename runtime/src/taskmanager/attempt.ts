@@ -14,7 +14,7 @@ import { assert, failureFromJson, failureToJson, sleep } from "@sluice/kit";
 import type { Failure } from "@sluice/kit";
 import type { Clock, Host, Log, Timers } from "@sluice/kit/env";
 import type { CheckpointDecline } from "../checkpoint/index.ts";
-import type { Barrier, ChannelSpec, CheckpointId, SlotSpec, SubtaskId } from "../model/index.ts";
+import type { Barrier, ChannelSpec, CheckpointId, OperatorMetrics, SlotSpec, SubtaskId } from "../model/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import { allocateMailbox, allocateRing, Doorbell } from "../network/index.ts";
 import type { AttemptBridge, IncomingChannel, OutgoingChannel } from "../network/index.ts";
@@ -23,6 +23,7 @@ import { slotCountersBytes } from "../task/index.ts";
 import { channelKey, channelRoutes } from "./channels.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { SlotHost } from "./seams.ts";
+import { flatMetrics } from "./operator-metrics.ts";
 import { Slot } from "./slot.ts";
 import type { DeclineEvent } from "./slot.ts";
 
@@ -118,10 +119,19 @@ export class Attempt {
       if (sample.stuck !== undefined) stuck.push(sample.stuck);
       slot.spec.tasks.forEach(({ subtask }, i) => {
         const counters = sample.counters.tasks[i];
-        if (counters !== undefined) tasks.push({ subtask, counters });
+        if (counters === undefined) return;
+        const vertex = this.request.plan.vertices.find(({ id }) => id === subtask.vertexId);
+        const operators = slot.metricsOf(subtask);
+        const isPlain = vertex === undefined || operators.length === 0;
+        tasks.push({ subtask, counters: isPlain ? counters : { ...counters, ...flatMetrics(vertex, operators) } });
       });
     }
     return { tasks, stuck };
+  }
+
+  /** What operators of this subtask registered, as last heard; for /metrics. */
+  operatorMetrics(subtask: SubtaskId): readonly OperatorMetrics[] {
+    return this.#slots.find((slot) => slot.hosts(subtask))?.metricsOf(subtask) ?? [];
   }
 
   #declineOf(event: DeclineEvent): CheckpointDecline {

@@ -28,7 +28,7 @@ export function metricsView(options: {
       return deployment === undefined ? undefined : { jid: deployment.jobId, name: deployment.plan.jobName };
     },
     tasks: () => {
-      const { deployment, report } = taskManager.snapshot();
+      const { deployment, report, operatorMetrics } = taskManager.snapshot();
       if (deployment === undefined) return [];
       return report.tasks.flatMap(({ subtask, counters }): TaskMetricsView[] => {
         const vertex = deployment.plan.vertices.find(({ id }) => id === subtask.vertexId);
@@ -43,7 +43,7 @@ export function metricsView(options: {
             taskName: vertex.name,
             subtaskIndex: subtask.subtaskIndex,
             attempt: deployment.attempt,
-            operators: operatorsOfChain(vertex.chain, figures),
+            operators: operatorsOfChain(vertex.chain, figures, operatorMetrics(subtask)),
             figures,
           },
         ];

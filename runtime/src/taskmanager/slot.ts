@@ -10,10 +10,19 @@
 
 import { Failure, failureToJson } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, Timers } from "@sluice/kit/env";
-import type { Barrier, SlotCommand, SlotEvent, SlotSpec, SubtaskId, TaskState } from "../model/index.ts";
+import type {
+  Barrier,
+  OperatorMetrics,
+  SlotCommand,
+  SlotEvent,
+  SlotSpec,
+  SubtaskId,
+  TaskState,
+} from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
 import { Doorbell, MailboxWriter } from "../network/index.ts";
 import { readSlotCounters } from "../task/index.ts";
+import { readOperatorMetrics } from "./operator-metrics.ts";
 import type { SlotExit, SlotHost, SlotThread } from "./seams.ts";
 import { STUCK_REPORT_MS, StuckWatch } from "./stuck-watch.ts";
 import type { StuckStep } from "./stuck-watch.ts";
@@ -50,6 +59,7 @@ export class Slot {
   readonly #mailbox: MailboxWriter;
   readonly #encoder = new TextEncoder();
   readonly #states = new Map<string, TaskState>();
+  readonly #metrics = new Map<string, readonly OperatorMetrics[]>();
   readonly #stuckWatch: StuckWatch;
   readonly #queued: Uint8Array[] = [];
   #phase: "running" | "cancelling" | "terminating" | "gone" = "running";
@@ -73,6 +83,11 @@ export class Slot {
 
   get isGone(): boolean {
     return this.#phase === "gone";
+  }
+
+  /** What operators of this subtask registered, as last heard. */
+  metricsOf(subtask: SubtaskId): readonly OperatorMetrics[] {
+    return this.#metrics.get(subtaskKey(subtask)) ?? [];
   }
 
   hosts(subtask: SubtaskId): boolean {
@@ -182,6 +197,9 @@ export class Slot {
       case "declineCheckpoint":
         if (this.hosts(known.subtask)) this.#options.onDecline(known);
         return;
+      case "metrics":
+        if (this.hosts(known.subtask)) this.#metrics.set(subtaskKey(known.subtask), known.operators);
+        return;
       case "slotEnded":
         // The thread ends by itself, unless timers or handles of user code keep it.
         if ([...this.#states.values()].every(isTerminal) && this.#phase === "running") {
@@ -264,6 +282,10 @@ function readSlotEvent(value: unknown): SlotEvent | undefined {
   if (typeof subtask?.vertexId !== "string" || !Number.isSafeInteger(subtask.subtaskIndex)) return undefined;
   if (event["type"] === "taskState" && (TASK_STATES as readonly unknown[]).includes(event["state"]))
     return value as TaskStateEvent;
+  if (event["type"] === "metrics") {
+    const operators = readOperatorMetrics(event["operators"]);
+    return operators === undefined ? undefined : { type: "metrics", subtask: subtask as SubtaskId, operators };
+  }
   if (event["type"] === "declineCheckpoint" && Number.isSafeInteger(event["checkpointId"]))
     return value as DeclineEvent;
   return undefined;

@@ -12,6 +12,7 @@ import { assert, Backoff, Failure, sleep, toFailure } from "@sluice/kit";
 import type { Clock, Host, Log, Net, Rng, Timers } from "@sluice/kit/env";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import { subtaskKey } from "../model/index.ts";
+import type { OperatorMetrics, SubtaskId } from "../model/index.ts";
 import { connectRpc, jobManagerMessage, jobManagerRequest, parse } from "../rpc/index.ts";
 import type {
   DeployRequest,
@@ -78,6 +79,8 @@ export interface TaskManagerSnapshot {
   readonly registered: boolean;
   readonly deployment: DeployRequest | undefined;
   readonly report: TaskManagerReport;
+  /** What operators of a subtask registered; empty for others. */
+  readonly operatorMetrics: (subtask: SubtaskId) => readonly OperatorMetrics[];
 }
 
 export class TaskManager {
@@ -127,7 +130,12 @@ export class TaskManager {
   }
 
   snapshot(): TaskManagerSnapshot {
-    return { registered: this.#peer !== undefined, deployment: this.#running?.attempt.request, report: this.#report() };
+    return {
+      registered: this.#peer !== undefined,
+      deployment: this.#running?.attempt.request,
+      report: this.#report(),
+      operatorMetrics: (subtask) => this.#running?.attempt.operatorMetrics(subtask) ?? [],
+    };
   }
 
   /** From the I/O thread. */

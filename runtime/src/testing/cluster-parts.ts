@@ -33,6 +33,8 @@ export interface ClusterSetup {
   readonly lineage: string;
   readonly clock: SteadyClock;
   readonly log: Log;
+  /** Of the variables that the job declares, secrets among them. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 interface PartEnv {
@@ -162,7 +164,14 @@ export async function startTaskManager(
     hardware: { cpuCores: 1, physicalMemoryBytes: 1, heapLimitBytes: 1 },
     settings,
     plantedBugs: [],
-    slotHost: new InlineSlots({ life, job: setup.job, clock: setup.clock, log: env.log, io }),
+    slotHost: new InlineSlots({
+      life,
+      job: setup.job,
+      clock: setup.clock,
+      log: env.log,
+      io,
+      environment: setup.environment,
+    }),
     dataPlane: new DataPlane({ env, net, server, address: dataAddress, taskManagerId: id, secret: SECRET }),
     io: { post: (command) => life.soon(() => io.onCommand(command)) },
     machine: { residentBytes: () => 0, freeMemoryBytes: () => 0, metrics: () => ({}) },

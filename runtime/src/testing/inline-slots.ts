@@ -35,6 +35,8 @@ export interface InlineSlotsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly io: Pick<IoService, "onSlotRequest">;
+  /** Of declared variables. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 export class InlineSlots implements SlotHost {
@@ -45,7 +47,7 @@ export class InlineSlots implements SlotHost {
   }
 
   start(spec: SlotSpec, handlers: SlotHandlers): SlotThread {
-    const { life, job, clock, log, io } = this.#options;
+    const { life, job, clock, log, io, environment } = this.#options;
     const { slotIndex, epoch, attempt } = spec;
     let isOver = false;
     const isRunning = (): boolean => !isOver && life.isAlive;
@@ -85,6 +87,7 @@ export class InlineSlots implements SlotHost {
           port: new EndingPort(threadPort, isRunning),
           yieldToEvents,
           openUploads: noUploads,
+          readEnvironment: (name) => environment[name],
         },
       });
       life.soon(() => exit(0)); // behind its last event

@@ -55,6 +55,8 @@ export interface MiniClusterOptions {
   readonly arguments?: readonly string[];
   /** Flink-named keys, as by -D; what the job sets in code wins. */
   readonly configuration?: Readonly<Record<string, string>>;
+  /** Environment variables that the job declares, secrets among them; the process's own are not read. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** Where checkpoints go: memory of this cluster (default), a store that several clusters share, or a `file:///` URI. */
   readonly store?: MemoryObjectStore | string;
   /** Log of all parts on standard error, from this level on. Default: none. */
@@ -117,6 +119,7 @@ export class MiniCluster implements AsyncDisposable {
       arguments: options.arguments ?? [],
       configuration: typed.toRecord(),
       jobName: options.name ?? "test",
+      readEnvironment: (name) => options.environment?.[name],
     });
     const splits = await enumerateSplits(graph);
     const plan = buildPlan(graph, { bundleHash: "", splits });
@@ -136,6 +139,7 @@ export class MiniCluster implements AsyncDisposable {
         store: isCheckpointing ? await storeOf(options.store) : undefined,
         lineage: randomBytes(6).toString("hex"),
         clock: new SteadyClock(),
+        environment: options.environment ?? {},
         log: options.logLevel === undefined ? SILENT : new NodeLog({ level: options.logLevel, format: "pretty" }),
       },
       { taskManagers, slots },

@@ -175,7 +175,7 @@ const REFUSED: readonly Row[] = [
   },
   {
     name: "a module that loops while it is loaded",
-    env: { POSITIONS_AT_IMPORT: "loops" },
+    env: { LC_POSITIONS_AT_IMPORT: "loops" },
     define: { "sluice.plan.timeout": "1500 ms" },
     message: /JOB_MAIN_TIMEOUT: .*within 1\.5 s/,
   },
@@ -249,7 +249,7 @@ const FAILED: readonly Row[] = [
   },
   {
     name: "a module that loops in the slot only",
-    env: { POSITIONS_AT_IMPORT: "loops-in-slot" },
+    env: { LC_POSITIONS_AT_IMPORT: "loops-in-slot" },
     define: QUICKLY_STUCK,
     message: /USER_FUNCTION_STUCK: .*module[^]*endless loop/,
   },
@@ -398,7 +398,7 @@ describe('onError: "skip"', () => {
 async function skippedIn(port: number): Promise<number> {
   try {
     const page = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
-    const values = [...page.matchAll(/^flink_taskmanager_job_task\w*_numRecordsSkipped\{[^}]*\} (\d+)/gm)];
+    const values = [...page.matchAll(/^flink_taskmanager_job_task_numRecordsSkipped\{[^}]*\} (\d+)/gm)];
     return values.reduce((sum, [, value]) => sum + Number(value), 0);
   } catch {
     return 0;

@@ -1,7 +1,7 @@
 // A running sum over one file, which misbehaves as it is told: the job of the tests of bad input and second starts.
 //
 // Its only argument is JobOptions as JSON. Loading the module itself may hang, so that needs an environment variable: no
-// argument has arrived yet.
+// argument has arrived yet, and nothing was declared. One of the machine's language is passed on as it is.
 
 import { existsSync } from "node:fs";
 import { isMainThread } from "node:worker_threads";
@@ -54,7 +54,7 @@ type Summed = [key: number, position: number, sum: number];
 const NUMBERED = Types.ROW({ position: Types.LONG(), key: Types.LONG() });
 const SUMMED = Types.TUPLE(Types.LONG(), Types.LONG(), Types.LONG());
 
-const atImport = process.env["POSITIONS_AT_IMPORT"];
+const atImport = process.env["LC_POSITIONS_AT_IMPORT"];
 if (atImport === "loops" || (atImport === "loops-in-slot" && !isMainThread)) loop();
 
 class Sum extends KeyedProcessFunction<number, Numbered, Summed> {

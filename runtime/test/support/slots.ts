@@ -40,6 +40,8 @@ import { channelRoutes } from "../../src/taskmanager/channels.ts";
 export interface SlotsOptions {
   readonly configuration?: Readonly<Record<string, string>>;
   readonly arguments?: readonly string[];
+  /** Of declared variables. */
+  readonly environment?: Readonly<Record<string, string>>;
   /** False: tasks finish by themselves at the end of their input. */
   readonly checkpointing?: boolean;
   readonly restore?: Snapshot;
@@ -61,6 +63,8 @@ export class Slots {
   readonly plan: JobPlan;
   readonly states = new Map<string, TaskState>();
   readonly failures: Failure[] = [];
+  /** All that slots said. */
+  readonly events: SlotEvent[] = [];
   /** Messages of declined checkpoints. */
   readonly declined: string[] = [];
   readonly #slots: readonly Slot[];
@@ -83,7 +87,13 @@ export class Slots {
   static async start(main: JobMain, options: SlotsOptions = {}): Promise<Slots> {
     const { configuration = {}, checkpointing = false, restore } = options;
     const build = (): ReturnType<typeof buildGraph> =>
-      buildGraph({ job: main, arguments: options.arguments ?? [], configuration, jobName: "job" });
+      buildGraph({
+        job: main,
+        arguments: options.arguments ?? [],
+        configuration,
+        jobName: "job",
+        readEnvironment: (name) => options.environment?.[name],
+      });
     const planned = await build();
     const plan = buildPlan(planned, { splits: await enumerateSplits(planned), bundleHash: "" });
     const slots = wire(plan, restore);
@@ -104,6 +114,7 @@ export class Slots {
               port: all.#port(slot, restore),
               yieldToEvents: () => immediate(),
               openUploads: noUploads,
+              readEnvironment: (name: string) => options.environment?.[name],
             };
             return buildSlot(slot.spec, graph, settings, env).run();
           }),
@@ -199,6 +210,7 @@ export class Slots {
   }
 
   #onEvent(event: SlotEvent): void {
+    this.events.push(event);
     if (event.type === "declineCheckpoint") this.declined.push(event.failure.message);
     if (event.type !== "taskState") return;
     this.states.set(subtaskKey(event.subtask), event.state);

@@ -11,7 +11,12 @@ export async function main(env: StreamExecutionEnvironment, args: readonly strin
   if (what === "main-waits") await new Promise((resolve) => setTimeout(resolve, 3_600_000));
   if (what === "main-prints")
     process.stdout.write(
-      `${JSON.stringify(["SLUICE_SECRET", "SLUICE_REST_TOKEN", "AWS_SECRET_ACCESS_KEY"].map((name) => process.env[name] ?? null))}\n`,
+      `${JSON.stringify({
+        ours: ["SLUICE_SECRET", "SLUICE_REST_TOKEN", "AWS_SECRET_ACCESS_KEY"].map((name) => process.env[name] ?? null),
+        undeclared: process.env["BAD_JOB_TOKEN"] ?? null,
+        declared: env.declareEnvironment("BAD_JOB_REGION"),
+        secret: env.declareEnvironment("BAD_JOB_TOKEN", { secret: true }) ?? null,
+      })}\n`,
     );
   env
     .fromSource(new GeneratorSource({ count: 100_000, ratePerSecond: 2_000, generate: (i) => i, type: Types.LONG() }))

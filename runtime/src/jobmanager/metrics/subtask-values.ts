@@ -41,6 +41,7 @@ export function subtaskMetricTexts(vertex: PlanVertex, figures: Figures): Readon
   }
   const isBackPressured = figures["isBackPressured"];
   if (isBackPressured !== undefined) texts.set("isBackPressured", String(isBackPressured > 0));
+  for (const [name, value] of registeredMetrics(vertex, figures)) texts.set(name, value);
   for (const [name, value] of operatorMetrics(vertex, figures)) texts.set(name, value);
   return texts;
 }
@@ -57,6 +58,15 @@ function* operatorMetrics(vertex: PlanVertex, figures: Figures): Iterable<readon
       const value = figures[name];
       if (value !== undefined) yield [`${metricScope(operator.name)}.${name}`, String(value)];
     }
+  }
+}
+
+/** What operators and users' functions registered: `operator/INDEX/NAME` in the figures (taskmanager/operator-metrics.ts MM2). */
+function* registeredMetrics(vertex: PlanVertex, figures: Figures): Iterable<readonly [name: string, value: string]> {
+  for (const [figure, value] of Object.entries(figures)) {
+    const [, index, name] = /^operator\/(\d+)\/(.+)$/su.exec(figure) ?? [];
+    const operator = vertex.chain[Number(index)];
+    if (operator !== undefined) yield [`${metricScope(operator.name)}.${name}`, String(value)];
   }
 }
 

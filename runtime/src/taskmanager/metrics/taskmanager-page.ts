@@ -3,6 +3,7 @@
 // Not here: where the figures come from (whoever implements TaskManagerMetricsView).
 
 import { addProcessFigures, MetricsPage } from "../../metrics/index.ts";
+import type { HistogramFigure, MetricSample, OperatorMetrics } from "../../model/index.ts";
 import type { HeapFigures, Labels, ProcessFigures } from "../../metrics/index.ts";
 import { TaskRates } from "./task-rates.ts";
 import type { Rates } from "./task-rates.ts";
@@ -39,6 +40,8 @@ export interface OperatorFigures {
   readonly name: string;
   readonly numRecordsIn?: number;
   readonly numRecordsOut?: number;
+  /** What it registered itself. */
+  readonly samples?: readonly MetricSample[];
 }
 
 export interface TaskMetricsView {
@@ -70,13 +73,15 @@ export interface TaskManagerMetricsView {
 /** Operators of a chain when only the task as a whole is counted: records in at the head, out at the tail. */
 export function operatorsOfChain(
   chain: readonly { readonly uid: string; readonly name: string }[],
-  figures: TaskFigures,
+  figures: Pick<TaskFigures, "numRecordsIn" | "numRecordsOut">,
+  metrics: readonly OperatorMetrics[] = [],
 ): readonly OperatorFigures[] {
   return chain.map(({ uid, name }, index) => ({
     uid,
     name,
     ...(index === 0 ? { numRecordsIn: figures.numRecordsIn } : {}),
     ...(index === chain.length - 1 ? { numRecordsOut: figures.numRecordsOut } : {}),
+    samples: metrics.find((of) => of.uid === uid)?.samples ?? [],
   }));
 }
 
@@ -184,5 +189,35 @@ function addTask(page: MetricsPage, task: TaskMetricsView, labels: Labels, rates
     };
     addOperator("numRecordsIn", "Records that the operator has read.", operator.numRecordsIn);
     addOperator("numRecordsOut", "Records that the operator has written.", operator.numRecordsOut);
+    for (const sample of operator.samples ?? []) addSample(page, sample, operatorLabels);
   }
+}
+
+/** Quantiles as Flink's reporter has them. */
+const QUANTILES: readonly (readonly [quantile: string, figure: HistogramFigure])[] = [
+  ["0.5", "median"],
+  ["0.75", "p75"],
+  ["0.95", "p95"],
+  ["0.98", "p98"],
+  ["0.99", "p99"],
+  ["0.999", "p999"],
+];
+/** Own figures of operators under the same prefix. */
+const TAKEN: readonly string[] = ["numRecordsIn", "numRecordsOut"];
+
+/** A metric that an operator or a user's function registered; one that takes a name of ours is left out, as in Flink. */
+function addSample(page: MetricsPage, sample: MetricSample, labels: Labels): void {
+  const { path, kind, value, statistics } = sample;
+  if (path.length === 1 && TAKEN.includes(path[0] ?? "")) return;
+  const name = `flink_taskmanager_job_task_operator_${path.map((part) => part.replaceAll(/[^a-zA-Z0-9:_]/g, "_")).join("_")}`;
+  const own = Object.entries(sample.labels).map(([key, label]) => [key.replaceAll(/[^a-zA-Z0-9_]/g, "_"), label]);
+  const all: Labels = { ...(Object.fromEntries(own) as Labels), ...labels };
+  const help = `${path.join(".")}, a ${kind} of the job.`;
+  if (kind !== "histogram") {
+    page.add(name, help, all, value);
+    return;
+  }
+  page.add(`${name}_count`, help, all, value);
+  for (const [quantile, figure] of QUANTILES)
+    page.add(name, help, { ...all, quantile }, statistics?.[figure] ?? Number.NaN);
 }
