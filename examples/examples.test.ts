@@ -33,6 +33,22 @@ test("word-count prints every word with its count, through the terminal of sluic
   expect(lines.filter((line) => line.startsWith("[TaskManager 1] "))).toHaveLength(35);
 }, 60_000);
 
+test("sessions prints who clicked on what, when nothing came for a while", () => {
+  const { code, lines } = sluiceRun(join(ROOT, "examples/sessions.ts"), "--rest-port", "0");
+  expect([code, lines.at(-1)]).toEqual([0, "job sessions is FINISHED"]);
+  const clicks = new Map<string, number>();
+  for (const line of lines) {
+    const [, visitor, pages = ""] = /^\[TaskManager 1\] (visitor-\d+): (.*)$/u.exec(line) ?? [];
+    if (visitor === undefined) continue;
+    // A machine that stands still for too long ends a visit early, and the rest is another one.
+    const count = [...pages.matchAll(/ (\d+)/gu)].reduce((sum, [, clicked]) => sum + Number(clicked), 0);
+    clicks.set(visitor, (clicks.get(visitor) ?? 0) + count);
+  }
+  // Three seconds of clicks; the last visits have not ended when the input does.
+  expect(clicks.size).toBeGreaterThanOrEqual(5);
+  for (let i = 0; i < 5; i += 1) expect([i, clicks.get(`visitor-${i}`)]).toEqual([i, 40]);
+}, 60_000);
+
 test("a malformed record ends the job with file, position and what to do", () => {
   const input = join(directory, "broken.ndjson");
   writeFileSync(input, '{"line": "fine"}\n{"line": 7}\n');
