@@ -5,8 +5,8 @@
 import { DiscardSink, GeneratorSource, KeyedProcessFunction, Types, ValueStateDescriptor } from "@sluice/runtime";
 import type { Collector, KeyedContext, RuntimeContext, StreamExecutionEnvironment, ValueState } from "@sluice/runtime";
 
-/** After the state is filled a few records go on, so that the sources never end. */
-const IDLE_RECORDS_PER_SECOND = 200_000;
+/** After the state is filled a few records go on, so that the job never ends. */
+const TRICKLE_PER_SECOND = 100;
 
 class Fill extends KeyedProcessFunction<number, number, number> {
   readonly #value: string;
@@ -30,16 +30,17 @@ class Fill extends KeyedProcessFunction<number, number, number> {
 
 export function main(env: StreamExecutionEnvironment, args: readonly string[]): void {
   const [entries = 1, bytes = 1] = args.map(Number);
+  const all = new GeneratorSource({ count: entries, generate: (i) => i, type: Types.LONG() });
+  const trickle = new GeneratorSource({
+    count: Number.POSITIVE_INFINITY,
+    ratePerSecond: TRICKLE_PER_SECOND,
+    generate: (i) => i % entries,
+    type: Types.LONG(),
+  });
   env
-    .fromSource(
-      new GeneratorSource({
-        count: Number.POSITIVE_INFINITY,
-        ratePerSecond: IDLE_RECORDS_PER_SECOND,
-        generate: (i) => i % entries,
-        type: Types.LONG(),
-      }),
-    )
+    .fromSource(all)
     .uid("keys")
+    .union(env.fromSource(trickle).uid("trickle"))
     .keyBy((key) => key, Types.LONG())
     .process(() => new Fill(bytes), Types.LONG())
     .uid("fill")

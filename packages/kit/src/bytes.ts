@@ -18,9 +18,19 @@ import type { FailureCode } from "./failure.ts";
 
 const TWO_32 = 4294967296;
 const VARINT_BYTES_MAX = 8;
+/** Longer ones are not worth room for three bytes a character. */
+const LONG_STRING_CHARS = 65_536;
+/** Of one UTF-16 code unit. */
+const UTF8_BYTES_MAX = 3;
 
 const encoder = new TextEncoder();
 const strictDecoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function varintBytes(value: number): number {
+  let count = 1;
+  for (let rest = value; rest > 0x7f; rest = Math.floor(rest / 128)) count += 1;
+  return count;
+}
 
 /** Writes primitives into a buffer that doubles when it is full. Reusable by {@link ByteWriter.reset}. */
 export class ByteWriter {
@@ -110,8 +120,16 @@ export class ByteWriter {
   /** UTF-8 with its byte length in front; lone surrogates become U+FFFD. */
   string(value: string): void {
     if (value.length <= 64 && this.#shortAscii(value)) return;
-    const encoded = encoder.encode(value);
-    this.bytes(encoded);
+    if (value.length > LONG_STRING_CHARS) return this.bytes(encoder.encode(value));
+    // Straight into place, behind the length that it has when every character is one byte; moved when it is longer.
+    const guessed = varintBytes(value.length);
+    const at = this.#grow(VARINT_BYTES_MAX + UTF8_BYTES_MAX * value.length);
+    const { written } = encoder.encodeInto(value, this.#bytes.subarray(at + guessed));
+    const head = varintBytes(written);
+    if (head !== guessed) this.#bytes.copyWithin(at + head, at + guessed, at + guessed + written);
+    this.#length = at;
+    this.varint(written);
+    this.#length += written;
   }
 
   bytes(value: Uint8Array): void {

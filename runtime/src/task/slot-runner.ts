@@ -90,13 +90,15 @@ export class SlotRunner {
     let workedEver = false;
     for (;;) {
       let worked = this.#takeCommands();
+      let isEncoding = false;
+      for (let i = 0; i < this.#tasks.length; i += 1) isEncoding ||= (this.#tasks[i] as Timed).task.isEncoding;
       for (let i = 0; i < this.#tasks.length; i += 1) {
         const timed = this.#tasks[i] as Timed;
         const { task, counters } = timed;
         if (task.ended) continue;
         this.#counters.enter(i);
         const fromMs = nowMs;
-        const stepped = task.runStep(nowMs);
+        const stepped = task.runStep(nowMs, isEncoding);
         nowMs = this.#clock.nowMs();
         if (stepped) counters.add("busyTimeMs", nowMs - fromMs);
         const waitedMs = fromMs - timed.lastMs;

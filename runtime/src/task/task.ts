@@ -59,7 +59,9 @@ const PUBLISH_MS = 1_000;
 const SWEPT_ROWS = 1_000;
 const SWEEP_MS = 100;
 /** Slice of snapshot encoding per step (protocols 3). */
-const ENCODE_BUDGET_MS = 1;
+const ENCODE_BUDGET_MS = 2;
+/** One step of all other work of the slot meanwhile: encoding gets about half of the thread, and records wait no longer for it. */
+const STEP_WHILE_ENCODING_MS = 1;
 
 /** One operator of the chain, with what it needs to be opened. */
 export interface ChainedOperator {
@@ -134,6 +136,7 @@ export class Task {
   #lastPublishMs = 0;
   #lastMetricsMs = 0;
   #chunkRows = ROWS_PER_CHUNK;
+  #stepMs = STEP_MS;
   #chunkStartedMs = 0;
   readonly #closed = Promise.withResolvers<void>();
 
@@ -218,7 +221,8 @@ export class Task {
   /**
    * Does a bounded amount of work. True when it did something: call again soon. Failures end the task, never the slot.
    */
-  runStep(nowMs: number): boolean {
+  runStep(nowMs: number, sharesWithEncoding = false): boolean {
+    this.#stepMs = sharesWithEncoding ? STEP_WHILE_ENCODING_MS : STEP_MS;
     if (this.#state !== "RUNNING" && this.#state !== "DRAINED") return false;
     try {
       const encoded = this.#stepSnapshots(nowMs);
@@ -250,6 +254,11 @@ export class Task {
       void this.fail(thrown);
       return true;
     }
+  }
+
+  /** A snapshot waits to be encoded. */
+  get isEncoding(): boolean {
+    return this.#snapshots.length > 0;
   }
 
   /** Clock time at which this task may have work that nobody will ring for; Infinity: never. */
@@ -353,7 +362,7 @@ export class Task {
       } catch (thrown) {
         throw chain[0]?.attribute(thrown);
       }
-      if (this.#endChunk() - startedMs >= STEP_MS) break;
+      if (this.#endChunk() - startedMs >= this.#stepMs) break;
     }
     return true;
   }
@@ -377,7 +386,7 @@ export class Task {
       const status = this.#poll(source, rows);
       polled += rows;
       if (status === "more") {
-        if (this.#endChunk() - startedMs >= STEP_MS) return true;
+        if (this.#endChunk() - startedMs >= this.#stepMs) return true;
         continue;
       }
       if (status === "finished") {
@@ -451,7 +460,7 @@ export class Task {
         frame.cursor = to;
         rowsLeft -= to - from;
         if (to === frame.rowCount) gate.consume(channel);
-        if (this.#endChunk() - startedMs >= STEP_MS) return true;
+        if (this.#endChunk() - startedMs >= this.#stepMs) return true;
       } else if (frame.kind === "BARRIER") {
         const { barrier } = frame;
         assert(barrier !== undefined, "a BARRIER frame carries a barrier");

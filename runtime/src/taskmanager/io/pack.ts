@@ -49,6 +49,11 @@ export class OpenPack<Owner> {
     return this.#entries.length === 0;
   }
 
+  /** No second part of this size fits: waiting for others would only delay it. */
+  get isHalfFull(): boolean {
+    return this.#sizeBytes > PACK_BYTES_MAX / 2;
+  }
+
   /** False: close this one first (PK1). */
   offer(entry: PackEntry<Owner>): boolean {
     if (!this.isEmpty && this.#sizeBytes + entry.lengthBytes > PACK_BYTES_MAX) return false;

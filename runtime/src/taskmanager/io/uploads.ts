@@ -5,7 +5,7 @@
 //   UP2. An object's name is written with one content only: names hold epoch, attempt, TaskManager and chance; after an unknown
 //        outcome the same name gets the same bytes again (P2).
 //   UP3. Storing is tried until it succeeded, the checkpoint is over, or the store says that trying again is useless.
-//   UP4. A pack is closed when it is full, when all subtasks of this TaskManager have submitted, or after LINGER_MS.
+//   UP4. A pack is closed when it is more than half full, when all subtasks of this TaskManager have submitted, or after LINGER_MS.
 //   UP5. A savepoint's packs go to its own directory and nowhere else; no completed checkpoint ends its upload.
 //
 // Not here: where parts lie in a pack (pack.ts), deleting from the store (only the coordinator does).
@@ -115,6 +115,7 @@ export class SnapshotUploads {
       assert(fits, "PK1: an empty pack takes any part");
     }
     if (submitted.missingCount === 0) this.#acknowledge(upload, submitted);
+    if (upload.pack.isHalfFull) this.#closePack(upload);
     if (upload.submitted.size === this.#options.subtaskCount)
       this.#closePack(upload); // UP4
     else if (!upload.pack.isEmpty && upload.cancelLinger === undefined) {
