@@ -416,6 +416,11 @@ export async function closeCommitLog(options: {
   }
 }
 
+/** Holder of the pins by which a lineage that was replaced keeps its checkpoints. */
+export function lineageHolder(lineage: string): string {
+  return `lineage:${lineage}`;
+}
+
 /** What the claiming record takes over from the one before. */
 function claimContent(
   previous: CommitRecord | undefined,
@@ -443,7 +448,7 @@ function claimContent(
   // The old lineage keeps its checkpoints: nobody deletes what a pin holds.
   const pins = [
     ...previous.pins,
-    ...previous.retained.map((ref) => ({ ref, holder: `lineage:${previous.lineage}`, expiresAtMs: null })),
+    ...previous.retained.map((ref) => ({ ref, holder: lineageHolder(previous.lineage), expiresAtMs: null })),
   ];
   return {
     ...empty,

@@ -480,4 +480,20 @@ describe("retention", () => {
     expect(player.record.retained.map((r) => r.id)).toEqual([3]);
     expect(player.record.condemned).toEqual([1]);
   });
+
+  test("OR1, OR2: a claimed checkpoint that own ones have replaced goes, but not from under another job that still starts from it", () => {
+    const claim = { path: ref(5).path, kind: "checkpoint", lineage: "old", isCondemned: false } as const;
+    const own = { ref: ref(5), holder: "lineage:old", expiresAtMs: null };
+    const other = { ref: ref(5), holder: "restore:n/other:u", expiresAtMs: 1_000_000 };
+    const condemnedBy = (pins: CommitRecord["pins"]) => {
+      const player = new Player({ retainedMax: 1 });
+      player.nextId = 6;
+      player.record = { ...player.record, origin: ref(5).path, claim, pins };
+      player.play(`start up +100 ${DONE(6)}`);
+      const { condemned, claim: left } = player.record;
+      return { condemned, left, pins: player.record.pins };
+    };
+    expect(condemnedBy([own])).toEqual({ condemned: [5], left: null, pins: [] });
+    expect(condemnedBy([own, other])).toEqual({ condemned: [], left: null, pins: [other] });
+  });
 });

@@ -27,11 +27,12 @@ import type {
   Epoch,
   SubtaskId,
 } from "../model/index.ts";
-import type { CommitChange } from "./commit-log.ts";
+import { type CommitChange, lineageHolder } from "./commit-log.ts";
 import { withOutcome } from "./operations.ts";
 import type {
   CheckpointConfig,
   CheckpointDecline,
+  CheckpointPin,
   CheckpointRef,
   CheckpointTrigger,
   CheckpointVertex,
@@ -737,13 +738,16 @@ export function commitChange(
   const retained = all.slice(-options.retainedMax);
   const dropped = all.slice(0, -options.retainedMax).map((ref) => ref.id);
   const claim = nextClaim(previous.claim ?? null, retained.length === options.retainedMax);
-  const freed = claim === null ? (previous.claim?.path ?? null) : null;
+  const freed = claim === null ? (previous.claim ?? null) : null;
+  // Only what kept it for the lineage that took it: somebody else's pin is not ours to take back (OR1).
+  const isFreed = (pin: CheckpointPin): boolean =>
+    freed !== null && pin.ref.path === freed.path && pin.holder === lineageHolder(freed.lineage);
   const pins = previous.pins.filter(
-    (pin) => (pin.expiresAtMs === null || pin.expiresAtMs > options.wallMs) && pin.ref.path !== freed,
+    (pin) => (pin.expiresAtMs === null || pin.expiresAtMs > options.wallMs) && !isFreed(pin),
   );
   const kept = new Set<CheckpointId>([...retained.map((ref) => ref.id), ...pins.map((pin) => pin.ref.id)]);
   const condemned = new Set<CheckpointId>([...previous.condemned, ...dropped, ...commit.abandoned]);
-  for (const pin of previous.pins) if (pin.ref.path === freed) condemned.add(pin.ref.id);
+  for (const pin of previous.pins) if (isFreed(pin)) condemned.add(pin.ref.id);
   for (const id of commit.deleted) condemned.delete(id);
   for (const id of kept) condemned.delete(id);
   const change = { head: ref, origin: null, claim, retained, pins, condemned: [...condemned].sort((a, b) => a - b) };
