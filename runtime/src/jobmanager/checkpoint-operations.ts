@@ -33,14 +33,13 @@ export interface CheckpointOperationsOptions {
   readonly storage: () => OwnStorage | undefined;
   /** Hex digits that nobody has drawn before. */
   readonly random: () => string;
-  readonly cancel: () => void;
   readonly signal: AbortSignal;
 }
 
 const RANDOM_LENGTH = 12;
 
 export function checkpointRunners(options: CheckpointOperationsOptions): OperationRunners {
-  const { env, jobId, savepointDirectory, coordinator, storage, random, cancel, signal } = options;
+  const { env, jobId, savepointDirectory, coordinator, storage, random, signal } = options;
   const take = (target: string | null, order: Omit<SavepointOrder, "location">): Promise<TakenSavepoint> => {
     const name = { jobId, random: random().slice(0, RANDOM_LENGTH) };
     const location = savepointLocation(target ?? savepointDirectory, name);
@@ -54,9 +53,9 @@ export function checkpointRunners(options: CheckpointOperationsOptions): Operati
       if (taker === undefined) throw noCheckpoints();
       return { type: "done", checkpointId: await taker.triggerCheckpoint() };
     },
-    savepoint: async ({ targetDirectory, cancelsJob }, { afterwards }) => {
+    savepoint: async ({ targetDirectory, cancelsJob }, { followedBy }) => {
       const { id, location } = await take(targetDirectory, { stops: "no", operationId: null });
-      if (cancelsJob) afterwards(cancel);
+      if (cancelsJob) followedBy({ kind: "cancel" });
       return { type: "done", location, checkpointId: id };
     },
     stop: async ({ targetDirectory, drain }, { id }) => {

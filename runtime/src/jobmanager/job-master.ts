@@ -261,10 +261,9 @@ export class JobMaster implements JobManagerView {
   /** How operations are done. */
   #runners(): OperationRunners {
     const { env, jobId, settings } = this.#options;
-    const cancel = (): void => this.#dispatch({ type: "cancelRequested" });
     return {
       cancel: () => {
-        cancel();
+        this.#dispatch({ type: "cancelRequested" });
         return Promise.resolve(undefined); // OP4: the record of the job's end settles it
       },
       ...checkpointRunners({
@@ -274,7 +273,6 @@ export class JobMaster implements JobManagerView {
         coordinator: () => this.#coordinator,
         storage: () => this.#storage,
         random: () => this.newOperationId(),
-        cancel,
         signal: this.#life.signal,
       }),
     };

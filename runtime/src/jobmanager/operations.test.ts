@@ -59,6 +59,11 @@ class JobManager {
         this.calls.push(`checkpoint${isResumed ? " again" : ""}`);
         return this.checkpoint.promise;
       },
+      savepoint: ({ cancelsJob }, { followedBy }) => {
+        this.calls.push("savepoint");
+        if (cancelsJob) followedBy(CANCEL);
+        return this.checkpoint.promise;
+      },
     };
     const host = {
       name: "jm",
@@ -174,6 +179,28 @@ describe("an operation", () => {
     expect(await next.outcome(1)).toMatchObject({ type: "failed", failure: { code: "CANCELED" } });
   });
 
+  test("OJ3: a cancellation after a savepoint is begun by the record of the savepoint, and gone on with by the next JobManager", async () => {
+    const store = new MemoryStore();
+    const manager = await JobManager.start(store);
+    const request = { kind: "savepoint", targetDirectory: null, formatType: "NATIVE", cancelsJob: true } as const;
+    await manager.operations.request(id(1), request);
+    manager.checkpoint.resolve({ type: "done", location: "mem://s" });
+    expect(await manager.outcome(1)).toEqual({ type: "done", location: "mem://s" });
+    expect(manager.calls).toEqual(["savepoint", "cancel"]);
+    expect(manager.log.head.ops).toMatchObject([{ outcome: { type: "done" } }, { request: CANCEL, outcome: null }]);
+    const next = await JobManager.start(store); // the first one died while it was cancelling
+    expect(next.calls).toEqual(["cancel again"]);
+  });
+
+  test("OJ3: a savepoint that failed cancels nothing", async () => {
+    const manager = await JobManager.start(new MemoryStore());
+    const request = { kind: "savepoint", targetDirectory: null, formatType: "NATIVE", cancelsJob: true } as const;
+    await manager.operations.request(id(1), request);
+    manager.checkpoint.reject(new Failure("CHECKPOINT_DECLINED", { retry: "backoff", message: "too slow" }));
+    expect(await manager.outcome(1)).toMatchObject({ type: "failed" });
+    expect(manager.calls).toEqual(["savepoint"]);
+  });
+
   test("asked for before the log is claimed waits for it, not for ever", async () => {
     const store = new MemoryStore();
     const manager = await JobManager.claim(store);
@@ -225,7 +252,7 @@ describe("a store that is away", () => {
 
 test("OP3: the list is bounded, and what runs stays in it", async () => {
   const manager = new JobManager();
-  manager.operations.start(undefined); // OJ3
+  manager.operations.start(undefined); // OJ4
   for (let n = 1; n <= OPERATIONS_RUNNING_MAX; n += 1) await manager.operations.request(id(n), CANCEL);
   await expect(manager.operations.request(id(99), CANCEL)).rejects.toMatchObject({ code: "OPERATION_CONFLICT" });
 

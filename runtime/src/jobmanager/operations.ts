@@ -3,12 +3,15 @@
 // Invariants: OP1-OP4 of checkpoint/operations.ts, and
 //   OJ1. A runner is called only for an operation that the log holds, or that is harmless to repeat (cancel).
 //   OJ2. An outcome is told only once it is recorded. A runner that is called again, by the next JobManager, must bear it.
-//   OJ3. Without a store operations live as long as this process.
+//   OJ3. What follows an operation (the cancellation after a savepoint) begins with the record that holds its outcome: no JobManager that
+//        dies in between forgets it.
+//   OJ4. Without a store operations live as long as this process.
 //
 // Not here: what operations do (runners, given by job-master.ts), their messages (rest/).
 
 import { assert, AssertionError, Failure, failureToJson, sleep, toFailure, withTimeout } from "@sluice/kit";
 import type { Host, Log, Timers } from "@sluice/kit/env";
+import { createHash } from "node:crypto";
 import { findOperation, settledAtEnd, withOutcome, withStarted } from "../checkpoint/index.ts";
 import type {
   CommitLog,
@@ -24,13 +27,15 @@ const RECORD_TIMEOUT_MS = 10_000;
 /** Cancelling is begun without a record after this long: repeating it is harmless, and its end is recorded with that of the job. */
 const CANCEL_RECORD_TIMEOUT_MS = 1_000;
 const SETTLE_AGAIN_MS = 1_000;
+/** Of an operation's id, in hexadecimal. */
+const ID_DIGITS = 32;
 
 export interface OperationContext {
   readonly id: string;
   /** An earlier JobManager began it; how far it came is not known. */
   readonly isResumed: boolean;
-  /** What follows once the outcome is recorded: something that would settle the operation otherwise. */
-  readonly afterwards: (act: () => void) => void;
+  /** Begins another operation together with the outcome (OJ3): one that would settle this one otherwise. */
+  readonly followedBy: (request: OperationRequest) => void;
 }
 
 /**
@@ -147,25 +152,30 @@ export class Operations {
     const runner = runners[request.kind] as OperationRunner | undefined;
     env.log.info("operation", { operation: id, kind: request.kind, resumed: isResumed });
     let outcome: OperationOutcome | undefined;
-    const then: (() => void)[] = [];
+    let next: OperationRequest | undefined;
     try {
       assert(runner !== undefined, "OJ1: an operation without a runner is never begun");
-      outcome = await runner(request, { id, isResumed, afterwards: (act) => then.push(act) });
+      outcome = await runner(request, { id, isResumed, followedBy: (after) => (next = after) });
     } catch (thrown) {
       if (thrown instanceof AssertionError) throw thrown;
       outcome = { type: "failed", failure: { ...failureToJson(toFailure(thrown)), stack: "" } };
     }
     if (outcome === undefined) return;
     env.log.info("operation ended", { operation: id, kind: request.kind, outcome: outcome.type });
-    await this.#settle(id, outcome);
-    for (const act of then) act();
+    if (next === undefined || outcome.type === "failed") {
+      await this.#settle((ops) => withOutcome(ops, id, outcome), id);
+      return;
+    }
+    const follower = { id: followerId(id), request: next };
+    await this.#settle((ops) => withStarted(withOutcome(ops, id, outcome), follower.id, follower.request), id);
+    if (this.find(follower.id)?.outcome === null) await this.#run(follower.id, follower.request, false); // OJ3
   }
 
   /** OJ2. */
-  async #settle(id: string, outcome: OperationOutcome): Promise<void> {
+  async #settle(change: (ops: RecordedOperations) => RecordedOperations, id: string): Promise<void> {
     while (!this.#isOver && this.find(id)?.outcome === null) {
       try {
-        await this.#change((ops) => withOutcome(ops, id, outcome));
+        await this.#change((ops) => (findOperation(ops, id)?.outcome === null ? change(ops) : ops));
       } catch (thrown) {
         const failure = toFailure(thrown);
         if (thrown instanceof AssertionError || failure.code === "FENCED" || failure.code === "CANCELED") throw thrown;
@@ -198,6 +208,11 @@ export class Operations {
       if (failure.code === "FENCED" && !this.#isOver) this.#options.onFenced(failure);
     });
   }
+}
+
+/** Of what follows operation `id`: the same for every JobManager. */
+function followerId(id: string): string {
+  return createHash("sha256").update(`after ${id}`).digest("hex").slice(0, ID_DIGITS);
 }
 
 function unavailable(message: string): Failure {
