@@ -114,9 +114,10 @@ class StubbornStore extends MemoryStore {
 
 let seed = 0;
 
+/** Every claim is of another submission: one that has ended is not claimed again. */
 async function claim(store: MemoryStore): Promise<CommitLog> {
   seed += 1;
-  const request = { jobName: "j", uid: "u", lineage: "l", newLineage: false, mayCreate: true };
+  const request = { jobName: "j", uid: "u", lineage: `run-${seed}`, newLineage: false, mayCreate: true };
   return (await CommitLog.claim({ store, jobDir: "j", env: memoryEnv(seed), request, planDigest: "p", signal: NEVER }))
     .log;
 }
