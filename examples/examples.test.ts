@@ -1,10 +1,10 @@
 // The small examples, run as their comments say.
 
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { afterAll, expect, test } from "@jest/globals";
 
@@ -57,4 +57,42 @@ test("a malformed record ends the job with file, position and what to do", () =>
   expect(lines.join("\n")).toMatch(
     /job word-count FAILED: RECORD_MALFORMED: .*broken\.ndjson, byte 17: [^]*What to do: /u,
   );
+}, 60_000);
+
+test("checkpointing-guide: every setting of the guide, a short input, and a checkpoint that stays", () => {
+  const checkpoints = join(directory, "guide-checkpoints");
+  const { code, lines } = sluiceRun(
+    join(ROOT, "examples/checkpointing-guide.ts"),
+    ...["--rest-port", "0", "--", "--records", "100", "--checkpoints", pathToFileURL(checkpoints).href],
+  );
+  expect(lines.at(-1)).toBe("job checkpointing-guide is FINISHED");
+  expect(code).toBe(0);
+  const printed = lines.filter((line) => line.startsWith("[TaskManager 1] ")).map((line) => Number(line.slice(16)));
+  expect(printed).toHaveLength(100);
+  // 0 + 2 + 4 + 6 + 8 and 1 + 3 + 5 + 7 + 9, ten times each.
+  expect(printed.toSorted((a, b) => a - b).slice(-1)).toEqual([250]);
+  expect(printed).toContain(200);
+  expect(readdirSync(checkpoints, { recursive: true }).map(String)).toContainEqual(expect.stringMatching(/_metadata$/));
+}, 60_000);
+
+test("checkpointing-guide tells how it is called, and a mistyped parameter what it may mean", () => {
+  const { code, lines } = sluiceRun(join(ROOT, "examples/checkpointing-guide.ts"), "--", "--record", "1");
+  expect(code).not.toBe(0);
+  expect(lines.join("\n")).toMatch(
+    /CONFIG_INVALID: the job has no parameter --record; did you mean "records"\?[^]*--ratePerSecond \(int, default 1000\)/u,
+  );
+}, 60_000);
+
+test("enrichment: answers in order, and what is not known by the side output", () => {
+  const { code, lines } = sluiceRun(join(ROOT, "examples/enrichment.ts"), "--rest-port", "0", "--", "--orders", "6");
+  expect(lines.at(-1)).toBe("job enrichment is FINISHED");
+  expect(code).toBe(0);
+  const printed = lines.filter((line) => line.startsWith("[TaskManager 1] ")).map((line) => line.slice(16));
+  expect(printed.filter((line) => line.startsWith("order"))).toEqual([
+    "order 1: pear for 0.4",
+    "order 3: apple for 0.3",
+    "order 4: pear for 0.4",
+    "order 6: apple for 0.3",
+  ]);
+  expect(printed.filter((line) => line.startsWith("nobody"))).toEqual(["nobody sells unicorn", "nobody sells unicorn"]);
 }, 60_000);
