@@ -27,12 +27,16 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
     program: "state-micro.ts",
     about: "keyed state alone: updates per CPU-second, pauses while a snapshot is taken",
   },
+  "snapshot-get": {
+    program: "snapshot-get.ts",
+    about: "one key out of a snapshot of 1 GB: bytes and requests at the store",
+  },
 };
 
 const [name = "", ...rest] = process.argv.slice(2);
 const benchmark = Object.hasOwn(BENCHMARKS, name) ? BENCHMARKS[name] : undefined;
 if (benchmark === undefined) {
-  const lines = Object.entries(BENCHMARKS).map(([key, { about }]) => `  ${key.padEnd(10)} ${about}`);
+  const lines = Object.entries(BENCHMARKS).map(([key, { about }]) => `  ${key.padEnd(12)} ${about}`);
   console.error(`usage: npm run bench -- NAME [options]\n${lines.join("\n")}`);
   process.exitCode = 2;
 } else {
