@@ -19,7 +19,7 @@
 //
 // Not here: strings (string-table.ts), all other types (object-table.ts).
 
-import { assert, keyGroupOf, planted } from "@sluice/kit";
+import { assert, keyGroupOf, planted, hashLong } from "@sluice/kit";
 import type { ByteReader } from "@sluice/kit";
 import type { StoredStateKind, TypeDescriptor, ValueState } from "../model/index.ts";
 import { SegmentDirectory } from "./directory.ts";
@@ -125,6 +125,7 @@ export class NumberTable implements StateTable, ValueState<number> {
   readonly #scope: KeyScope;
   readonly #values: NumericValues;
   readonly #directory: SegmentDirectory<NumberSegment>;
+  readonly #isLongKey: boolean;
   #interval: number;
   #cuts: readonly OpenCut[] = [];
   #entryCount = 0;
@@ -142,6 +143,7 @@ export class NumberTable implements StateTable, ValueState<number> {
     this.stateKind = options.stateKind;
     this.valueType = options.valueType;
     this.#scope = scope;
+    this.#isLongKey = scope.keyType.kind === "LONG" || scope.keyType.kind === "INSTANT";
     this.#values = new NumericValues({ uid: scope.uid, stateName: options.stateName, type: options.valueType });
     this.#interval = options.interval;
     this.#segment = new NumberSegment({ depth: 0, position: 0, capacity: FIRST_CAPACITY });
@@ -277,6 +279,7 @@ export class NumberTable implements StateTable, ValueState<number> {
   }
 
   #hashOf(key: number): number {
+    if (this.#isLongKey) return hashLong(key);
     return this.#scope.hasher(this.#scope.form === "boolean" ? key === 1 : key);
   }
 
@@ -362,7 +365,7 @@ export class NumberTable implements StateTable, ValueState<number> {
     for (let i = 0; i < count; i += 1) {
       const index = scratchOrder[i] as number;
       const item = scratchItems[index] as number;
-      into.entry(scratchPlaces[index] as number);
+      into.entry(scratchPlaces[i] as number);
       writeNumber(into.out, keyKind, item >= 0 ? (cells[item * 2] as number) : (saved[-1 - item] as number));
       writeNumber(into.out, valueKind, item >= 0 ? (cells[item * 2 + 1] as number) : (saved[-item] as number));
     }

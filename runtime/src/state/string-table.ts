@@ -393,7 +393,7 @@ export class StringTable implements StateTable, ValueState<number> {
     for (let i = 0; i < count; i += 1) {
       const index = order[i] as number;
       const item = items[index] as number;
-      into.entry(places[index] as number);
+      into.entry(places[i] as number);
       if (item >= 0) {
         writeKey(into.out, arena, words[item * ENTRY_WORDS + 1] as number, words[item * ENTRY_WORDS + 2] as number);
         this.#values.write(into.out, cells[item * 3 + 2] as number);

@@ -157,8 +157,8 @@ export function misplacedKey(from: ByteReader): Failure {
 const INSERTION_MAX = 24;
 
 /**
- * Orders entries by their places (format.ts): `order` becomes a permutation of [0, count). Order hashes of a segment are spread
- * evenly, so one pass over about as many buckets as entries all but sorts them; keys that collide on purpose cost a sort.
+ * Orders entries by their places (format.ts): sorts `places`, and `order` becomes the permutation of [0, count) that does. Order hashes of
+ * a segment are spread evenly, so one pass over as many buckets as entries all but sorts them; keys that collide on purpose cost a sort.
  */
 export function orderByPlace(places: Float64Array, count: number, order: Uint32Array): void {
   if (count === 0) return;
@@ -170,31 +170,55 @@ export function orderByPlace(places: Float64Array, count: number, order: Uint32A
     if (place > high) high = place;
   }
   const scale = count / (high - low + 1);
-  if (starts.length <= count) starts = new Uint32Array(count * 2);
+  if (starts.length <= count) {
+    starts = new Uint32Array(count * 2);
+    buckets = new Uint32Array(count * 2);
+    sorted = new Float64Array(count * 2);
+  }
   starts.fill(0, 0, count + 1);
-  for (let i = 0; i < count; i += 1) starts[Math.floor(((places[i] as number) - low) * scale) + 1]! += 1;
+  for (let i = 0; i < count; i += 1) {
+    const bucket = (((places[i] as number) - low) * scale) | 0;
+    buckets[i] = bucket;
+    starts[bucket + 1]! += 1;
+  }
   let isCrowded = false;
   for (let b = 1; b <= count; b += 1) {
     if ((starts[b] as number) > INSERTION_MAX) isCrowded = true;
     starts[b]! += starts[b - 1] as number;
   }
   for (let i = 0; i < count; i += 1) {
-    const bucket = Math.floor(((places[i] as number) - low) * scale);
-    order[starts[bucket] as number] = i;
-    starts[bucket]! += 1;
+    const bucket = buckets[i] as number;
+    const to = starts[bucket] as number;
+    starts[bucket] = to + 1;
+    order[to] = i;
+    sorted[to] = places[i] as number;
   }
   if (isCrowded) {
     order.subarray(0, count).sort((a, b) => (places[a] as number) - (places[b] as number));
-    return;
+    for (let i = 0; i < count; i += 1) sorted[i] = places[order[i] as number] as number;
+  } else {
+    insertInOrder(count, order);
   }
+  places.set(sorted.subarray(0, count));
+}
+
+/** Sorts `sorted`, which nearly is, and `order` with it. */
+function insertInOrder(count: number, order: Uint32Array): void {
   for (let i = 1; i < count; i += 1) {
+    const place = sorted[i] as number;
+    if ((sorted[i - 1] as number) <= place) continue;
     const index = order[i] as number;
-    const place = places[index] as number;
     let at = i;
-    for (; at > 0 && (places[order[at - 1] as number] as number) > place; at -= 1) order[at] = order[at - 1] as number;
+    for (; at > 0 && (sorted[at - 1] as number) > place; at -= 1) {
+      sorted[at] = sorted[at - 1] as number;
+      order[at] = order[at - 1] as number;
+    }
+    sorted[at] = place;
     order[at] = index;
   }
 }
 
 // Capturing is synchronous, so all tables of a thread share one scratch area.
 let starts = new Uint32Array(8192);
+let buckets = new Uint32Array(8192);
+let sorted = new Float64Array(8192);
