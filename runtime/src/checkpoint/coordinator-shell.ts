@@ -26,6 +26,7 @@ import { directoryOfMetadata, placeOf, recordedPath, type StoreOpener, uriOf } f
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
 import { settledAtEnd } from "./operations.ts";
 import { deleteClaimed, type OriginPlace, releaseOrigin } from "./origin.ts";
+import { onlyPublishes } from "./start.ts";
 import { CheckpointStatsTracker } from "./stats.ts";
 import { StorageBackoff, storageFailure } from "./storage-retry.ts";
 import type {
@@ -131,7 +132,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       attempt,
       vertices: fitVertices(restored, this.#options.vertices),
       initialDelayMs: config.minPauseMs + env.rng.below(spreadMs + 1),
-      isStopping: commitLog.head.jobState === "stopping" || commitLog.head.jobState === "draining",
+      isStopping: onlyPublishes(commitLog.head, restored),
     });
   }
 

@@ -70,7 +70,7 @@ export {
 } from "./store-admin.ts";
 export type { AdminPlace, GarbageOutcome, JobInspection } from "./store-admin.ts";
 export { confirmOrigin, disposeSavepoint, takeOrigin } from "./origin.ts";
-export { decideStart, endedBySubmission, endStateOf } from "./start.ts";
+export { decideStart, endedBySubmission, endStateOf, onlyPublishes } from "./start.ts";
 export { retryStorage } from "./storage-retry.ts";
 export { keptRefs } from "./survey.ts";
 export type { KeptCheckpoint, ObjectClass, Survey, SurveyedObject } from "./survey.ts";

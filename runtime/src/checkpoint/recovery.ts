@@ -164,7 +164,10 @@ function damageFailure(damage: Damage, options: DamageOptions, older: readonly C
   });
 }
 
-/** The record that makes an older retained checkpoint the head again (CL6). What lay above it is condemned. */
+/**
+ * The record that makes an older retained checkpoint the head again (CL6). What lay above it is condemned. A drain is taken back with its
+ * savepoint: the older checkpoint's input has not ended, so the job stops with it and can go on, instead of being finished without the rest.
+ */
 export function regressionChange(
   previous: CommitRecord,
   to: CheckpointRef,
@@ -181,6 +184,7 @@ export function regressionChange(
   const fromId = standing > previous.head.id ? standing : previous.head.id;
   return {
     head: to,
+    ...(previous.jobState === "draining" ? { jobState: "stopping" } : {}),
     retained: previous.retained.filter((ref) => ref.id <= to.id),
     condemned: [...new Set<CheckpointId>([...previous.condemned, ...dropped, previous.head.id])].sort((a, b) => a - b),
     override: { type: "head-regression", fromId, toId: to.id, reason },

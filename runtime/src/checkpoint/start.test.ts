@@ -195,6 +195,7 @@ describe("RC2: a damaged newest checkpoint", () => {
   });
 
   test("CL6: a regression is recorded, and what lay above is condemned", () => {
+    expect(regressionChange(record({ jobState: "draining" }), ref(7), "all-sinks-retract").jobState).toBe("stopping");
     const change = regressionChange(record(), ref(7), "allow-replay");
     expect(change.head?.id).toBe(7);
     expect(change.retained?.map((r) => r.id)).toEqual([7]);

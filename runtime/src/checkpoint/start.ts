@@ -10,6 +10,7 @@
 // processes must agree on the digest, which every slot checks (PLAN_MISMATCH).
 
 import { Failure, planted } from "@sluice/kit";
+import type { CheckpointMetadata } from "../model/index.ts";
 import type { CommitRecord, EndedJobState, RecordedJobState, StartDecision, StartRequest } from "./types.ts";
 
 /** How this very submission has ended its job already (SD3); undefined: it has not, or the log is another submission's. */
@@ -38,6 +39,19 @@ export function claimedJobState(
   if (previous === undefined || decision.type !== "continue" || planted("stop-forgotten-by-failover")) return "active";
   const { jobState, submission } = previous;
   return jobState === "draining" || (jobState === "stopping" && submission === request.lineage) ? jobState : "active";
+}
+
+/**
+ * Whether what is restored is only published, nothing processed: the job was stopped with it. A drain is an end also when the run that
+ * published it failed or was cancelled: its input has ended, and what comes after would be wrong (docs/design/0010-savepoints.md).
+ */
+export function onlyPublishes(
+  record: Pick<CommitRecord, "jobState" | "head">,
+  restored: Pick<CheckpointMetadata, "checkpointId" | "kind" | "isFinal"> | null,
+): boolean {
+  const { jobState, head } = record;
+  if (jobState === "stopping" || jobState === "draining") return true;
+  return restored?.kind === "savepoint" && restored.isFinal && head?.id === restored.checkpointId;
 }
 
 /** How a job whose tasks have all finished ends. */

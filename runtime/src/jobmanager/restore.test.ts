@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { describe, expect, test } from "@jest/globals";
 import type { Log } from "@sluice/kit/env";
 
-import { CommitLog, metadataPath, writeCheckpointMetadata } from "../checkpoint/index.ts";
+import { CommitLog, endStateOf, metadataPath, writeCheckpointMetadata } from "../checkpoint/index.ts";
 import type { CheckpointRef } from "../checkpoint/index.ts";
 import { memoryEnv, MemoryStore, noOtherStore } from "../checkpoint/memory-store.fixture.ts";
 import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch, JobPlan } from "../model/index.ts";
@@ -27,26 +27,27 @@ const noLog = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}
 
 let seed = 0;
 
-async function claim(store: MemoryStore): Promise<CommitLog> {
+async function claim(store: MemoryStore, submission = "l"): Promise<CommitLog> {
   seed += 1;
-  const request = { jobName: "job", uid: "u", lineage: "l", newLineage: false, mayCreate: true };
+  const request = { jobName: "job", uid: "u", lineage: submission, newLineage: false, mayCreate: true };
   const env = memoryEnv(seed);
   return (await CommitLog.claim({ store, jobDir: JOB_DIR, env, request, planDigest: "d", signal: NEVER })).log;
 }
 
-/** Commits checkpoint `id` of two subtasks without parts. */
-async function commit(store: MemoryStore, log: CommitLog, id: number): Promise<void> {
+/** Commits checkpoint `id` of two subtasks without parts; or a drained savepoint, as the record before the job has ended says it. */
+async function commit(store: MemoryStore, log: CommitLog, id: number, as?: "drained"): Promise<void> {
   const checkpointId = id as CheckpointId;
+  const kind = as === undefined ? "checkpoint" : "savepoint";
   const metadata: CheckpointMetadata = {
     checkpointId,
-    kind: "checkpoint",
-    base: "job",
+    kind,
+    base: as === undefined ? "job" : "self",
     lineage: "l",
     epoch: 1 as Epoch,
     attempt: 0 as AttemptNumber,
     planDigest: "d",
     timestampMs: 0,
-    isFinal: false,
+    isFinal: as === "drained",
     vertices: [
       {
         vertexId: "v",
@@ -58,11 +59,12 @@ async function commit(store: MemoryStore, log: CommitLog, id: number): Promise<v
     ],
   };
   const bytes = writeCheckpointMetadata(metadata);
-  const path = metadataPath(JOB_DIR, checkpointId);
+  const path = as === undefined ? metadataPath(JOB_DIR, checkpointId) : `savepoints/s${id}/_metadata`;
   await store.put(path, bytes);
   const sha256 = createHash("sha256").update(bytes).digest("hex");
-  const ref: CheckpointRef = { kind: "checkpoint", id: checkpointId, path, sha256 };
-  await log.append(({ retained }) => ({ head: ref, retained: [...retained, ref] }), NEVER);
+  const ref: CheckpointRef = { kind, id: checkpointId, path, sha256 };
+  if (as === "drained") await log.append(() => ({ head: ref, jobState: "draining" }), NEVER);
+  else await log.append(({ retained }) => ({ head: ref, retained: [...retained, ref] }), NEVER);
 }
 
 function prepare(store: MemoryStore, log: CommitLog): Promise<PreparedRestore> {
@@ -113,5 +115,33 @@ describe("the range that sinks retract", () => {
       ["v/0", 65, undefined],
       ["v/1", 65, undefined],
     ]);
+  });
+});
+
+describe("after a drain", () => {
+  const drained = async (store: MemoryStore): Promise<CommitLog> => {
+    const log = await claim(store);
+    await commit(store, log, 1);
+    await commit(store, log, 2, "drained");
+    return log;
+  };
+
+  test("nothing is processed any more, also when the run that published it failed, or was cancelled, and somebody starts the job again", async () => {
+    for (const jobState of ["draining", "failed", "cancelled"] as const) {
+      const store = new MemoryStore();
+      await (await drained(store)).append(() => ({ jobState }), NEVER);
+      const prepared = await prepare(store, await claim(store, "another run"));
+      expect([jobState, prepared.metadata?.checkpointId, prepared.endsAtOnce]).toEqual([jobState, 2, true]);
+    }
+  });
+
+  test("CL6: a job whose drained savepoint is lost stops with an older checkpoint and is not finished: what came after that is not lost", async () => {
+    const store = new MemoryStore();
+    const log = await drained(store);
+    store.objects.delete("savepoints/s2/_metadata");
+    const prepared = await prepare(store, log);
+    expect(restored(prepared)[0]).toEqual(["v/0", 1, 2]);
+    expect([prepared.endsAtOnce, log.head.jobState, endStateOf(log.head)]).toEqual([true, "stopping", "stopped"]);
+    expect((await prepare(store, await claim(store, "another run"))).endsAtOnce).toBe(false);
   });
 });

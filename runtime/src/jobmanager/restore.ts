@@ -15,6 +15,7 @@ import {
   joinPath,
   loadCheckpoint,
   objectsDirectory,
+  onlyPublishes,
   recover,
   referencedObjects,
   regressionChange,
@@ -181,12 +182,11 @@ function assign(
     const { checkpointId } = metadata;
     tasks.set(subtaskKey({ vertexId, subtaskIndex }), { checkpointId, retractThrough, claimedLineage, parts });
   }
-  const { jobState } = options.log.head;
   return {
     metadata,
     restoreDir: objectsDirectory(place, metadata),
     restoreStore: place.storeUri ?? null,
-    endsAtOnce: jobState === "stopping" || jobState === "draining",
+    endsAtOnce: onlyPublishes(options.log.head, metadata),
     tasks,
   };
 }
