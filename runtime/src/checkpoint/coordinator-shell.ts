@@ -7,7 +7,7 @@
 //
 // Not here: decisions (coordinator.ts), deployment and restarts (jobmanager/).
 
-import { assert, AssertionError, Failure, faultPoint, toFailure } from "@sluice/kit";
+import { assert, AssertionError, Failure, faultPoint, sleep, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import type { AttemptNumber, CheckpointAck, CheckpointId, CheckpointMetadata, SubtaskId } from "../model/index.ts";
@@ -52,6 +52,8 @@ const TRIM_COUNT_MAX = 256;
 const SAVEPOINTS_QUEUED_MAX = 64;
 /** Uploads of an aborted savepoint may still arrive for a while: what lies there is removed after each of these times. */
 const DISCARD_AFTER_MS = [1_000, 30_000] as const;
+/** The end of a job waits so long for what it started from to be let go; pins end by themselves. */
+const LET_GO_MS = 5_000;
 /** A cancelled job has no next commit to repeat a failed deletion: try so often, leave the rest to the next JobManager. */
 const LAST_DELETE_ROUNDS_MAX = 3;
 
@@ -89,6 +91,8 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   #cancelTick: Cancel | undefined;
   #commitTask: Promise<void> = Promise.resolve();
   #cleanTask: Promise<void> = Promise.resolve();
+  /** Beside {@link #cleanTask}: what the job started from may lie in a store that is away, and that must hold up no deletion. */
+  #letGoTask: Promise<void> = Promise.resolve();
   #sweepTask: Promise<void> = Promise.resolve();
   #commitsSinceTrim = 0;
   #commitsSinceClaim = 0;
@@ -211,6 +215,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     await this.suspend();
     await this.#cleanTask;
     await this.#sweepTask; // leftovers of earlier epochs go too
+    await Promise.race([this.#letGoTask, sleep(this.#options.env.timers, LET_GO_MS)]);
     const never = new AbortController().signal;
     const { commitLog, env } = this.#options;
     const { abandoned, deleted } = this.#state;
@@ -491,12 +496,12 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       return;
     }
     this.#dispatch({ type: "committed", id, record: outcome.record });
-    if (origin !== null) this.#clean(() => releaseOrigin(origin, this.#originPlace())); // OR1
+    if (origin !== null) this.#letGo(() => releaseOrigin(origin, this.#originPlace())); // OR1
     // P6: a record before this one condemned it. Another job may need it for long: it is asked for less and less often.
     if (claim?.isCondemned === true && (this.#commitsSinceClaim += 1) >= this.#claimDueCommits) {
       this.#commitsSinceClaim = 0;
       this.#claimDueCommits = Math.min(TRIM_EVERY_COMMITS, this.#claimDueCommits * 2);
-      this.#clean(() => this.#deleteClaimed(claim));
+      this.#letGo(() => this.#deleteClaimed(claim));
     }
     this.#commitsSinceTrim += 1;
     if (this.#commitsSinceTrim < TRIM_EVERY_COMMITS) return;
@@ -506,9 +511,9 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   }
 
   /** Something that may fail, and is done again with the next commit or by somebody else. */
-  #clean(act: () => Promise<void>): void {
+  #letGo(act: () => Promise<void>): void {
     const { env } = this.#options;
-    this.#cleanTask = this.#cleanTask.then(async () => {
+    this.#letGoTask = this.#letGoTask.then(async () => {
       try {
         if (!this.#isStopped) await act();
       } catch (thrown) {
@@ -517,7 +522,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         env.log.info("what the job started from is not let go yet", { failure: failure.message });
       }
     });
-    this.#guard(this.#cleanTask);
+    this.#guard(this.#letGoTask);
   }
 
   async #deleteClaimed(claim: RecordedClaim): Promise<void> {

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 
 import { describe, expect, test } from "@jest/globals";
 import { Failure } from "@sluice/kit";
-import type { Host, Log, PutIfAbsentOutcome } from "@sluice/kit/env";
+import type { Host, Log, PutIfAbsentOutcome, Timers } from "@sluice/kit/env";
 import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch } from "../model/index.ts";
 import { CommitLog, readCommitHead } from "./commit-log.ts";
 import { CheckpointCoordinator } from "./coordinator-shell.ts";
@@ -235,4 +235,65 @@ describe("what is deleted when a job is cancelled", () => {
     expect(inherited).toMatchObject({ head: null, condemned: [2, 3], override: { type: "state-deleted", fromId: 3 } });
     expect(left(store)).toEqual(before);
   });
+});
+
+test("OR1, C5: a job whose origin lies in a store that is away goes on taking checkpoints and deleting old ones, and ends", async () => {
+  const store = new MemoryStore();
+  const away = Object.assign(new MemoryStore(), {
+    get: () => Promise.reject(new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message: "503" })),
+  });
+  const env = memoryEnv(1);
+  // Whoever waits for the store that is away waits for ever, and no checkpoint expires.
+  const never = ["checkpoint-read", "checkpoint-timeout"];
+  const after: Timers["after"] = (delayMs, label, run) =>
+    never.includes(label) ? () => {} : env.timers.after(delayMs, label, run);
+  const request = { jobName: "j", uid: "u", lineage: "l", newLineage: false, mayCreate: true, from: "far://a/b/chk-1" };
+  const { log: commitLog } = await CommitLog.claim({
+    store,
+    jobDir: "j",
+    env,
+    request,
+    planDigest: "p",
+    signal: NEVER,
+  });
+  const subtask = { vertexId: "v", subtaskIndex: 0 };
+  const coordinator: CheckpointCoordinator = new CheckpointCoordinator({
+    env: { ...env, timers: { after }, log, host },
+    store,
+    openStore: () => Promise.resolve(away),
+    commitLog,
+    vertices: [
+      {
+        vertexId: "v",
+        parallelism: 1,
+        maxParallelism: 1,
+        derivesMaxParallelism: false,
+        isKeyed: false,
+        uids: ["v"],
+        inputVertexIds: [],
+      },
+    ],
+    config: { ...DEFAULT_CHECKPOINT_CONFIG, retainedMax: 1 },
+    gateway: {
+      triggerCheckpoint: (_subtask, { epoch, attempt, barrier: { checkpointId } }) => {
+        const stats = { startDelayMs: 0, alignmentMs: 0, syncMs: 0, asyncMs: 0, stateSizeBytes: 0 };
+        const ack = { checkpointId, epoch, attempt, subtask, parts: [], finished: false, stats };
+        queueMicrotask(() => coordinator.ack(ack));
+      },
+      notifyComplete: () => {},
+      notifyAborted: () => {},
+    },
+    listener: {
+      failJob: () => {},
+      fenced: () => {},
+      completed: () => {},
+      finalCompleted: () => {},
+      stopFailed: () => {},
+    },
+  });
+  coordinator.attemptStarted(0 as AttemptNumber, null);
+  coordinator.taskRunning(subtask);
+  for (let i = 1; i <= 20; i += 1) expect(await coordinator.triggerCheckpoint()).toBe(i);
+  await coordinator.close("failed");
+  expect(left(store)).toEqual(["j/chk-20/_metadata"]);
 });
