@@ -92,6 +92,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   readonly #maxParallelism: number;
   readonly #scope: KeyScope;
   readonly #states: KeyedStates;
+  readonly #touched: readonly (NumberTable | StringTable)[];
   #timerTarget: TimerTarget | undefined = undefined;
   /** By state name, until `opened`. */
   #restored: Map<string, PartReader[]> | undefined = new Map();
@@ -119,6 +120,7 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
       uid: options.uid,
     });
     this.#states = new KeyedStates(this.#scope, options.clock);
+    this.#touched = this.#states.touched;
     this.#scope.onWrap(() => {
       for (const table of this.#states.tables) table.forget();
     });
@@ -133,11 +135,11 @@ export class HeapKeyedStateBackend implements KeyedStateBackend {
   }
 
   get isTouchWorthwhile(): boolean {
-    return this.#states.touched.some((table) => table.entryCount >= TOUCH_FROM_ENTRIES);
+    return this.#touched.some((table) => table.entryCount >= TOUCH_FROM_ENTRIES);
   }
 
   touch(hashes: Int32Array, count: number): void {
-    const tables = this.#states.touched;
+    const tables = this.#touched;
     for (let i = 0; i < tables.length; i += 1) (tables[i] as NumberTable | StringTable).touch(hashes, count);
   }
 
