@@ -228,6 +228,19 @@ test("DF1, DF2: what differs between two snapshots is counted in full and listed
   expect(reverse.filter(({ change }) => change !== "both")).toMatchObject([{ uid: "by long", change: "added" }]);
 });
 
+test("SS2: a self-contained snapshot is read wherever it was moved to", async () => {
+  const content = readCheckpointMetadata(objects.get(`${DIRECTORY}/_metadata`) ?? new Uint8Array());
+  if (content.type !== "ok") throw new Error(content.reason);
+  const store = new CountingStore();
+  for (const [path, bytes] of objects) store.objects.set(path.replace("golden/", "moved/here/"), bytes);
+  const metadata = writeCheckpointMetadata({ ...content.metadata, kind: "savepoint", base: "self" });
+  store.objects.set("moved/here/_metadata", metadata);
+  const snapshot = await openSnapshot(store, "moved/here");
+  const state = findState(snapshot, { uid: "by string", stateName: "sum" });
+  expect((await readKey(state, await keyedDescription(state), "key-7")).found?.value).toBe(17);
+  expect((await verifySnapshot(snapshot, () => undefined)).problems).toEqual([]);
+});
+
 test("LS1: a directory without a log lists what it holds; a name that is not there says what is", async () => {
   const store = storeOf(new Map([["golden/savepoint-x/_metadata", Uint8Array.of(1, 2)]]));
   const listed = await listSnapshots(store, { prefix: "", wallMs: 0 });
