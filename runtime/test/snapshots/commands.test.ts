@@ -5,7 +5,12 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { openObjectStore } from "@sluice/kit/env/node";
+import { minio, startMinio } from "@sluice/tools/peers";
+import { describeWithPeer } from "@sluice/tools/peers/jest";
 import { type as typeCommand } from "../support/command-line.ts";
+import { makeBucket, s3Environment } from "../support/store.ts";
+import { DIRECTORY, writeSnapshot } from "./content.ts";
 import { readIndependently } from "./independent-reader.ts";
 
 const RUNTIME = new URL("../../src/index.ts", import.meta.url).href;
@@ -214,3 +219,33 @@ test.each<readonly [args: readonly string[], code: number, text: string]>([
   },
   RUN_TIMEOUT_MS,
 );
+
+describeWithPeer(minio, "snapshots in MinIO", () => {
+  test(
+    "are listed, read and verified by their URI",
+    async () => {
+      const server = await startMinio();
+      try {
+        await makeBucket(server, "snapshots");
+        const { endpoint, accessKey, secretKey } = server;
+        const store = await openObjectStore("s3://snapshots/deep", { s3: { endpoint, accessKey, secretKey } });
+        for (const [path, bytes] of writeSnapshot()) await store.put(path, bytes);
+        const onS3 = async (...args: readonly string[]): Promise<string> => {
+          const options = { directory: folder, env: s3Environment(server) };
+          const typed = typeCommand(["snapshot", ...args, "-D", `s3.endpoint=${endpoint}`], options);
+          expect([await typed.exit, typed.text()]).toEqual([0, expect.any(String)]);
+          return typed.text();
+        };
+        const place = `s3://snapshots/deep/${DIRECTORY}`;
+        expect(await onS3("ls", "s3://snapshots/deep")).toContain(`  ${DIRECTORY}`);
+        expect(await onS3("get", place, "--uid", "by row", "--state", "sum", "--key", '{"street":"a","zip":1}')).toBe(
+          "1\n",
+        );
+        expect(await onS3("verify", `${place}/_metadata`)).toContain("whole: ");
+      } finally {
+        await server.stop();
+      }
+    },
+    RUN_TIMEOUT_MS,
+  );
+});
