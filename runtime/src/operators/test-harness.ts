@@ -11,6 +11,7 @@ import { keyHasher } from "../model/index.ts";
 import type {
   AttemptNumber,
   CheckpointId,
+  DeferringOperator,
   JobContext,
   Epoch,
   KeyHasher,
@@ -29,6 +30,9 @@ import type {
 import { HeapKeyedStateBackend } from "../state/index.ts";
 import type { RestoredPart } from "../state/index.ts";
 import { noUploads } from "./connector.ts";
+
+/** Answers of async I/O that a step asks for at once. */
+const INPUTS_PER_STEP = 64;
 
 /** A subtask for tests; every field can be overridden. */
 export function testSubtask(overrides: Partial<SubtaskInfo> = {}): SubtaskInfo {
@@ -154,6 +158,14 @@ export class OperatorHarness<O extends Operator> {
     if (operator.processElement !== undefined) operator.processElement(record);
     else if (input === 0) operator.processElement1?.(record);
     else operator.processElement2?.(record);
+  }
+
+  /** Lets an operator whose results come later (async I/O) emit what has come, as a step of its task does. */
+  emitDeferred(): void {
+    const { operator } = this;
+    if (!("emitReady" in operator)) return;
+    const deferring = operator as Operator as DeferringOperator;
+    while (deferring.emitReady(INPUTS_PER_STEP) === INPUTS_PER_STEP);
   }
 
   async snapshot(checkpointId: number, isFinal = false): Promise<OperatorState> {

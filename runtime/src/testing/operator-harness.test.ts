@@ -1,5 +1,7 @@
 // The public operator harness, as users use it.
 
+import { setImmediate as callbacks } from "node:timers/promises";
+
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 
@@ -24,6 +26,8 @@ import type {
   SideOutputContext,
   ValueState,
 } from "../model/index.ts";
+import { AsyncDataStream } from "../datastream/index.ts";
+import type { DataStream } from "../datastream/index.ts";
 import { oneInputTestHarness, ProcessFunctionTestHarnesses, twoInputTestHarness } from "./index.ts";
 import type { OneInputTestHarness, OperatorSnapshot, TestHarnessOptions } from "./index.ts";
 
@@ -152,6 +156,22 @@ describe("HA1: any operator of a stream", () => {
     const doubled = await oneInputTestHarness(Types.LONG(), (stream) => stream.map((n) => n * 2, Types.LONG()));
     doubled.processElement(4);
     expect(doubled.output).toEqual([8]);
+  });
+
+  test("async I/O: an answer is output once it has come; until then its input is in the snapshot", async () => {
+    const answers: (() => void)[] = [];
+    const ask = (n: number): Promise<string> => new Promise((answer) => void answers.push(() => answer(`${n}!`)));
+    const build = (stream: DataStream<number>): DataStream<string> =>
+      AsyncDataStream.unorderedWait(stream, ask, 1_000, 10, Types.STRING()).uid("ask");
+    const harness = await oneInputTestHarness(Types.LONG(), build);
+    harness.processElements(1, 2);
+    answers[1]?.();
+    await callbacks();
+    expect(harness.takeOutput()).toEqual(["2!"]);
+    const restored = await oneInputTestHarness(Types.LONG(), build, { restore: await harness.snapshot() });
+    expect([answers.length, restored.output]).toEqual([3, []]);
+    restored.setProcessingTime(1_000);
+    expect(() => restored.output).toThrow("an input was not answered within 1000 ms");
   });
 
   test("it is one operator", async () => {

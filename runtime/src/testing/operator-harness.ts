@@ -46,13 +46,15 @@ abstract class OperatorTestHarness<O> {
     this.#checkpointId = opened.restoredId;
   }
 
-  /** What was emitted and not yet taken, in order. */
+  /** What was emitted and not yet taken, in order. Answers of async I/O that have come are emitted by this call. */
   get output(): readonly O[] {
+    this.#harness.emitDeferred();
     return this.#harness.output as O[];
   }
 
-  /** What was emitted since the last call. */
+  /** What was emitted since the last call; as {@link output}. */
   takeOutput(): readonly O[] {
+    this.#harness.emitDeferred();
     return this.#harness.output.splice(0) as O[];
   }
 
