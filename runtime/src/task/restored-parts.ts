@@ -2,10 +2,13 @@
 //
 // Invariants:
 //   RP1. Items of one state come in the order of the parts; a state of which this task was dealt nothing is there, empty.
+//   RP2. Items of one state are all of one type: subtasks of which only some declared an evolved state have stored others, and reading
+//        those as if they were the same could give wrong values instead of a failure.
 //
 // Not here: who gets which part (checkpoint/assign), what is inside a keyed part (state/).
 
-import { assert } from "@sluice/kit";
+import { assert, Failure } from "@sluice/kit";
+import { describeType, sameType } from "../model/index.ts";
 import type {
   OperatorStateContent,
   OperatorStateItem,
@@ -55,9 +58,31 @@ export async function readRestoredParts(
     if (bytes === undefined) continue;
     const where = `operator state "${stateName}" of operator uid ${uid} in ${part.object}`;
     const { description, items } = decodeOperatorState(bytes, where);
-    if (description.itemType !== null) state.itemType = description.itemType;
     const [from, to] = part.items ?? [0, items.length];
-    for (const item of items.slice(from, to)) state.items.push(item);
+    const dealt = items.slice(from, to);
+    const itemType = description.itemType ?? undefined;
+    if (state.items.length > 0) {
+      if (dealt.length === 0) continue;
+      if (!isSame(state.itemType, itemType)) throw severalTypes(where, state.itemType, itemType);
+    }
+    if (itemType === undefined) delete state.itemType;
+    else state.itemType = itemType;
+    for (const item of dealt) state.items.push(item);
   }
   return { keyed, operator, read: fetched.read };
+}
+
+function isSame(a: TypeDescriptor | undefined, b: TypeDescriptor | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameType(a, b);
+}
+
+/** RP2. */
+function severalTypes(where: string, a: TypeDescriptor | undefined, b: TypeDescriptor | undefined): Failure {
+  const name = (type: TypeDescriptor | undefined): string =>
+    type === undefined ? "data of its own" : describeType(type);
+  return new Failure("STATE_INCOMPATIBLE", {
+    retry: "never",
+    message: `${where}: some subtasks have stored ${name(a)}, this one ${name(b)}`,
+    remedy: "run at the parallelism of the snapshot, and declare the state in every subtask, until the next checkpoint",
+  });
 }
