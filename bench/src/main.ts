@@ -22,6 +22,10 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
     about: "a savepoint of 100 MB in MinIO, beside writing the same bytes with the minio client",
   },
   slot: { program: "slot-micro.ts", about: "KeyedSum from source to sink in one thread, without processes" },
+  packs: {
+    program: "packs-micro.ts",
+    about: "snapshots of many subtasks to packs and back: objects per checkpoint, local copies against the store",
+  },
   network: { program: "network-micro.ts", about: "rows through a channel in one thread" },
   state: {
     program: "state-micro.ts",

@@ -364,7 +364,11 @@ export class TaskManager {
       ...this.#options,
       request,
       taskManagerId: this.#options.id,
-      send: (message) => peer.send(message), // TM4
+      send: (message) => {
+        if (request.checkpointing && message.type === "taskState" && message.state === "FINISHED")
+          io.post({ type: "subtaskFinished", epoch, attempt, subtask: message.subtask });
+        peer.send(message); // TM4
+      },
       onEnded: () => {
         if (request.checkpointing) io.post({ type: "attemptEnded", epoch, attempt });
         this.#running = undefined;

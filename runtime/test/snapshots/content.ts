@@ -317,7 +317,7 @@ export function writeSnapshot(): ReadonlyMap<string, Uint8Array> {
     for (const uid of uids) {
       const keyed = KEYED.find((operator) => operator.uid === uid);
       for (const part of keyed === undefined ? operatorParts(uid, subtask) : keyedParts(keyed, subtask))
-        pack.offer({ owner: `${uid}/${subtask}`, part, lengthBytes: partBytes(part) });
+        pack.add({ owner: `${uid}/${subtask}`, part, lengthBytes: partBytes(part) });
     }
     const { bytes, placed } = pack.close(`${OBJECT}${subtask}`);
     objects.set(`golden/${OBJECT}${subtask}`, bytes);

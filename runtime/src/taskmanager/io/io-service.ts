@@ -36,6 +36,8 @@ export interface IoServiceOptions {
     /** `execution.state-recovery.from-local`. */
     readonly readsFirst: boolean;
   };
+  /** Tests only: smaller packs than PACK_BYTES. */
+  readonly packBytes?: number;
   readonly send: (event: IoEvent) => void;
 }
 
@@ -70,6 +72,10 @@ export class IoService {
         return;
       case "attemptEnded":
         if (this.#running?.epoch === command.epoch && this.#running.attempt === command.attempt) this.#end();
+        return;
+      case "subtaskFinished":
+        if (this.#running?.epoch === command.epoch && this.#running.attempt === command.attempt)
+          this.#running.uploads.finished(command.subtask);
         return;
       case "checkpointCompleted":
         this.#running?.uploads.completed(command.checkpointId);
@@ -150,6 +156,7 @@ export class IoService {
         taskManagerId,
         jobDir,
         subtaskCount,
+        ...(this.#options.packBytes === undefined ? {} : { packBytes: this.#options.packBytes }),
         onAck: (ack) => send({ type: "acknowledged", ack }),
         onDecline: (decline) => send({ type: "declined", decline }),
       }),

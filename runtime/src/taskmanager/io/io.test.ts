@@ -19,8 +19,9 @@ import type {
 import type { IoReply } from "../../task/index.ts";
 import { IoService } from "./io-service.ts";
 import type { IoCommand, IoEvent } from "./messages.ts";
-import { OpenPack, PACK_BYTES_MAX, partBytes } from "./pack.ts";
+import { OpenPack, PACK_BYTES, partBytes } from "./pack.ts";
 import { planReads } from "./snapshot-reader.ts";
+import { LINGER_MS } from "./uploads.ts";
 
 const EPOCH = 3 as Epoch;
 const ATTEMPT = 2 as AttemptNumber;
@@ -65,6 +66,7 @@ class Machine {
   readonly #subtaskCount: number;
   localBytesMax: number;
   readonly #readsFirst: boolean;
+  readonly #packBytes: number | undefined;
   readonly events: IoEvent[] = [];
   service: IoService | undefined;
 
@@ -75,6 +77,7 @@ class Machine {
       readonly seed?: number;
       readonly localBytesMax?: number;
       readonly readsFirst?: boolean;
+      readonly packBytes?: number;
     } = {},
   ) {
     this.world = new World({ seed: options.seed ?? 5, faults: options.faults ?? HEALTHY, keepsTrace: true });
@@ -82,6 +85,7 @@ class Machine {
     this.#subtaskCount = options.subtaskCount ?? 2;
     this.localBytesMax = options.localBytesMax ?? 1_000_000;
     this.#readsFirst = options.readsFirst ?? true;
+    this.#packBytes = options.packBytes;
   }
 
   async start(restored: number | null = null): Promise<this> {
@@ -91,6 +95,7 @@ class Machine {
         store: env.store,
         openStore: noOtherStore,
         localCopies: { disks: [env.disk], bytesMax: this.localBytesMax, readsFirst: this.#readsFirst },
+        ...(this.#packBytes === undefined ? {} : { packBytes: this.#packBytes }),
         send: (event) => void this.events.push(event),
       });
       this.command({
@@ -187,6 +192,59 @@ describe("uploads", () => {
     expect(machine.acks).toHaveLength(0);
     await machine.until(() => machine.acks.length === 1);
     expect(machine.world.loop.nowMs).toBeLessThan(700);
+  });
+
+  test("UP4: subtasks that have finished are not waited for, also when they finish meanwhile", async () => {
+    const machine = await new Machine({ subtaskCount: 3 }).start();
+    const finish = (subtaskIndex: number): void =>
+      machine.command({
+        type: "subtaskFinished",
+        epoch: EPOCH,
+        attempt: ATTEMPT,
+        subtask: { vertexId: "v", subtaskIndex },
+      });
+    finish(2);
+    machine.submit(submission(1, 0, [part("a", 10)]));
+    machine.submit(submission(1, 1, [part("b", 10)]));
+    await machine.until(() => machine.acks.length === 2);
+    machine.submit(submission(2, 0, [part("a", 10)]));
+    finish(1);
+    await machine.until(() => machine.acks.length === 3);
+    expect(machine.world.loop.nowMs).toBeLessThan(LINGER_MS);
+    expect(machine.world.storage.pathsOf("ns/job/")).toHaveLength(2);
+  });
+
+  test("UP4: at most ceil(bytes / PACK_BYTES) + 2 objects, whatever the parts and however late they come", async () => {
+    const packBytes = 1_000;
+    const sizes = fc.array(fc.oneof(fc.nat(300), fc.integer({ min: 400, max: 2_500 })), { maxLength: 12 });
+    const subtasks = fc.array(fc.record({ sizes, delayMs: fc.nat(700) }), { minLength: 1, maxLength: 16 });
+    let most = 0;
+    await fc.assert(
+      fc.asyncProperty(subtasks, fc.nat(1_000), async (plan, seed) => {
+        const machine = await new Machine({ subtaskCount: plan.length, packBytes, seed }).start();
+        for (const [index, { sizes: own, delayMs }] of plan.entries()) {
+          machine.submit(
+            submission(
+              1,
+              index,
+              own.map((size, i) => part("p", size, i)),
+            ),
+          );
+          await machine.pass(delayMs);
+        }
+        await machine.until(() => machine.acks.length === plan.length);
+        const totalBytes = plan.flatMap((one) => one.sizes).reduce((sum, size) => sum + size, 0);
+        const objects = machine.world.storage.pathsOf("ns/job/chk-1/");
+        expect(objects.length).toBeLessThanOrEqual(Math.ceil(totalBytes / packBytes) + 2);
+        most = Math.max(most, objects.length);
+        for (const handle of machine.acks.flatMap((ack) => ack.parts)) {
+          const bytes = machine.world.storage.objects.get(`ns/job/${handle.object}`)?.bytes ?? new Uint8Array();
+          expect(crc32c(bytes.subarray(handle.offset, handle.offset + handle.lengthBytes))).toBe(handle.crc32c);
+        }
+      }),
+      { numRuns: 40 },
+    );
+    expect(most).toBeGreaterThan(10);
   });
 
   test("a subtask without state is acknowledged without an object", async () => {
@@ -412,17 +470,14 @@ describe("restores", () => {
 });
 
 describe("packs", () => {
-  test("PK1: a part that would not fit closes the pack; a larger one has its own", () => {
-    const pack = new OpenPack<number>();
+  test("PK1: a pack is full with so many bytes, and no sooner", () => {
     const entry = (lengthBytes: number) => ({ owner: 1, part: part("p", 0), lengthBytes });
-    expect(pack.offer(entry(PACK_BYTES_MAX + 1))).toBe(true);
-    expect(pack.offer(entry(1))).toBe(false);
-    const other = new OpenPack<number>();
-    expect([other.offer(entry(1)), other.offer(entry(PACK_BYTES_MAX - 1)), other.offer(entry(1))]).toEqual([
-      true,
-      true,
-      false,
-    ]);
+    const pack = new OpenPack<number>();
+    pack.add(entry(1));
+    pack.add(entry(PACK_BYTES - 2));
+    expect(pack.isFull).toBe(false);
+    pack.add(entry(PACK_BYTES - 1));
+    expect(pack.isFull).toBe(true);
   });
 
   test("PK2, PK3: whatever goes in comes out at its address", () => {
@@ -436,7 +491,7 @@ describe("packs", () => {
         const pack = new OpenPack<SnapshotPart>();
         for (const { name, length, group } of specs) {
           const one = part(name, length, group);
-          pack.offer({ owner: one, part: one, lengthBytes: partBytes(one) });
+          pack.add({ owner: one, part: one, lengthBytes: partBytes(one) });
         }
         const { bytes, placed } = pack.close("o");
         expect(placed).toHaveLength(specs.length);

@@ -19,8 +19,10 @@ import type { CheckpointId } from "../../model/index.ts";
 const DIRECTORY = "localState/";
 const MAGIC = 0x4c43_5031; // "1PCL"
 const FOOTER_BYTES = 8;
-/** Copies that wait for a slow disk; further ones are not made, so that a disk that stands still holds no more memory than this. */
+/** Packs that are stored and wait for the local disk only: beyond that an upload waits a little, then goes without a copy. */
 const WAITING_BYTES_MAX = 256 * 1024 * 1024;
+/** Once per disk that stands still; until it has written something, nobody waits for it any more. */
+const PATIENCE_MS = 2_000;
 /** A disk that needs longer is not read again in this attempt: the store answers sooner. */
 const READ_TIMEOUT_MS = 15_000;
 /** A restore waits so long for copies that are being written; what is not there by then is read from the store. */
@@ -56,6 +58,7 @@ export class LocalCopies {
   readonly #suspects = new Set<Disk>();
   #heldBytes = 0;
   #waitingBytes = 0;
+  #isSlow = false;
   /** All changes take turns, after the inventory. */
   #tail: Promise<void>;
   #jobDir = "";
@@ -64,25 +67,41 @@ export class LocalCopies {
   constructor(options: LocalCopiesOptions) {
     this.#options = options;
     this.#tail = Promise.resolve();
-    this.#enqueue("taking stock", () => this.#takeStock());
+    void this.#enqueue("taking stock", () => this.#takeStock());
   }
 
-  /** Keeps a copy soon (LC3); `bytes` must not change any more. */
-  keep(path: string, bytes: Uint8Array): void {
-    const { disks } = this.#options;
-    if (disks.length === 0) return;
-    if (this.#waitingBytes > 0 && this.#waitingBytes + bytes.byteLength > WAITING_BYTES_MAX) {
-      this.#notKept(path, "the local disk does not keep up");
-      return;
-    }
-    this.#waitingBytes += bytes.byteLength;
-    this.#enqueue("keeping a copy", async () => {
+  /**
+   * Keeps a copy soon (LC3); `bytes` must not change any more. The caller says by calling the result that it needs them no longer:
+   * from then on only the copy holds their memory. What it returns resolves at once unless there is too much of that.
+   */
+  keep(path: string, bytes: Uint8Array): () => Promise<void> {
+    if (this.#options.disks.length === 0) return () => Promise.resolve();
+    const copy: { bytes: Uint8Array | undefined; isHeldHere: boolean } = { bytes, isHeldHere: false };
+    const letGo = (): void => {
+      copy.bytes = undefined;
+      if (copy.isHeldHere) this.#waitingBytes -= bytes.byteLength;
+      copy.isHeldHere = false;
+    };
+    const written = this.#enqueue("keeping a copy", async () => {
+      if (copy.bytes === undefined) return;
       try {
-        if (this.#isNeeded(path)) await this.#keep(path, bytes);
+        if (this.#isNeeded(path)) await this.#keep(path, copy.bytes);
+        this.#isSlow = false;
       } finally {
-        this.#waitingBytes -= bytes.byteLength;
+        letGo();
       }
     });
+    return async () => {
+      if (copy.bytes === undefined || copy.isHeldHere) return;
+      copy.isHeldHere = true;
+      this.#waitingBytes += bytes.byteLength;
+      if (this.#waitingBytes <= Math.max(WAITING_BYTES_MAX, bytes.byteLength)) return;
+      if (!this.#isSlow) await this.#within(written, PATIENCE_MS);
+      if (copy.bytes === undefined) return; // written meanwhile
+      this.#isSlow = true;
+      letGo();
+      this.#notKept(path, "the local disk does not keep up");
+    };
   }
 
   /** Paths in the store of what lies here; an empty list when the disk does not say (LC3). */
@@ -129,7 +148,7 @@ export class LocalCopies {
   }): void {
     const { jobDir, restoreDir, restoredId } = job;
     const restored = restoredId === null ? undefined : directoryOf(restoreDir, restoredId);
-    this.#enqueue("cleaning", async () => {
+    void this.#enqueue("cleaning", async () => {
       this.#jobDir = jobDir;
       this.#confirmedId = restoreDir === jobDir ? restoredId : null;
       this.#suspects.clear();
@@ -138,7 +157,7 @@ export class LocalCopies {
   }
 
   completed(id: CheckpointId): void {
-    this.#enqueue("cleaning", async () => {
+    void this.#enqueue("cleaning", async () => {
       if (this.#confirmedId !== null && id <= this.#confirmedId) return;
       this.#confirmedId = id;
       await this.#dropExcept((path) => this.#isNeeded(path)); // LC2
@@ -146,7 +165,7 @@ export class LocalCopies {
   }
 
   aborted(id: CheckpointId): void {
-    this.#enqueue("cleaning", async () => {
+    void this.#enqueue("cleaning", async () => {
       if (id === this.#confirmedId) return;
       const directory = directoryOf(this.#jobDir, id);
       await this.#dropExcept((path) => !path.startsWith(directory));
@@ -159,12 +178,13 @@ export class LocalCopies {
     return id !== undefined && path.startsWith(`${this.#jobDir}/`) && id >= (this.#confirmedId ?? 0);
   }
 
-  #enqueue(what: string, run: () => Promise<void>): void {
+  #enqueue(what: string, run: () => Promise<void>): Promise<void> {
     const { log, host } = this.#options.env;
     this.#tail = this.#tail.then(run).catch((thrown: unknown) => {
       if (thrown instanceof AssertionError) host.crash(thrown.message);
       log.warn(`local copies: ${what} failed`, { failure: toFailure(thrown, "DISK_FAILED").message });
     });
+    return this.#tail;
   }
 
   async #takeStock(): Promise<void> {

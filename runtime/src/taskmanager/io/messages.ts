@@ -4,7 +4,7 @@
 
 import type { FailureJson } from "@sluice/kit";
 import type { CheckpointDecline } from "../../checkpoint/index.ts";
-import type { AttemptNumber, CheckpointAck, CheckpointId, Epoch } from "../../model/index.ts";
+import type { AttemptNumber, CheckpointAck, CheckpointId, Epoch, SubtaskId } from "../../model/index.ts";
 
 /** Main thread to I/O thread. */
 export type IoCommand =
@@ -22,6 +22,13 @@ export type IoCommand =
       /** Subtasks of this attempt that will submit snapshots from here. */
       readonly subtaskCount: number;
       readonly restoredCheckpointId: CheckpointId | null;
+    }
+  /** The subtask takes part in no further checkpoint. */
+  | {
+      readonly type: "subtaskFinished";
+      readonly epoch: Epoch;
+      readonly attempt: AttemptNumber;
+      readonly subtask: SubtaskId;
     }
   /** Its uploads are given up. */
   | { readonly type: "attemptEnded"; readonly epoch: Epoch; readonly attempt: AttemptNumber }

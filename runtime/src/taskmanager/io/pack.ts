@@ -4,7 +4,8 @@
 // with the acknowledgement into the checkpoint's metadata.
 //
 // Invariants (protocols 2; tests cite them):
-//   PK1. A pack is closed before a part would make it larger than PACK_BYTES_MAX; a larger part has a pack of its own.
+//   PK1. A pack is full with PACK_BYTES or more, and only a full one is closed for its size: so many bytes fill so many objects and
+//        no more. A part of that size has a pack of its own, so that no other pack holds as much as twice that.
 //   PK2. Parts lie in the order (uid, state, key group), so that a rescaling reader reads long stretches.
 //   PK3. Handles and bytes agree: crc32c is taken over exactly [offset, offset + lengthBytes).
 //
@@ -13,7 +14,7 @@
 import { assert, crc32c } from "@sluice/kit";
 import type { PartHandle, SnapshotPart } from "../../model/index.ts";
 
-export const PACK_BYTES_MAX = 64 * 1024 * 1024;
+export const PACK_BYTES = 64 * 1024 * 1024;
 
 /** A part in a pack that is still open, with whatever its owner wants back. */
 export interface PackEntry<Owner> {
@@ -40,26 +41,34 @@ function comparePlace(a: SnapshotPart, b: SnapshotPart): number {
   return (a.keyGroups?.[0] ?? 0) - (b.keyGroups?.[0] ?? 0);
 }
 
-/** Collects entries until they are as many as fit. */
+/** Collects entries until it is full. */
 export class OpenPack<Owner> {
+  readonly #packBytes: number;
   readonly #entries: PackEntry<Owner>[] = [];
   #sizeBytes = 0;
+
+  constructor(options: { readonly packBytes: number } = { packBytes: PACK_BYTES }) {
+    this.#packBytes = options.packBytes;
+  }
 
   get isEmpty(): boolean {
     return this.#entries.length === 0;
   }
 
-  /** No second part of this size fits: waiting for others would only delay it. */
+  /** Much of it is there: waiting for others would delay that. */
   get isHalfFull(): boolean {
-    return this.#sizeBytes > PACK_BYTES_MAX / 2;
+    return this.#sizeBytes > this.#packBytes / 2;
   }
 
-  /** False: close this one first (PK1). */
-  offer(entry: PackEntry<Owner>): boolean {
-    if (!this.isEmpty && this.#sizeBytes + entry.lengthBytes > PACK_BYTES_MAX) return false;
+  /** It is to be closed now (PK1). */
+  get isFull(): boolean {
+    return this.#sizeBytes >= this.#packBytes;
+  }
+
+  add(entry: PackEntry<Owner>): void {
+    assert(!this.isFull, "PK1: a full pack takes nothing more");
     this.#entries.push(entry);
     this.#sizeBytes += entry.lengthBytes;
-    return true;
   }
 
   close(object: string): ClosedPack<Owner> {

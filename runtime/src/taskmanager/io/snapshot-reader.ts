@@ -3,7 +3,7 @@
 // Invariants (tests cite them):
 //   SR1. Every part handed out has the length and the checksum of its handle.
 //   SR2. "Damaged" is what a complete read showed; a store that does not answer is a failure of the store.
-//   SR3. Gaps under 1 MiB are read along; at most READS_MAX ranges are read at the same time.
+//   SR3. Gaps under 1 MiB are read along; at most READS_MAX ranges are read at the same time, whoever asked for them.
 //   SR4. Local first, part by part: the store is asked for what no copy has whole, and for nothing else.
 //
 // Not here: who needs which part (checkpoint/assign).
@@ -48,7 +48,7 @@ export function planReads(
     const isNear =
       last !== undefined &&
       last.object === part.object &&
-      part.offset - (last.offset + last.lengthBytes) <= GAP_BYTES_MAX &&
+      part.offset - (last.offset + last.lengthBytes) < GAP_BYTES_MAX &&
       endBytes - last.offset <= RANGE_BYTES_MAX;
     if (isNear) {
       last.lengthBytes = Math.max(last.lengthBytes, endBytes - last.offset);
@@ -79,6 +79,8 @@ interface Reading {
 
 export class SnapshotReader {
   readonly #options: SnapshotReaderOptions;
+  readonly #waiting: (() => void)[] = [];
+  #readCount = 0;
 
   constructor(options: SnapshotReaderOptions) {
     this.#options = options;
@@ -97,15 +99,31 @@ export class SnapshotReader {
     if (readsLocal) {
       await local.settled();
       const held = parts.map((part, i) => (local.holds(this.#pathOf(part.object)) ? i : -1)).filter((i) => i >= 0);
-      await each(planReads(parts, held), (range) => this.#readLocal(range, reading));
+      await this.#each(planReads(parts, held), (range) => this.#readLocal(range, reading));
     }
     const missing = parts.map((_, i) => (reading.contents[i] === undefined ? i : -1)).filter((i) => i >= 0);
-    await each(planReads(parts, missing), (range) => this.#readStore(range, reading)); // SR4
+    await this.#each(planReads(parts, missing), (range) => this.#readStore(range, reading)); // SR4
     const contents = reading.contents.map((content) => {
       assert(content !== undefined, "SR1: every part was read and verified");
       return content;
     });
     return { contents, read: sumOf(reading, env.clock.nowMs() - startedMs) };
+  }
+
+  /** SR3. The first failure is told at once; what has begun by then ends unheard. */
+  async #each(ranges: readonly ReadRange[], read: (range: ReadRange) => Promise<void>): Promise<void> {
+    await Promise.all(
+      ranges.map(async (range) => {
+        while (this.#readCount >= READS_MAX) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+        this.#readCount += 1;
+        try {
+          await read(range);
+        } finally {
+          this.#readCount -= 1;
+          this.#waiting.shift()?.();
+        }
+      }),
+    );
   }
 
   #pathOf(object: string): string {
@@ -158,18 +176,6 @@ export class SnapshotReader {
       remedy: "the JobManager looks for a copy on the other TaskManagers; if there is none, it says what can be done",
     });
   }
-}
-
-/** At most READS_MAX at the same time (SR3). */
-async function each(ranges: readonly ReadRange[], read: (range: ReadRange) => Promise<void>): Promise<void> {
-  let next = 0;
-  const work = async (): Promise<void> => {
-    for (let range = ranges[next]; range !== undefined; range = ranges[next]) {
-      next += 1;
-      await read(range);
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(READS_MAX, ranges.length) }, work));
 }
 
 /** Takes the whole parts out of what was read (SR1); returns what is wrong with the first that is not. */

@@ -5,7 +5,9 @@
 //   UP2. An object's name is written with one content only: names hold epoch, attempt, TaskManager and chance; after an unknown
 //        outcome the same name gets the same bytes again (P2).
 //   UP3. Storing is tried until it succeeded, the checkpoint is over, or the store says that trying again is useless.
-//   UP4. A pack is closed when it is more than half full, when all subtasks of this TaskManager have submitted, or after LINGER_MS.
+//   UP4. A pack is closed when it is full, or when all subtasks of this TaskManager have submitted (or have finished before). Once per
+//        checkpoint one is closed early, when it is more than half full or after LINGER_MS: what has come by then is on its way. So one
+//        TaskManager stores at most ceil(bytes / PACK_BYTES) + 2 objects for a checkpoint, whatever its parts and however late they come.
 //   UP5. A savepoint's packs go to its own directory and nowhere else; no completed checkpoint ends its upload.
 //
 // Not here: where parts lie in a pack (pack.ts), deleting from the store (only the coordinator does).
@@ -21,11 +23,12 @@ import type {
   Epoch,
   PartHandle,
   SnapshotSubmission,
+  SubtaskId,
 } from "../../model/index.ts";
 import { subtaskKey } from "../../model/index.ts";
 import type { LocalCopies } from "./local-copies.ts";
-import { OpenPack, partBytes } from "./pack.ts";
-import type { ClosedPack } from "./pack.ts";
+import { OpenPack, PACK_BYTES, partBytes } from "./pack.ts";
+import type { ClosedPack, PackEntry } from "./pack.ts";
 
 /** How long parts wait for those of other subtasks. */
 export const LINGER_MS = 500;
@@ -57,6 +60,8 @@ export interface UploadOptions {
   readonly taskManagerId: string;
   readonly jobDir: string;
   readonly subtaskCount: number;
+  /** Default PACK_BYTES. */
+  readonly packBytes?: number;
   readonly onAck: (ack: CheckpointAck) => void;
   readonly onDecline: (decline: CheckpointDecline) => void;
 }
@@ -78,6 +83,7 @@ interface PendingUpload {
   pack: OpenPack<Submitted>;
   packCount: number;
   cancelLinger: Cancel | undefined;
+  wasEarly: boolean;
 }
 
 /** Uploads of one attempt. */
@@ -85,6 +91,8 @@ export class SnapshotUploads {
   readonly #options: UploadOptions;
   readonly #pending = new Map<CheckpointId, PendingUpload>();
   readonly #over = new Set<CheckpointId>();
+  /** Subtasks that have finished: they submit nothing any more. */
+  readonly #finished = new Set<string>();
   #completedId = -1;
   #isEnded = false;
 
@@ -107,20 +115,49 @@ export class SnapshotUploads {
       missingCount: submission.parts.length,
     };
     upload.submitted.set(key, submitted);
-    for (const part of submission.parts) {
-      const entry = { owner: submitted, part, lengthBytes: partBytes(part) };
-      if (upload.pack.offer(entry)) continue;
-      this.#closePack(upload);
-      const fits = upload.pack.offer(entry);
-      assert(fits, "PK1: an empty pack takes any part");
-    }
+    for (const part of submission.parts) this.#pack(upload, { owner: submitted, part, lengthBytes: partBytes(part) });
     if (submitted.missingCount === 0) this.#acknowledge(upload, submitted);
-    if (upload.pack.isHalfFull) this.#closePack(upload);
-    if (upload.submitted.size === this.#options.subtaskCount)
+    if (this.#isWhole(upload))
       this.#closePack(upload); // UP4
-    else if (!upload.pack.isEmpty && upload.cancelLinger === undefined) {
-      upload.cancelLinger = this.#options.env.timers.after(LINGER_MS, "pack-linger", () => this.#closePack(upload));
+    else if (upload.pack.isHalfFull) this.#closeEarly(upload);
+    else if (!upload.pack.isEmpty && !upload.wasEarly && upload.cancelLinger === undefined)
+      upload.cancelLinger = this.#options.env.timers.after(LINGER_MS, "pack-linger", () => this.#closeEarly(upload));
+  }
+
+  /** UP4: once per checkpoint. */
+  #closeEarly(upload: PendingUpload): void {
+    if (upload.wasEarly) return;
+    upload.wasEarly = true;
+    this.#closePack(upload);
+  }
+
+  /** It takes part in no further checkpoint: nobody waits for it. */
+  finished(subtask: SubtaskId): void {
+    this.#finished.add(subtaskKey(subtask));
+    for (const upload of this.#pending.values()) if (this.#isWhole(upload)) this.#closePack(upload);
+  }
+
+  #isWhole(upload: PendingUpload): boolean {
+    const { submitted } = upload;
+    let count = submitted.size;
+    for (const key of this.#finished) if (!submitted.has(key)) count += 1;
+    assert(count <= this.#options.subtaskCount, "who submits or finishes is a subtask of this attempt");
+    return count === this.#options.subtaskCount;
+  }
+
+  #pack(upload: PendingUpload, entry: PackEntry<Submitted>): void {
+    const own = new OpenPack<Submitted>(this.#packOptions);
+    own.add(entry);
+    if (own.isFull) {
+      this.#storePack(upload, own); // PK1
+      return;
     }
+    upload.pack.add(entry);
+    if (upload.pack.isFull) this.#closePack(upload);
+  }
+
+  get #packOptions(): { readonly packBytes: number } {
+    return { packBytes: this.#options.packBytes ?? PACK_BYTES };
   }
 
   /** Its checkpoint and all below are confirmed. */
@@ -151,9 +188,10 @@ export class SnapshotUploads {
       savepoint,
       abort: new AbortController(),
       submitted: new Map(),
-      pack: new OpenPack(),
+      pack: new OpenPack(this.#packOptions),
       packCount: 0,
       cancelLinger: undefined,
+      wasEarly: false,
     };
     this.#pending.set(id, upload);
     return upload;
@@ -168,15 +206,21 @@ export class SnapshotUploads {
   #closePack(upload: PendingUpload): void {
     upload.cancelLinger?.();
     upload.cancelLinger = undefined;
-    if (upload.pack.isEmpty || upload.abort.signal.aborted) return;
+    if (upload.pack.isEmpty) return;
+    const full = upload.pack;
+    upload.pack = new OpenPack(this.#packOptions);
+    this.#storePack(upload, full);
+  }
+
+  #storePack(upload: PendingUpload, open: OpenPack<Submitted>): void {
+    if (upload.abort.signal.aborted) return;
     const { epoch, attempt, taskManagerId, env } = this.#options;
     // UP2: chance keeps the name apart from that of another process with the same id in the same attempt.
     const chance = env.rng.u32().toString(16).padStart(8, "0");
     const directory = upload.savepoint === undefined ? `chk-${upload.id}/` : "";
     const object = `${directory}x-${epoch}.${attempt}.${taskManagerId}.${chance}-${upload.packCount}`;
-    const pack = upload.pack.close(object);
+    const pack = open.close(object);
     upload.packCount += 1;
-    upload.pack = new OpenPack();
     void this.#store(upload, object, pack);
   }
 
@@ -184,12 +228,13 @@ export class SnapshotUploads {
     const { local, env } = this.#options;
     const { signal } = upload.abort;
     let path = object;
+    let stored = (): Promise<void> => Promise.resolve();
     try {
       const place = await this.#placeOf(upload);
       const { store } = place;
       path = `${place.directory}${object}`;
       // Beside the upload: nobody waits for the local disk (LC3). A savepoint is not what a failure goes back to.
-      if (upload.savepoint === undefined) local.keep(path, pack.bytes);
+      if (upload.savepoint === undefined) stored = local.keep(path, pack.bytes);
       await retry(
         async () => {
           throwIfAborted(signal);
@@ -218,6 +263,8 @@ export class SnapshotUploads {
       if (signal.aborted) return; // UP3: nobody waits for it any more
       this.#decline(upload, pack, toFailure(thrown, "STORAGE_UNAVAILABLE", path));
       return;
+    } finally {
+      await stored();
     }
     if (signal.aborted) return;
     for (const { owner, handle } of pack.placed) {
@@ -249,7 +296,7 @@ export class SnapshotUploads {
       finished,
       stats: { ...stats, asyncMs },
     });
-    if (upload.submitted.size < this.#options.subtaskCount) return;
+    if (!this.#isWhole(upload)) return;
     // Whatever is still to come of this checkpoint is its confirmation: the parts need not stay in memory for it.
     if ([...upload.submitted.values()].every((other) => other.missingCount === 0)) this.#pending.delete(upload.id);
   }
