@@ -216,8 +216,19 @@ describe("uploads", () => {
 
   test("UP4: at most ceil(bytes / PACK_BYTES) + 2 objects, whatever the parts and however late they come", async () => {
     const packBytes = 1_000;
-    const sizes = fc.array(fc.oneof(fc.nat(300), fc.integer({ min: 400, max: 2_500 })), { maxLength: 12 });
-    const subtasks = fc.array(fc.record({ sizes, delayMs: fc.nat(700) }), { minLength: 1, maxLength: 16 });
+    const plans = (size: fc.Arbitrary<number>, delayMaxMs: number, partsMax = 6) =>
+      fc.array(
+        fc.record({ sizes: fc.array(size, { minLength: 1, maxLength: partsMax }), delayMs: fc.nat(delayMaxMs) }),
+        {
+          minLength: 1,
+          maxLength: 16,
+        },
+      );
+    const subtasks = fc.oneof(
+      plans(fc.nat(5), 1_500), // little, and late
+      plans(fc.integer({ min: 501, max: 650 }), 0, 1), // no two fit into one
+      plans(fc.oneof(fc.nat(300), fc.integer({ min: 400, max: 2_500 })), 700),
+    );
     let most = 0;
     await fc.assert(
       fc.asyncProperty(subtasks, fc.nat(1_000), async (plan, seed) => {
