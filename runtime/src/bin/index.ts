@@ -5,7 +5,7 @@ import { besides } from "./process-shell.ts";
 export { runPlanProcess, runStatesProcess } from "./plan-process.ts";
 export { openStore } from "./process-shell.ts";
 export type { PlanProcessOptions, PlanProcessResult, StatesProcessResult } from "./plan-process.ts";
-export type { PlanRequest } from "./plan.ts";
+export type { PlanRequest } from "./main-process.ts";
 export { runSlot } from "./run-slot.ts";
 export type { SlotRun } from "./run-slot.ts";
 

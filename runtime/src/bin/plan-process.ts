@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 
 import { Failure, failureFromJson } from "@sluice/kit";
 import type { JobPlan, OperatorSchema } from "../model/index.ts";
-import type { PlanAnswer, PlanRequest } from "./plan.ts";
+import type { PlanRequest } from "./main-process.ts";
+import type { PlanAnswer } from "./plan.ts";
 import type { StatesAnswer } from "./states.ts";
 import { besides, declarableEnvironment, userEnvironment } from "./process-shell.ts";
 
