@@ -43,6 +43,7 @@ export type { CheckpointDetails } from "./checkpoints.ts";
 export {
   ExceptionEntry,
   ExecutionResultMessage,
+  EXECUTION_STATE_NAMES,
   ExecutionStateName,
   IoMetrics,
   JobAccumulatorsMessage,
@@ -53,6 +54,7 @@ export {
   JobOverview,
   JobPlanMessage,
   JobsOverviewMessage,
+  JOB_STATE_NAMES,
   JobStateName,
   JobStatusMessage,
   ResourceRequirementsMessage,

@@ -2,6 +2,7 @@
 //
 // Not here: which path asks for which (routes.ts), checkpoints (checkpoint-messages.ts).
 
+import { EXECUTION_STATE_NAMES } from "@sluice/api";
 import type {
   ExceptionEntry,
   ExecutionResultMessage,
@@ -20,7 +21,6 @@ import { formatDuration } from "@sluice/kit";
 import { configurationOf, PipelineOptions, runtimeSettings } from "../../model/index.ts";
 import type { PlanVertex } from "../../model/index.ts";
 import { serializedThrowable } from "./java-throwable.ts";
-import { EXECUTION_STATES } from "./source.ts";
 import type { ExceptionView, ExecutionState, JobView, SubtaskView } from "./source.ts";
 
 /** One entry of GET /jobs/overview. */
@@ -217,7 +217,7 @@ export function ioMetrics(subtasks: readonly SubtaskView[]): IoMetrics {
 }
 
 export function countStates(states: readonly ExecutionState[]): StateCounts {
-  const counts = Object.fromEntries(EXECUTION_STATES.map((state) => [state, 0])) as Record<ExecutionState, number>;
+  const counts = Object.fromEntries(EXECUTION_STATE_NAMES.map((state) => [state, 0])) as Record<ExecutionState, number>;
   for (const state of states) counts[state] += 1;
   return counts;
 }

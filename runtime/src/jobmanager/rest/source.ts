@@ -7,6 +7,8 @@
 //
 // Not here: the JSON of REST (handlers), Prometheus names (../metrics).
 
+import { EXECUTION_STATE_NAMES, JOB_STATE_NAMES } from "@sluice/api";
+import type { ExecutionStateName, JobStateName } from "@sluice/api";
 import type {
   CheckpointConfig,
   CheckpointStatsSnapshot,
@@ -16,37 +18,10 @@ import type {
 import type { CheckpointId, JobPlan } from "../../model/index.ts";
 
 /** Flink: JobStatus. */
-export const JOB_STATES = [
-  "INITIALIZING",
-  "CREATED",
-  "RUNNING",
-  "FAILING",
-  "FAILED",
-  "CANCELLING",
-  "CANCELED",
-  "FINISHED",
-  "RESTARTING",
-  "SUSPENDED",
-  "RECONCILING",
-] as const;
-
-export type JobStatus = (typeof JOB_STATES)[number];
+export type JobStatus = JobStateName;
 
 /** Flink: ExecutionState. */
-export const EXECUTION_STATES = [
-  "CREATED",
-  "SCHEDULED",
-  "DEPLOYING",
-  "INITIALIZING",
-  "RECONCILING",
-  "RUNNING",
-  "FINISHED",
-  "CANCELING",
-  "CANCELED",
-  "FAILED",
-] as const;
-
-export type ExecutionState = (typeof EXECUTION_STATES)[number];
+export type ExecutionState = ExecutionStateName;
 
 /** Sums over the life of one subtask's current attempt, from the newest heartbeat. */
 export interface SubtaskMetrics {
@@ -198,7 +173,7 @@ export interface JobManagerView {
 
 /** A record with one value per state: for building JobView.timestamps and stateTotalsMs. */
 export function perJobState(value: number): Record<JobStatus, number> {
-  return Object.fromEntries(JOB_STATES.map((state) => [state, value])) as Record<JobStatus, number>;
+  return Object.fromEntries(JOB_STATE_NAMES.map((state) => [state, value])) as Record<JobStatus, number>;
 }
 
 /** Flink's terminal states. */
@@ -208,7 +183,7 @@ export function isTerminal(state: JobStatus): boolean {
 
 /** A record with one value per state of a task. */
 export function perExecutionState(value: number): Record<ExecutionState, number> {
-  return Object.fromEntries(EXECUTION_STATES.map((state) => [state, value])) as Record<ExecutionState, number>;
+  return Object.fromEntries(EXECUTION_STATE_NAMES.map((state) => [state, value])) as Record<ExecutionState, number>;
 }
 
 /** What REST needs besides the JobManager's own view: its process. */

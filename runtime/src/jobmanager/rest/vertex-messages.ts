@@ -2,7 +2,7 @@
 //
 // Not here: which path asks for which (handlers.ts), metrics (metric-messages.ts).
 
-import { AGGREGATED_IO_NAMES, DURATION_STATES } from "@sluice/api";
+import { AGGREGATED_IO_NAMES, DURATION_STATES, EXECUTION_STATE_NAMES } from "@sluice/api";
 import type {
   Aggregated,
   BackPressureLevel,
@@ -18,7 +18,6 @@ import type { PlanVertex } from "../../model/index.ts";
 import { ascending, quantileOf, sumOf } from "./distribution.ts";
 import { aggregateState, countStates, ioMetrics, spanOf } from "./job-messages.ts";
 import { Refusal } from "./refusal.ts";
-import { EXECUTION_STATES } from "./source.ts";
 import type { ExecutionState, JobView, SubtaskView } from "./source.ts";
 
 /** A vertex of the plan with its subtasks. */
@@ -164,8 +163,8 @@ function taskManagerIdOf(subtask: SubtaskView): string {
 function statusDurations(subtask: SubtaskView, nowMs: number): SubtaskMessage["status-duration"] {
   const { enteredAtMs } = subtask;
   const leftAtMs = (state: ExecutionState): number => {
-    const later = EXECUTION_STATES.map((other) => enteredAtMs[other]).filter(
-      (atMs, i) => EXECUTION_STATES[i] !== state && atMs >= enteredAtMs[state],
+    const later = EXECUTION_STATE_NAMES.map((other) => enteredAtMs[other]).filter(
+      (atMs, i) => EXECUTION_STATE_NAMES[i] !== state && atMs >= enteredAtMs[state],
     );
     return subtask.state === state ? nowMs : Math.min(nowMs, ...later);
   };
