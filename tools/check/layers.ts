@@ -2,7 +2,7 @@
 //
 // Invariants:
 //   L1. Packages import downward only, by their name, and only what their package.json declares.
-//   L2. The folders of runtime/src import downward only.
+//   L2. The folders of a package that has levels (runtime, controller) import downward only.
 //   L3. A folder is entered by its index.ts; its other files are private to it.
 //   L4. No file imports itself through others: there are no cycles, type imports included.
 //   L5. A library that does I/O is imported by adapters only; a library nobody classified is imported by nobody.
@@ -17,10 +17,10 @@ import {
   ADAPTERS,
   INNER_PUBLIC_MODULES,
   IO_LIBRARIES,
+  LEVELS,
   PACKAGES,
   PURE_LIBRARIES,
   RUNTIME_INTERNALS,
-  RUNTIME_LEVELS,
   RUNTIME_PUBLIC_ENTRY,
   SAME_LEVEL,
   TEST_CODE,
@@ -86,31 +86,36 @@ function checkRelative(file: string, specifier: string, known: ReadonlySet<strin
   if (entered !== undefined && to !== `${entered}/index.ts` && !INNER_PUBLIC_MODULES.includes(to)) {
     return `${to} is private to its folder; import ${entered}/index.ts`;
   }
-  return packageOf(file) === "runtime" ? checkRuntimeFolders(file, to) : undefined;
+  const owner = packageOf(file);
+  const levels = owner === undefined ? undefined : LEVELS[owner];
+  return owner === undefined || levels === undefined ? undefined : checkFolders(file, to, owner, levels);
 }
 
-/** L2. Level by level; the public entry is the one file outside the folders. */
-function checkRuntimeFolders(file: string, to: string): string | undefined {
-  const toFolder = runtimeFolder(to);
+type Levels = readonly (readonly string[])[];
+
+/** L2. Level by level; the public entry of the runtime is the one file outside the folders. */
+function checkFolders(file: string, to: string, owner: string, levels: Levels): string | undefined {
+  const levelOf = (folder: string): number => levels.findIndex((level) => level.includes(folder));
+  const toFolder = folderOf(to, owner);
   if (toFolder === undefined) {
-    return `${to} lies outside the folders of runtime/src; nothing in the runtime imports it`;
+    return `${to} lies outside the folders of ${owner}/src; nothing in it imports it`;
   }
   const toLevel = levelOf(toFolder);
-  if (toLevel === -1) return `folder runtime/src/${toFolder} has no level; add it to RUNTIME_LEVELS in ${RULES_FILE}`;
+  if (toLevel === -1) return `folder ${owner}/src/${toFolder} has no level; add it to LEVELS in ${RULES_FILE}`;
   if (file === RUNTIME_PUBLIC_ENTRY.file) {
     const allowed = RUNTIME_PUBLIC_ENTRY.mayImport.some((name) => name === toFolder || levelOf(name) > toLevel);
     return allowed ? undefined : `the public entry may not import ${toFolder}, which is not for users`;
   }
-  const folder = runtimeFolder(file);
-  if (folder === undefined) return `${file} lies outside the folders of runtime/src; move it into one`;
+  const folder = folderOf(file, owner);
+  if (folder === undefined) return `${file} lies outside the folders of ${owner}/src; move it into one`;
   if (folder === toFolder) return undefined;
   const level = levelOf(folder);
-  if (level === -1) return `folder runtime/src/${folder} has no level; add it to RUNTIME_LEVELS in ${RULES_FILE}`;
+  if (level === -1) return `folder ${owner}/src/${folder} has no level; add it to LEVELS in ${RULES_FILE}`;
   if (toLevel < level) return undefined;
   if (toLevel === level && SAME_LEVEL.some(([from, target]) => from === folder && target === toFolder))
     return undefined;
   const relation = toLevel === level ? "is of the same level" : "lies above";
-  return `${folder} may not import ${toFolder}, which ${relation} (RUNTIME_LEVELS in ${RULES_FILE})`;
+  return `${folder} may not import ${toFolder}, which ${relation} (LEVELS in ${RULES_FILE})`;
 }
 
 function checkPackage(file: string, specifier: string, target: string): string | undefined {
@@ -208,12 +213,10 @@ function topFolder(file: string): string | undefined {
   return parts.length > depth ? [owner, ...parts.slice(0, depth)].join("/") : undefined;
 }
 
-function runtimeFolder(file: string): string | undefined {
-  return /^runtime\/src\/([^/]+)\//.exec(file)?.[1];
-}
-
-function levelOf(folder: string): number {
-  return RUNTIME_LEVELS.findIndex((level) => level.includes(folder));
+/** The folder below the src of `owner` that a file lies in. */
+function folderOf(file: string, owner: string): string | undefined {
+  const parts = file.slice(owner.length + 1).split("/");
+  return parts[0] === "src" && parts.length > 2 ? parts[1] : undefined;
 }
 
 export function packageOf(file: string): string | undefined {
