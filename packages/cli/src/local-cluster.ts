@@ -78,6 +78,8 @@ export interface LocalClusterOptions {
   readonly restPort?: number;
   readonly newLineage?: boolean;
   readonly from?: string;
+  /** Default: drawn. Started again with the same one, the run goes on (checkpoint/decideStart). */
+  readonly lineage?: string;
   readonly allowReplay?: number;
   /** Tests only. */
   readonly plantedBugs?: readonly string[];
@@ -105,6 +107,7 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     workDir: options.workDir,
     newLineage: options.newLineage ?? false,
     from: options.from,
+    lineage: options.lineage,
   });
   const cluster = new LocalCluster(submission, options);
   try {

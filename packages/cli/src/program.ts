@@ -31,6 +31,7 @@ interface RunFlags {
   readonly from?: string;
   readonly claimMode?: string;
   readonly newLineage?: boolean;
+  readonly lineage?: string;
   readonly allowNonRestoredState?: boolean;
   readonly workDir?: string;
   readonly plain?: boolean;
@@ -84,6 +85,11 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     )
     .option("--new-lineage", "start anew over an existing job of this name, without its state")
     .option(
+      "--lineage <id>",
+      "identity of this start, for supervisors: with the same id again, --from and --new-lineage go on instead of beginning anew",
+      notEmpty,
+    )
+    .option(
       "-n, --allow-non-restored-state",
       "drop state whose operator is not in the job any more (execution.state-recovery.ignore-unclaimed-state)",
     )
@@ -105,6 +111,7 @@ export function makeProgram(done: (exitCode: number) => void): Command {
           workDir: flags.workDir,
           from: flags.from === undefined ? undefined : placeOf(flags.from),
           newLineage: flags.newLineage ?? false,
+          lineage: flags.lineage,
           plain: flags.plain ?? false,
           json: flags.json ?? false,
         }),

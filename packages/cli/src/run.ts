@@ -32,6 +32,7 @@ export interface RunOptions {
   readonly workDir: string | undefined;
   readonly from: string | undefined;
   readonly newLineage: boolean;
+  readonly lineage: string | undefined;
   readonly plain: boolean;
   readonly json: boolean;
 }
@@ -71,6 +72,7 @@ export async function runJob(options: RunOptions): Promise<number> {
       ...(options.slots === undefined ? {} : { slots: options.slots }),
       ...(options.workDir === undefined ? {} : { workDir: options.workDir }),
       ...(options.from === undefined ? {} : { from: options.from }),
+      ...(options.lineage === undefined ? {} : { lineage: options.lineage }),
     });
     introduce(display, cluster);
     const watching = watch(cluster, display);

@@ -3,7 +3,7 @@
 // Invariants:
 //   SU1. Everything that can be wrong with the input is found here, before any process of the job runs.
 //   SU2. The same job under the same name has the same identity on every run; another module under that name has another.
-//   SU3. A run's lineage is drawn once and given to every JobManager of the run.
+//   SU3. A run's lineage is drawn once, or named by whoever starts it, and given to every JobManager of the run.
 //
 // Not here: starting anything but the plan process (local-cluster.ts).
 
@@ -39,6 +39,8 @@ export interface SubmissionRequest {
   readonly workDir: string | undefined;
   readonly newLineage: boolean;
   readonly from: string | undefined;
+  /** The same for every start that means the same run (a supervisor's command); undefined: drawn. */
+  readonly lineage: string | undefined;
 }
 
 export interface Submission {
@@ -100,7 +102,7 @@ export async function prepareSubmission(request: SubmissionRequest): Promise<Sub
   return {
     name,
     uid: identityOf(moduleUrl),
-    lineage: randomBytes(6).toString("hex"),
+    lineage: lineageOf(request.lineage),
     moduleUrl,
     plan,
     configuration: effective.toRecord(),
@@ -170,6 +172,17 @@ function checkName(name: string): void {
     retry: "never",
     message: `"${name}" cannot be the name of a job: it names directories`,
     remedy: "Use up to 100 letters, digits, blanks, '-', '_' and '.', beginning with a letter or digit.",
+  });
+}
+
+/** SU3. It becomes part of file names and of paths. */
+function lineageOf(named: string | undefined): string {
+  if (named === undefined) return randomBytes(6).toString("hex");
+  if (/^[\w][\w-]{0,62}$/u.test(named)) return named;
+  throw new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: `"${named}" cannot be the id of a lineage: it is part of the names of output files`,
+    remedy: "Use up to 63 letters, digits, '-' and '_', beginning with a letter or digit.",
   });
 }
 

@@ -14,6 +14,7 @@ import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./co
 import { allSettled } from "./operations.ts";
 import { claimedJobState, decideStart, isEnded } from "./start.ts";
 import { retryStorage, StorageBackoff, storageFailure } from "./storage-retry.ts";
+import { LINEAGES_MAX } from "./types.ts";
 import type { CommitRecord, RecordedClaim, StartDecision, StartRequest } from "./types.ts";
 
 /** Ids that one claim or renewal reserves (P0, P1). */
@@ -429,18 +430,19 @@ function claimContent(
   claim: RecordedClaim | null,
 ): Pick<
   CommitRecord,
-  "lineage" | "head" | "origin" | "claim" | "retained" | "condemned" | "pins" | "ops" | "override"
+  "lineage" | "pastLineages" | "head" | "origin" | "claim" | "retained" | "condemned" | "pins" | "ops" | "override"
 > {
   if (decision.type === "continue") {
     assert(previous !== undefined, "only an existing log is continued");
-    const { lineage, head, origin, retained, condemned, pins } = previous;
+    const { lineage, pastLineages = [], head, origin, retained, condemned, pins } = previous;
     // OP4: whoever starts the job again does not want it cancelled by what somebody asked of the run before.
     const ops =
       previous.submission === request.lineage
         ? previous.ops
         : allSettled(previous.ops, "the run that it was asked of has ended");
     const override = standingOverride(previous, head);
-    return { lineage, head, origin, claim: previous.claim ?? null, retained, condemned, pins, ops, override };
+    const claimed = previous.claim ?? null;
+    return { lineage, pastLineages, head, origin, claim: claimed, retained, condemned, pins, ops, override };
   }
   assert(decision.type !== "refuse", "a refused start claims nothing");
   const empty = { head: null, origin: decision.restoreFrom, claim, retained: [], condemned: [], ops: [] };
@@ -453,6 +455,7 @@ function claimContent(
   return {
     ...empty,
     lineage: request.lineage,
+    pastLineages: [...(previous.pastLineages ?? []), previous.lineage].slice(-LINEAGES_MAX),
     condemned: previous.condemned,
     pins,
     override: { type: "new-lineage", previousLineage: previous.lineage, restoredFrom: decision.restoreFrom },

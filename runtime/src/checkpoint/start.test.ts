@@ -54,6 +54,11 @@ const LOGS: Readonly<Record<string, CommitRecord | undefined>> = {
   "my own, finished": record({ lineage: "new", jobState: "finished", closed: true }),
   "stopped by this submission": record({ submission: "new", uid: "me", jobState: "stopped" }),
   "stopping by this submission": record({ submission: "new", uid: "me", jobState: "stopping" }),
+  "continued by this submission": record({ submission: "new", uid: "me" }),
+  "begun by this one, continued by another": record({ lineage: "new", submission: "later" }),
+  "begun by this one, stopped by another": record({ lineage: "new", submission: "later", jobState: "stopped" }),
+  "begun by this one, replaced by a newer lineage": record({ lineage: "newer", pastLineages: ["older", "new"] }),
+  "begun by this one, replaced, closed": record({ lineage: "newer", pastLineages: ["new"], closed: true }),
 };
 const REQUESTS: Readonly<Record<string, Partial<StartRequest>>> = {
   plain: {},
@@ -89,7 +94,12 @@ describe("SD1, SD2: the table of a second start", () => {
     ["my own, restarted", "continue", "continue", "continue", "continue"],
     ["my own, finished", "JOB_FINISHED", "JOB_FINISHED", "JOB_FINISHED", "JOB_FINISHED"],
     ["stopped by this submission", "JOB_CLOSED", "JOB_CLOSED", "JOB_CLOSED", "JOB_CLOSED"],
-    ["stopping by this submission", "continue", "new-lineage from j/chk-3", "new-lineage", "continue"],
+    ["stopping by this submission", "continue", "continue", "continue", "continue"],
+    ["continued by this submission", "continue", "continue", "continue", "continue"],
+    ["begun by this one, continued by another", "continue", "continue", "continue", "continue"],
+    ["begun by this one, stopped by another", "continue", "continue", "continue", "continue"],
+    ["begun by this one, replaced by a newer lineage", "continue", "JOB_CLOSED", "JOB_CLOSED", "continue"],
+    ["begun by this one, replaced, closed", "JOB_CLOSED", "JOB_CLOSED", "JOB_CLOSED", "JOB_CLOSED"],
   ])("%s", (log, ...expected) => {
     const found = Object.values(REQUESTS).map((changes) => {
       const request = { jobName: "j", uid: "me", lineage: "new", newLineage: false, mayCreate: true, ...changes };

@@ -2,7 +2,9 @@
 //
 // Invariants:
 //   SD1. Nothing starts empty, or over another job's log, unless somebody asked for exactly that.
-//   SD2. A restart of the same submission (same `lineage`) continues what the submission began, whatever its flags.
+//   SD2. A restart of the same submission (same `lineage`) continues what the submission began, whatever its flags: a lineage is begun
+//        once. One that another lineage has replaced is refused: begun again, it would write its output a second time, under names
+//        that it has used before.
 //   SD3. A submission that has recorded the end of its job does not run it again: a JobManager that died between that record and its
 //        own exit is started again by its supervisor, and a cancelled job, above all one without checkpoints left, would repeat output.
 //
@@ -76,8 +78,17 @@ export function decideStart(head: CommitRecord | undefined, request: StartReques
     // SD3: its last JobManager may have recorded this after the new one looked.
     return refuse("JOB_CLOSED", `this run of job ${request.jobName} has ended (${ended})`, "start it again");
   }
-  const isOwnSubmission = head.lineage === request.lineage && head.uid === request.uid; // SD2
+  // SD2: it has created the lineage, or it is who runs it now.
+  const isOwn = head.lineage === request.lineage || head.submission === request.lineage;
+  const isOwnSubmission = isOwn && head.uid === request.uid;
   if (isOwnSubmission && !head.closed) return { type: "continue" };
+  if (!isOwnSubmission && wantsNewLineage && head.pastLineages?.includes(request.lineage) === true) {
+    return refuse(
+      "JOB_CLOSED",
+      `lineage ${request.lineage} of job ${request.jobName} was replaced by lineage ${head.lineage}: it is not begun again`,
+      "let the newer start run the job, or start anew under an identity that this job has not had",
+    );
+  }
   if (!isOwnSubmission && wantsNewLineage) return { type: "new-lineage", lineage: request.lineage, restoreFrom };
   if (head.uid !== request.uid) {
     return refuse(

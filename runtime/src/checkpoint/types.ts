@@ -86,6 +86,9 @@ export interface RecordedClaim {
   readonly isCondemned: boolean;
 }
 
+/** So many earlier lineages are remembered: each of them takes an explicit `--from` or `--new-lineage`. */
+export const LINEAGES_MAX = 256;
+
 /** One record of the commit log. The highest one is the truth about the job's checkpoints. */
 export interface CommitRecord {
   readonly formatVersion: 0;
@@ -97,6 +100,8 @@ export interface CommitRecord {
   readonly uid: string;
   /** Transaction prefix of the sinks (CL11). */
   readonly lineage: string;
+  /** Lineages that this log had before, oldest first, the newest {@link LINEAGES_MAX}: none of them is ever begun again (SD2). */
+  readonly pastLineages?: readonly string[];
   /** The submission (`StartRequest.lineage`) whose JobManager claimed this epoch: its restarts know what it has ended itself. */
   readonly submission: string;
   readonly closed: boolean;
@@ -133,7 +138,10 @@ export interface StartRequest {
    */
   readonly lineage: string;
   readonly newLineage: boolean;
-  /** Path of a checkpoint's directory or `_metadata` to start from, in the same store; implies a new lineage. */
+  /**
+   * Path of a checkpoint's directory or `_metadata` to start from, in the same store; implies a new lineage. Looked at only where that
+   * lineage is created: a restart with the same `lineage` goes on with its own log, and what it started from may be gone.
+   */
   readonly from?: string;
   /** False: an absent log is a failure (a job that had state must not silently start empty). */
   readonly mayCreate: boolean;

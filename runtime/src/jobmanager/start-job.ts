@@ -3,7 +3,8 @@
 // Invariants: P0 of protocols 1, and
 //   SJ1. Checkpointing without storage is refused before anything is started.
 //   SJ2. A job without checkpointing touches no store.
-//   SJ3. A checkpoint to start from is read before the log says that a lineage starts from it: a typo costs nothing.
+//   SJ3. A checkpoint to start from is read before the log says that a lineage starts from it: a typo costs nothing. Afterwards nobody
+//        looks for it by what was typed: a restarted JobManager goes on from its log, wherever that place is by then.
 
 import { Failure, toFailure } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
@@ -59,6 +60,21 @@ export type StartedJob =
 
 const ENDED = { stopped: "FINISHED", finished: "FINISHED", cancelled: "CANCELED", failed: "FAILED" } as const;
 
+/**
+ * People name checkpoints by path or URI; the log names those in its own store relative to that. A place that cannot be opened keeps
+ * its name: whoever has to read it tells why it cannot (SJ3).
+ */
+async function recordedName(
+  named: string,
+  options: { readonly store: ObjectStore; readonly openStore: StoreOpener },
+): Promise<string> {
+  try {
+    return recordedPath(await placeOf(named, options));
+  } catch {
+    return named;
+  }
+}
+
 /** Opens and claims. Rejects with what checkpoint/decideStart refuses, or with a failure of the store. */
 export async function claimJob(options: {
   readonly config: JobManagerConfig;
@@ -75,8 +91,7 @@ export async function claimJob(options: {
   const ended = endedBySubmission(before, { lineage: config.start.lineage, uid: config.uid });
   if (ended !== undefined && before !== undefined) return { type: "ended", state: ENDED[ended], record: before };
   const named = config.start.from ?? settings.restorePath;
-  // People name checkpoints by path or URI; the log names those in its own store relative to that.
-  const from = named === undefined ? undefined : recordedPath(await placeOf(named, { store, openStore }));
+  const from = named === undefined ? undefined : await recordedName(named, { store, openStore });
   const place = { store, openStore, jobDir, uid: config.uid, env, signal };
   const claiming = CommitLog.claim({
     store,

@@ -29,7 +29,10 @@ export interface JobManagerConfig {
   /** `host:port`, port 0 for any. */
   readonly rpcAddress: string;
   readonly restAddress: string;
-  /** What to do with an existing commit log (checkpoint/decideStart). */
+  /**
+   * What to do with an existing commit log (checkpoint/decideStart). The same for every restart of a process: `lineage` says whether
+   * the log is its own already, and then `newLineage` and `from` mean nothing any more.
+   */
   readonly start: {
     /**
      * Lineage to create if one has to be created: drawn once per submission by whoever starts the JobManager, and the same

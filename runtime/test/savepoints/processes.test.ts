@@ -2,7 +2,7 @@
 // lie in files. The audit compares what was published with the model.
 
 import { afterEach, expect, test } from "@jest/globals";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 
 import type { LocalCluster } from "@sluice/cli";
@@ -77,6 +77,47 @@ test(
     run.drain();
     expect(await endOf(await run.start())).toMatchObject({ state: "FINISHED" });
     expect(run.audit()).toMatchObject({ passed: true, problems: [] });
+  },
+  TEST_TIMEOUT_MS,
+);
+
+test(
+  "SD2: processes started again with the same --from and lineage go on with their log, though the savepoint is gone; a lineage that was replaced is refused",
+  async () => {
+    const run = newRun(73);
+    const first = await run.start({ perSecond: PER_SECOND });
+    await untilCompleted(first, 1);
+    await askToStop(first, "7".repeat(32), run.at("savepoints"));
+    expect(await endOf(first)).toMatchObject({ state: "FINISHED" });
+    await first.stop(0);
+    const location = records(run).at(-1)?.head?.path.replace("/_metadata", "") ?? "";
+    expect(location).toContain("/savepoint-");
+    // Its output was published by the stop: what waits in the savepoint is nothing, and the fork's records follow it.
+    const fork = { from: location, lineage: "op-1" };
+    const begun = await run.start({ perSecond: PER_SECOND }, fork);
+    await untilCompleted(begun, 2);
+    await begun.stop(0); // as when its pods are deleted
+    rmSync(run.at("savepoints"), { recursive: true });
+    const epochs = (): readonly number[] => [...new Set(records(run).map(({ epoch }) => epoch))];
+    const before = { epochs: epochs().length, head: records(run).at(-1)?.head?.id ?? 0 };
+    const again = await run.start({ perSecond: PER_SECOND }, fork);
+    await untilCompleted(again, 1);
+    again.kill({ kind: "jobmanager", index: 0 });
+    await again.until("the next JobManager", () => epochs().length >= before.epochs + 2, WAIT);
+    run.drain();
+    expect(await endOf(again)).toMatchObject({ state: "FINISHED" });
+    const all = records(run);
+    expect(all.filter(({ override }) => override?.type === "new-lineage")).toHaveLength(1);
+    expect(all.at(-1)).toMatchObject({ lineage: "op-1", submission: "op-1", jobState: "finished", closed: true });
+    expect(all.at(-1)?.head?.id).toBeGreaterThan(before.head);
+    expect(run.audit()).toMatchObject({ passed: true, problems: [] });
+
+    const next = await run.start({ perSecond: 0 }, { newLineage: true, lineage: "op-2" });
+    await untilCompleted(next, 1);
+    await next.stop(0);
+    const zombie = await run.start({ perSecond: 0 }, { newLineage: true, lineage: "op-1" });
+    expect(await endOf(zombie)).toMatchObject({ state: "FAILED", failure: { code: "JOB_CLOSED" } });
+    expect(records(run).at(-1)).toMatchObject({ lineage: "op-2", pastLineages: [expect.any(String), "op-1"] });
   },
   TEST_TIMEOUT_MS,
 );
