@@ -107,8 +107,8 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   constructor(options: CoordinatorOptions) {
     this.#options = options;
     const { commitLog } = options;
-    this.#stats = new CheckpointStatsTracker(options.vertices);
-    this.#garbage = new CheckpointGarbage(options.store, commitLog.jobDir);
+    this.#stats = new CheckpointStatsTracker(options.vertices, options.config.historyMax);
+    this.#garbage = new CheckpointGarbage(options.store, commitLog.jobDir, options.config);
     this.#state = initialCoordinatorState({
       config: options.config,
       vertices: options.vertices,

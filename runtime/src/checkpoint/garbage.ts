@@ -16,17 +16,19 @@ import {
   readCheckpointMetadata,
   referencedObjects,
 } from "./metadata.ts";
-import type { CommitRecord } from "./types.ts";
+import type { CheckpointConfig, CommitRecord } from "./types.ts";
 
 const REMOVE_CONCURRENCY = 8;
 
 export class CheckpointGarbage {
   readonly #store: ObjectStore;
   readonly #jobDir: string;
+  readonly #concurrencyMax: number;
   /** Objects by path of `_metadata`, of what is retained or pinned. */
   readonly #objects = new Map<string, ReadonlySet<string>>();
 
-  constructor(store: ObjectStore, jobDir: string) {
+  constructor(store: ObjectStore, jobDir: string, config: Pick<CheckpointConfig, "cleansInParallel">) {
+    this.#concurrencyMax = config.cleansInParallel ? REMOVE_CONCURRENCY : 1;
     this.#store = store;
     this.#jobDir = jobDir;
   }
@@ -51,7 +53,7 @@ export class CheckpointGarbage {
     const listed = (await this.#store.list(checkpointDirectory(this.#jobDir, id))).map((object) => object.path);
     const rest = listed.filter((path) => path !== first);
     const batches = [listed.filter((path) => path === first)]; // G2
-    for (let i = 0; i < rest.length; i += REMOVE_CONCURRENCY) batches.push(rest.slice(i, i + REMOVE_CONCURRENCY));
+    for (let i = 0; i < rest.length; i += this.#concurrencyMax) batches.push(rest.slice(i, i + this.#concurrencyMax));
     for (const batch of batches) {
       if (!mayDelete()) return "not-now"; // CL8
       const victims = batch.filter((path) => isPlanted || !reachable.has(path));

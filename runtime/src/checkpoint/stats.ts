@@ -13,13 +13,12 @@ import type {
   VertexStats,
 } from "./types.ts";
 
-/** Flink: web.checkpoints.history. */
-const HISTORY_COUNT_MAX = 10;
 /** Durations and sizes kept for percentiles. */
 const SUMMARY_COUNT_MAX = 1_000;
 
 export class CheckpointStatsTracker {
   readonly #vertices: readonly CheckpointVertex[];
+  readonly #historyMax: number;
   readonly #inProgress = new Map<CheckpointId, CheckpointStats>();
   #history: CheckpointStats[] = [];
   #counts = { restored: 0, total: 0, completed: 0, failed: 0 };
@@ -30,8 +29,10 @@ export class CheckpointStatsTracker {
   readonly #durationsMs: number[] = [];
   readonly #sizesBytes: number[] = [];
 
-  constructor(vertices: readonly CheckpointVertex[]) {
+  /** `historyMax`: how many that have ended are remembered. */
+  constructor(vertices: readonly CheckpointVertex[], historyMax: number) {
     this.#vertices = vertices;
+    this.#historyMax = historyMax;
   }
 
   restored(restored: RestoredCheckpointStats): void {
@@ -146,7 +147,7 @@ export class CheckpointStatsTracker {
   }
 
   snapshot(): CheckpointStatsSnapshot {
-    assert(this.#history.length <= HISTORY_COUNT_MAX, "the history has a limit");
+    assert(this.#history.length <= this.#historyMax, "the history has a limit");
     return {
       counts: { ...this.#counts, inProgress: this.#inProgress.size },
       latestCompleted: this.#latestCompleted,
@@ -160,7 +161,7 @@ export class CheckpointStatsTracker {
   }
 
   #remember(stats: CheckpointStats): void {
-    this.#history = [stats, ...this.#history].slice(0, HISTORY_COUNT_MAX);
+    this.#history = [stats, ...this.#history].slice(0, this.#historyMax);
   }
 }
 

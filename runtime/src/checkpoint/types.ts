@@ -168,6 +168,10 @@ export interface CheckpointConfig {
   readonly tolerableFailedCount: number;
   /** Flink: 1; here 3. */
   readonly retainedMax: number;
+  /** Flink: cleaner.parallel-mode. The objects of one checkpoint are deleted side by side, or one after the other. */
+  readonly cleansInParallel: boolean;
+  /** Flink: web.checkpoints.history. */
+  readonly historyMax: number;
 }
 
 export const DEFAULT_CHECKPOINT_CONFIG: CheckpointConfig = {
@@ -178,6 +182,8 @@ export const DEFAULT_CHECKPOINT_CONFIG: CheckpointConfig = {
   concurrentMax: 1,
   tolerableFailedCount: 0,
   retainedMax: 3,
+  cleansInParallel: true,
+  historyMax: 10,
 };
 
 /** What the coordinator must know of a vertex; see `checkpointVertices(plan)`. */
@@ -349,7 +355,7 @@ export interface CheckpointStatsSnapshot {
   readonly latestSavepoint: CheckpointStats | null;
   readonly latestFailed: CheckpointStats | null;
   readonly latestRestored: RestoredCheckpointStats | null;
-  /** Newest first, at most `web.checkpoints.history` (10) plus those in progress. */
+  /** Newest first, at most `web.checkpoints.history` plus those in progress. */
   readonly history: readonly CheckpointStats[];
   /** Of all completed ones in this process: for the summary of REST. */
   readonly completedDurationsMs: readonly number[];

@@ -80,6 +80,15 @@ const SETTERS: readonly (readonly [configure: Configure, expected: Readonly<Reco
     },
   ],
   [
+    (env) => env.setRestartStrategy(RestartStrategies.failureRateRestart(3, 60_000, 0)),
+    {
+      "restart-strategy.type": "failure-rate",
+      "restart-strategy.failure-rate.max-failures-per-interval": "3",
+      "restart-strategy.failure-rate.failure-rate-interval": "60000 ms",
+      "restart-strategy.failure-rate.delay": "0 ms",
+    },
+  ],
+  [
     (env) =>
       env.setRestartStrategy(
         RestartStrategies.exponentialDelayRestart({

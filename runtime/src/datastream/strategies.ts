@@ -48,6 +48,16 @@ export const RestartStrategies = {
       setMillis(configuration, "restart-strategy.fixed-delay.delay", delayMs, 0);
     },
   }),
+  /** Up to `failureRate` failures within `failureIntervalMs` restart the job; one more ends it. */
+  failureRateRestart: (failureRate: number, failureIntervalMs: number, delayMs: number): RestartStrategy => ({
+    applyTo(configuration) {
+      const prefix = "restart-strategy.failure-rate";
+      setKey(configuration, "restart-strategy.type", "failure-rate");
+      setInt(configuration, `${prefix}.max-failures-per-interval`, failureRate, 1);
+      setMillis(configuration, `${prefix}.failure-rate-interval`, failureIntervalMs, 1);
+      setMillis(configuration, `${prefix}.delay`, delayMs, 0);
+    },
+  }),
   /** The default of a checkpointed job; what is left out keeps its default. */
   exponentialDelayRestart: (
     options: {

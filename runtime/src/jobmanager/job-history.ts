@@ -11,9 +11,6 @@ import { isExecutionTerminal } from "./job-state.ts";
 import { perExecutionState, perJobState } from "./rest/source.ts";
 import type { ExceptionView, ExecutionState, JobStatus } from "./rest/source.ts";
 
-/** Flink: web.exception-history-size. */
-const EXCEPTIONS_MAX = 16;
-
 export interface TaskTimes {
   readonly state: ExecutionState;
   readonly attempt: number;
@@ -30,6 +27,7 @@ const NOT_STARTED = { startedAtMs: -1, endedAtMs: -1, runningAtMs: -1, enteredAt
 
 export class JobHistory {
   readonly #clock: Clock;
+  readonly #exceptionsMax: number;
   readonly #timestamps = perJobState(0);
   readonly #totalsMs = perJobState(0);
   readonly #tasks = new Map<string, TaskTimes>();
@@ -41,7 +39,9 @@ export class JobHistory {
   #modifiedAtMs: number;
   #exceptionsTruncated = false;
 
-  constructor(clock: Clock) {
+  /** `exceptionsMax`: web.exception-history-size. */
+  constructor(clock: Clock, exceptionsMax: number) {
+    this.#exceptionsMax = exceptionsMax;
     this.#clock = clock;
     this.startedAtMs = clock.wallMs();
     this.#modifiedAtMs = this.startedAtMs;
@@ -99,8 +99,8 @@ export class JobHistory {
       atMs: this.#clock.wallMs(),
       ...where,
     });
-    if (this.#exceptions.length <= EXCEPTIONS_MAX) return;
-    this.#exceptions.length = EXCEPTIONS_MAX; // JH2
+    if (this.#exceptions.length <= this.#exceptionsMax) return;
+    this.#exceptions.length = this.#exceptionsMax; // JH2
     this.#exceptionsTruncated = true;
   }
 

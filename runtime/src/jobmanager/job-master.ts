@@ -132,7 +132,7 @@ export class JobMaster implements JobManagerView {
     const { env, plan, settings } = options;
     this.#options = options;
     this.#plan = plan;
-    this.#history = new JobHistory(env.clock);
+    this.#history = new JobHistory(env.clock, settings.exceptionHistoryMax);
     this.#restartStrategy = new RestartStrategy(settings.restart, env.rng.fork("restart-strategy"));
     this.#operationIds = env.rng.fork("operation-ids");
     this.#operations = new Operations({

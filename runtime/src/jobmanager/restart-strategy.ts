@@ -1,9 +1,11 @@
-// Whether and when a failed job starts again (Flink: restart strategies none, fixed-delay, exponential-delay).
+// Whether and when a failed job starts again (Flink: restart strategies none, fixed-delay, failure-rate, exponential-delay).
 //
 // Invariants (tests cite them):
 //   RS1. A failure that trying again cannot cure never restarts the job.
 //   RS2. exponential-delay: the first restart after a quiet time waits for nothing (DESIGN 9), later ones as Flink's.
 //   RS3. After `attemptsMax` restarts (exponential: without a quiet time between) the job fails.
+//   RS4. failure-rate: the job fails with the first failure that makes more than `failuresMax` within `intervalMs`. That is what Flink's
+//        documentation says; its code fails one failure earlier, so that its default of 1 never restarts.
 
 import { Backoff } from "@sluice/kit";
 import type { Failure, FailureCode } from "@sluice/kit";
@@ -40,6 +42,8 @@ export class RestartStrategy {
   readonly #settings: RestartSettings;
   readonly #backoff: Backoff | undefined;
   #restartCount = 0;
+  /** failure-rate: the newest, at most `failuresMax` (AR8), oldest first. */
+  readonly #failuresMs: number[] = [];
   #lastFailureMs = Number.NEGATIVE_INFINITY;
 
   constructor(settings: RestartSettings, rng: Rng) {
@@ -58,6 +62,14 @@ export class RestartStrategy {
         if (this.#restartCount >= settings.attemptsMax) return spent(settings.attemptsMax);
         this.#restartCount += 1;
         return { type: "restart", delayMs: settings.delayMs };
+      case "failure-rate": {
+        const { failuresMax, intervalMs } = settings;
+        const oldestMs = this.#failuresMs.length < failuresMax ? undefined : this.#failuresMs.shift();
+        this.#failuresMs.push(nowMs);
+        if (oldestMs !== undefined && nowMs - oldestMs <= intervalMs)
+          return { type: "fail", reason: `more than ${failuresMax} failures within ${intervalMs} ms` }; // RS4
+        return { type: "restart", delayMs: settings.delayMs };
+      }
       case "exponential-delay": {
         const isQuiet = nowMs - this.#lastFailureMs >= settings.resetAfterMs;
         if (isQuiet) {

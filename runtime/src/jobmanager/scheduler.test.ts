@@ -545,6 +545,13 @@ describe("restart strategies", () => {
   test("RS2: a quiet time resets it", () => check(exponential, [0, 10, 4_000_000, 4_000_010], "0 1000 0 1000"));
   test("RS3: attempts are counted", () => check({ ...exponential, attemptsMax: 2 }, [0, 10, 20], "0 1000 fail"));
   test("fixed delay", () => check({ type: "fixed-delay", attemptsMax: 2, delayMs: 700 }, [0, 1, 2], "700 700 fail"));
+  test("RS4: failure rate: more failures within the interval than it allows", () => {
+    const rate = { type: "failure-rate", failuresMax: 2, intervalMs: 1_000, delayMs: 50 } as const;
+    check(rate, [0, 400, 1_000], "50 50 fail");
+    check(rate, [0, 400, 1_001, 1_401, 2_402], "50 50 50 50 50"); // never three within a second
+    check(rate, [0, 900, 1_100, 1_500], "50 50 50 fail"); // the interval ends with the newest failure
+    check({ ...rate, failuresMax: 1 }, [0, 1_001, 2_001], "50 50 fail");
+  });
   test("none", () => check({ type: "none" }, [0], "fail"));
 
   test.each([

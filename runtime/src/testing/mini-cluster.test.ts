@@ -187,6 +187,25 @@ describe("a MiniCluster", () => {
     await expect(failed).rejects.toThrow(/value 500 is not liked[^]*mini-cluster\.test\.ts/u);
   });
 
+  test("restart-strategy failure-rate ends the job with one failure too many; web.exception-history-size keeps the newest", async () => {
+    const seen = (value: number): void => {
+      if (value === 500) throw new Error("value 500 is not liked");
+    };
+    await using cluster = await MiniCluster.start(countJob(new CollectSink(), { count: 1_000, intervalMs: 50, seen }), {
+      configuration: {
+        "restart-strategy.type": "failure-rate",
+        "restart-strategy.failure-rate.max-failures-per-interval": "3",
+        "restart-strategy.failure-rate.failure-rate-interval": "1 h",
+        "restart-strategy.failure-rate.delay": "1 ms",
+        "web.exception-history-size": "2",
+      },
+    });
+    await expect(cluster.waitForEnd()).rejects.toMatchObject({ code: "USER_FUNCTION_FAILED" });
+    const { restarts, failures } = cluster.status();
+    expect(restarts).toBe(3);
+    expect(failures).toHaveLength(2); // of four
+  });
+
   test("stopped and started again on the same store the job goes on, in memory and in files", async () => {
     const folder = mkdtempSync(join(tmpdir(), "sluice-mini-"));
     for (const store of [new MemoryObjectStore(), pathToFileURL(folder).href]) {

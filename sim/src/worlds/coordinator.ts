@@ -56,6 +56,8 @@ function drawShape(rng: Rng): Shape {
       concurrentMax: 1 + rng.below(3),
       tolerableFailedCount: rng.chance(0.3) ? 0 : rng.below(8),
       retainedMax: 1 + rng.below(4),
+      cleansInParallel: true,
+      historyMax: 10,
     },
   };
 }

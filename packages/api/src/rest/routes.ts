@@ -171,7 +171,7 @@ export const REST_ROUTES = {
   jobPlan: get(`${JOB}/plan`, JobPlanMessage, "The job's graph."),
   jobConfig: get(`${JOB}/config`, JobConfigMessage, "The job's settings."),
   jobExceptions: get(`${JOB}/exceptions`, JobExceptionsMessage, "What failed, newest first.", {
-    maxExceptions: "At most so many; default 16.",
+    maxExceptions: "At most so many; default: all that are remembered (web.exception-history-size).",
   }),
   jobAccumulators: get(`${JOB}/accumulators`, JobAccumulatorsMessage, "Accumulators: there are none.", {
     includeSerializedValue: "true or false",

@@ -49,9 +49,6 @@ import {
 } from "./vertex-messages.ts";
 import type { Vertex } from "./vertex-messages.ts";
 
-/** Flink: web.exception-history-size. */
-const EXCEPTIONS_MAX = 16;
-
 type Route<N extends RouteName> = (typeof REST_ROUTES)[N];
 
 export interface HandlerRequest<N extends RouteName> {
@@ -133,7 +130,7 @@ export const HANDLERS: { readonly [N in HandlerName]: Handler<N> } = {
   jobExceptions: ({ query }, _source, job) => {
     const text = query["maxExceptions"];
     if (text !== undefined && !/^\d{1,9}$/u.test(text)) throw Refusal.query("maxExceptions", text);
-    return jobExceptions(job, text === undefined ? EXCEPTIONS_MAX : Number(text));
+    return jobExceptions(job, text === undefined ? Infinity : Number(text));
   },
   jobAccumulators: () => ({
     "job-accumulators": [],

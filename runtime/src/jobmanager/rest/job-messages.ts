@@ -19,7 +19,7 @@ import type {
 } from "@sluice/api";
 import { formatDuration } from "@sluice/kit";
 import { configurationOf, PipelineOptions, runtimeSettings } from "../../model/index.ts";
-import type { PlanVertex } from "../../model/index.ts";
+import type { PlanVertex, RestartSettings } from "../../model/index.ts";
 import { serializedThrowable } from "./java-throwable.ts";
 import type { ExceptionView, ExecutionState, JobView, SubtaskView } from "./source.ts";
 
@@ -92,17 +92,27 @@ export function jobConfig(job: JobView): JobConfigMessage {
     jid: job.jid,
     name: job.plan.jobName,
     "execution-config": {
-      "restart-strategy":
-        restart.type === "none"
-          ? "No restarts."
-          : restart.type === "fixed-delay"
-            ? `Restart with fixed delay (${formatDuration(restart.delayMs)}). #${restart.attemptsMax} restart attempts.`
-            : `Restart with exponential delay (${formatDuration(restart.initialMs)} to ${formatDuration(restart.maxMs)}).`,
+      "restart-strategy": describeRestarts(restart),
       "job-parallelism": configuration.get(PipelineOptions.PARALLELISM),
       "object-reuse-mode": false,
       "user-config": job.configuration,
     },
   };
+}
+
+function describeRestarts(restart: RestartSettings): string {
+  switch (restart.type) {
+    case "none":
+      return "No restarts.";
+    case "fixed-delay":
+      return `Restart with fixed delay (${formatDuration(restart.delayMs)}). #${restart.attemptsMax} restart attempts.`;
+    case "failure-rate": {
+      const { failuresMax, intervalMs, delayMs } = restart;
+      return `Failure rate restart with maximum of ${failuresMax} failures within interval ${formatDuration(intervalMs)} and fixed delay ${formatDuration(delayMs)}.`;
+    }
+    case "exponential-delay":
+      return `Restart with exponential delay (${formatDuration(restart.initialMs)} to ${formatDuration(restart.maxMs)}).`;
+  }
 }
 
 /** GET /jobs/:id/exceptions */

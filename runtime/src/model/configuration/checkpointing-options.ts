@@ -91,6 +91,36 @@ export const CheckpointingOptions = {
     flinkDefault: "1",
     description: "Completed checkpoints that are kept.",
   }),
+  CREATE_SUBDIR: withDefault({
+    key: "execution.checkpointing.create-subdir",
+    aliases: ["state.checkpoints.create-subdir"],
+    type: boolean(),
+    default: "true",
+    only: ["true"],
+    because:
+      "a job's checkpoints and its commit log share a directory of their own, {namespace}/{job}; without it two jobs would write one log, " +
+      "and who restores a checkpoint of another job would not find the log that keeps it",
+    description:
+      "A directory per job below execution.checkpointing.dir. Always so: it holds the job's commit log beside the checkpoints.",
+  }),
+  CLEANER_PARALLEL_MODE: withDefault({
+    key: "execution.checkpointing.cleaner.parallel-mode",
+    aliases: ["state.checkpoint.cleaner.parallel-mode"],
+    type: boolean(),
+    default: "true",
+    description:
+      "The objects of a checkpoint that is not needed any more are deleted side by side. Off, one after the other: slower, and easier on the store.",
+  }),
+  AFTER_TASKS_FINISH: withDefault({
+    key: "execution.checkpointing.checkpoints-after-tasks-finish",
+    aliases: ["execution.checkpointing.checkpoints-after-tasks-finish.enabled"],
+    type: boolean(),
+    default: "true",
+    only: ["true"],
+    because:
+      "what a sink wrote last is published by the checkpoint after the end of the input; without it that output would be lost",
+    description: "Checkpoints go on after some tasks have finished, and a last one follows the end of the input.",
+  }),
   LOCAL_BACKUP_ENABLED: withDefault({
     key: "execution.checkpointing.local-backup.enabled",
     aliases: ["state.backend.local-recovery"],

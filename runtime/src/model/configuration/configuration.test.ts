@@ -52,13 +52,17 @@ describe("OP1: what Flink knows and Sluice does not implement is refused, unless
     ["execution.checkpointing.unaligned=true", "CONFIG_NOT_IMPLEMENTED"],
     ["execution.checkpointing.unaligned.enabled=false", "ok"],
     ["execution.checkpointing.checkpoints-after-tasks-finish=true", "ok"],
-    ["execution.checkpointing.checkpoints-after-tasks-finish=false", "CONFIG_NOT_IMPLEMENTED"],
+    ["execution.checkpointing.checkpoints-after-tasks-finish=false", "that output would be lost"],
     ["execution.checkpointing.incremental=true", "CONFIG_NOT_IMPLEMENTED"],
     ["state.backend.type=hashmap", "ok"],
     ["state.backend=HASHMAP", "ok"],
     ["state.backend.type=rocksdb", 'the value "rocksdb" is one of Flink\'s that Sluice does not implement yet'],
     ["state.backend.type=rockdb", "CONFIG_INVALID"],
-    ["restart-strategy.type=failure-rate", "CONFIG_NOT_IMPLEMENTED"],
+    ["restart-strategy.type=failure-rate", "ok"],
+    ["state.checkpoints.create-subdir=true", "ok"],
+    ["execution.checkpointing.create-subdir=false", "would write one log"],
+    ["metrics.reporters=prom", "ok"],
+    ["metrics.reporters=slf4j", "CONFIG_NOT_IMPLEMENTED"],
     ["restart-strategy=off", "ok"],
     ["execution.checkpointing.dir=hdfs://name/x", "CONFIG_NOT_IMPLEMENTED"],
     ["s3.access-key=AKIA", "CONFIG_NOT_IMPLEMENTED"],
@@ -80,6 +84,12 @@ describe("values", () => {
     ["execution.checkpointing.dir=s3://bucket/p/", "ok"],
     ["execution.checkpointing.dir=file://host/x", "is not a directory of a store"],
     ["sluice.taskmanager.slot-heap-size=1 kb", "is less than"],
+    ["restart-strategy.failure-rate.max-failures-per-interval=0", "is not a whole number from 1 to 10000"],
+    ["restart-strategy.failure-rate.failure-rate-interval=0", "is shorter than 1 ms"],
+    ["restart-strategy.failure-rate.delay=never", "is not a duration"],
+    ["web.checkpoints.history=-1", "is not a whole number from 0 to 10000"],
+    ["web.exception-history-size=0", "is not a whole number from 1 to 10000"],
+    ["state.checkpoint.cleaner.parallel-mode=sometimes", "is neither true nor false"],
   ])("%s -> %s", (text, expected) => expect(outcome(() => parse(text))).toContain(expected));
 
   test("typed values, older names and units", () => {
@@ -177,6 +187,36 @@ describe("settings are consistent", () => {
       maxMs: 60_000,
       firstAtOnce: true,
     }));
+
+  test("failure rate, with Flink's defaults", () => {
+    expect(settings("restart-strategy.type=failure-rate").restart).toEqual({
+      type: "failure-rate",
+      failuresMax: 1,
+      intervalMs: 60_000,
+      delayMs: 1_000,
+    });
+    const key = "restart-strategy.failure-rate";
+    const given = [
+      `${key}.max-failures-per-interval=4`,
+      `${key}.failure-rate-interval=5 min`,
+      `${key}.delay=0 s`,
+    ] as const;
+    expect(settings("restart-strategy=failurerate", ...given).restart).toMatchObject({
+      failuresMax: 4,
+      intervalMs: 300_000,
+      delayMs: 0,
+    });
+  });
+
+  test("what REST remembers, and how condemned checkpoints are deleted", () => {
+    const of = (...texts: string[]): unknown => {
+      const { checkpoints, exceptionHistoryMax } = settings(...texts);
+      return [checkpoints.historyMax, exceptionHistoryMax, checkpoints.cleansInParallel];
+    };
+    expect(of()).toEqual([10, 16, true]);
+    expect(of("web.checkpoints.history=0", "web.exception-history-size=3")).toEqual([0, 3, true]);
+    expect(of("execution.checkpointing.cleaner.parallel-mode=false")).toEqual([10, 16, false]);
+  });
 
   test("a minimum pause means one checkpoint at a time, and says so", () => {
     const made = settings(

@@ -15,13 +15,6 @@ type Row = readonly [
 
 const CHECKPOINTING: readonly Row[] = [
   ["interval-during-backlog", duration(), undefined, "Interval while a source works off a backlog."],
-  [
-    "checkpoints-after-tasks-finish",
-    boolean(),
-    "true",
-    "Checkpoints go on after some tasks have finished.",
-    ["execution.checkpointing.checkpoints-after-tasks-finish.enabled"],
-  ],
   ["unaligned.enabled", boolean(), "false", "Barriers overtake records.", ["execution.checkpointing.unaligned"]],
   ["unaligned.forced", boolean(), "false", "Unaligned checkpoints also for iterations."],
   [
@@ -36,13 +29,6 @@ const CHECKPOINTING: readonly Row[] = [
   ["unaligned.recover-output-on-downstream.enabled", boolean(), "false", "Who restores output in flight."],
   ["unaligned.during-recovery.enabled", boolean(), "false", "Checkpoints while in-flight data is restored."],
   [
-    "create-subdir",
-    boolean(),
-    "true",
-    "A directory per job below the checkpoint directory.",
-    ["state.checkpoints.create-subdir"],
-  ],
-  [
     "data-inline-threshold",
     memory(),
     undefined,
@@ -50,13 +36,6 @@ const CHECKPOINTING: readonly Row[] = [
     ["state.storage.fs.memory-threshold"],
   ],
   ["write-buffer-size", memory(), undefined, "Buffer of checkpoint streams.", ["state.storage.fs.write-buffer-size"]],
-  [
-    "cleaner.parallel-mode",
-    boolean(),
-    "true",
-    "Old checkpoints are deleted side by side.",
-    ["state.checkpoint.cleaner.parallel-mode"],
-  ],
   [
     "file-merging.enabled",
     boolean(),
@@ -161,14 +140,6 @@ const NETWORK: readonly Row[] = [
 
 const OTHERS: readonly Row[] = [
   [
-    "restart-strategy.failure-rate.max-failures-per-interval",
-    int({ min: 1 }),
-    undefined,
-    "Failures allowed per interval.",
-  ],
-  ["restart-strategy.failure-rate.failure-rate-interval", duration(), undefined, "The interval."],
-  ["restart-strategy.failure-rate.delay", duration(), undefined, "Delay of a restart."],
-  [
     "jobmanager.execution.failover-strategy",
     oneOf(["full", "region"]),
     "full",
@@ -191,9 +162,6 @@ const OTHERS: readonly Row[] = [
   ],
   ["high-availability.storageDir", storeUri(), undefined, "Directory of high availability."],
   ["job-result-store.storage-path", storeUri(), undefined, "Directory of job results."],
-  ["web.checkpoints.history", int({ min: 1 }), "10", "Checkpoints that REST remembers."],
-  ["web.exception-history-size", int({ min: 1 }), "16", "Failures that REST remembers."],
-  ["metrics.reporters", string(), undefined, "Prometheus is always on."],
   ["s3.access-key", string(), undefined, "Set the environment variable AWS_ACCESS_KEY_ID.", ["s3.access.key"]],
   ["s3.secret-key", string(), undefined, "Set the environment variable AWS_SECRET_ACCESS_KEY.", ["s3.secret.key"]],
 ];

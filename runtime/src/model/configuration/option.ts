@@ -34,6 +34,8 @@ export interface OptionSpec<T> {
   readonly status?: OptionStatus;
   /** Texts of the values that are implemented, when not all are. */
   readonly only?: readonly string[];
+  /** Of an option whose other values are refused for good: why, as the end of a sentence. */
+  readonly because?: string;
 }
 
 /** An option whose value is a T; `T | undefined` when it has no default. */
@@ -47,6 +49,7 @@ export class ConfigOption<T> {
   readonly status: OptionStatus;
   /** Undefined: every valid value is implemented. */
   readonly only: readonly string[] | undefined;
+  readonly because: string | undefined;
 
   constructor(spec: OptionSpec<T>) {
     this.key = spec.key;
@@ -56,6 +59,7 @@ export class ConfigOption<T> {
     this.flinkDefault = spec.flinkDefault;
     this.description = spec.description;
     this.status = spec.status ?? "implemented";
+    this.because = spec.because;
     this.only = spec.only ?? (this.status === "known" ? (spec.default === undefined ? [] : [spec.default]) : undefined);
   }
 
@@ -70,7 +74,9 @@ export class ConfigOption<T> {
       message:
         this.status === "known"
           ? `${this.key} is an option of Flink that Sluice does not implement yet`
-          : `${this.key}: the value "${text}" is one of Flink's that Sluice does not implement yet`,
+          : this.because !== undefined
+            ? `${this.key}: the value "${text}" is refused: ${this.because}`
+            : `${this.key}: the value "${text}" is one of Flink's that Sluice does not implement yet`,
       remedy:
         this.only.length === 0 ? "Leave the key out." : `Leave the key out, or set it to ${this.only.join(" or ")}.`,
     });

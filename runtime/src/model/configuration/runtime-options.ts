@@ -8,7 +8,6 @@ export const RestartStrategyOptions = {
     key: "restart-strategy.type",
     aliases: ["restart-strategy"],
     type: oneOf(["none", "fixed-delay", "exponential-delay", "failure-rate"], { off: "none", disable: "none" }),
-    only: ["none", "fixed-delay", "exponential-delay"],
     description: "What happens after a failure. Default: exponential-delay when checkpoints are periodic, else none.",
   }),
   FIXED_DELAY_ATTEMPTS: withDefault({
@@ -19,6 +18,24 @@ export const RestartStrategyOptions = {
   }),
   FIXED_DELAY_DELAY: withDefault({
     key: "restart-strategy.fixed-delay.delay",
+    type: duration(),
+    default: "1 s",
+    description: "Time from a failure to the restart.",
+  }),
+  FAILURE_RATE_MAX: withDefault({
+    key: "restart-strategy.failure-rate.max-failures-per-interval",
+    type: int({ min: 1, max: 10_000 }),
+    default: "1",
+    description: "Failures within one interval that restart the job; one more fails it.",
+  }),
+  FAILURE_RATE_INTERVAL: withDefault({
+    key: "restart-strategy.failure-rate.failure-rate-interval",
+    type: duration({ minMs: 1 }),
+    default: "1 min",
+    description: "The interval in which failures are counted. It ends with the newest failure.",
+  }),
+  FAILURE_RATE_DELAY: withDefault({
+    key: "restart-strategy.failure-rate.delay",
     type: duration(),
     default: "1 s",
     description: "Time from a failure to the restart.",
@@ -191,6 +208,25 @@ export const ProcessOptions = {
     flinkDefault: "9249",
     description:
       "Port of the first TaskManager's /metrics; the next ones on this machine count up from it. Without it any free port.",
+  }),
+  METRICS_REPORTERS: optional({
+    key: "metrics.reporters",
+    type: string(),
+    only: ["prom"],
+    description: "`prom`: /metrics for Prometheus, which is always there. Other reporters do not exist.",
+  }),
+  CHECKPOINTS_HISTORY: withDefault({
+    key: "web.checkpoints.history",
+    type: int({ min: 0, max: 10_000 }),
+    default: "10",
+    description:
+      "Completed and failed checkpoints that REST remembers, besides those in progress and the newest of each kind.",
+  }),
+  EXCEPTION_HISTORY_SIZE: withDefault({
+    key: "web.exception-history-size",
+    type: int({ min: 1, max: 10_000 }),
+    default: "16",
+    description: "Failures of the job that REST remembers.",
   }),
   PLAN_TIMEOUT: withDefault({
     key: "sluice.plan.timeout",

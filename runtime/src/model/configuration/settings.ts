@@ -28,11 +28,22 @@ export interface CheckpointSettings {
   readonly concurrentMax: number;
   readonly tolerableFailedCount: number;
   readonly retainedMax: number;
+  /** The objects of a condemned checkpoint are deleted side by side. */
+  readonly cleansInParallel: boolean;
+  /** Ended checkpoints that are remembered for people. */
+  readonly historyMax: number;
 }
 
 export type RestartSettings =
   | { readonly type: "none" }
   | { readonly type: "fixed-delay"; readonly attemptsMax: number; readonly delayMs: number }
+  | {
+      readonly type: "failure-rate";
+      /** Failures within `intervalMs` that do not fail the job. */
+      readonly failuresMax: number;
+      readonly intervalMs: number;
+      readonly delayMs: number;
+    }
   | {
       readonly type: "exponential-delay";
       readonly initialMs: number;
@@ -83,6 +94,8 @@ export interface RuntimeSettings {
   readonly stuckTimeoutMs: number;
   readonly cancellationTimeoutMs: number;
   readonly planTimeoutMs: number;
+  /** Failures that are remembered for people. */
+  readonly exceptionHistoryMax: number;
   /** False: the JobManager stays when its job has ended. */
   readonly shutsDownOnFinish: boolean;
   readonly warnings: readonly string[];
@@ -140,6 +153,7 @@ export function runtimeSettings(configuration: EffectiveConfiguration): RuntimeS
     stuckTimeoutMs: configuration.get(TaskManagerOptions.STUCK_TIMEOUT),
     cancellationTimeoutMs: configuration.get(TaskManagerOptions.CANCELLATION_TIMEOUT),
     planTimeoutMs: configuration.get(ProcessOptions.PLAN_TIMEOUT),
+    exceptionHistoryMax: configuration.get(ProcessOptions.EXCEPTION_HISTORY_SIZE),
     shutsDownOnFinish: configuration.get(ProcessOptions.SHUTDOWN_ON_FINISH),
     warnings,
   };
@@ -163,6 +177,8 @@ function checkpointSettings(configuration: EffectiveConfiguration, warnings: str
     concurrentMax: minPauseMs > 0 ? 1 : concurrentMax,
     tolerableFailedCount: configuration.get(CheckpointingOptions.TOLERABLE_FAILED),
     retainedMax: configuration.get(CheckpointingOptions.MAX_RETAINED),
+    cleansInParallel: configuration.get(CheckpointingOptions.CLEANER_PARALLEL_MODE),
+    historyMax: configuration.get(ProcessOptions.CHECKPOINTS_HISTORY),
   };
 }
 
@@ -175,6 +191,14 @@ function restartSettings(configuration: EffectiveConfiguration): RestartSettings
       type,
       attemptsMax: configuration.get(RestartStrategyOptions.FIXED_DELAY_ATTEMPTS),
       delayMs: configuration.get(RestartStrategyOptions.FIXED_DELAY_DELAY),
+    };
+  }
+  if (type === "failure-rate") {
+    return {
+      type,
+      failuresMax: configuration.get(RestartStrategyOptions.FAILURE_RATE_MAX),
+      intervalMs: configuration.get(RestartStrategyOptions.FAILURE_RATE_INTERVAL),
+      delayMs: configuration.get(RestartStrategyOptions.FAILURE_RATE_DELAY),
     };
   }
   const initialMs = configuration.get(RestartStrategyOptions.EXPONENTIAL_INITIAL_BACKOFF);
