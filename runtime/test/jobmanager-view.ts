@@ -233,6 +233,15 @@ export function viewOf(job: JobView, started: Started[] = []): JobManagerView {
       },
     ],
     slotsRequired: () => 2,
+    submission: () => "5ab1e",
+    log: () => ({
+      seq: 12,
+      epoch: 3,
+      uid: "u-1",
+      lineage: "5ab1e",
+      head: { id: 2 as CheckpointId, path: "file:///data/checkpoints/default/sum/chk-2" },
+      pins: [],
+    }),
     startOperation: (id, request) => {
       started.push({ id, request });
       return Promise.resolve();

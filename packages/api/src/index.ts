@@ -61,6 +61,8 @@ export {
   RestoredCheckpointMessage,
   SavepointStatusMessage,
   SavepointTriggerRequest,
+  SluiceStatusMessage,
+  SnapshotSummary,
   StateCounts,
   StatsSummary,
   StopRequest,

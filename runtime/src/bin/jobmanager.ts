@@ -130,7 +130,7 @@ runProcess(async () => {
   if (started.type === "ended") {
     log.info("an earlier JobManager of this submission has recorded the end of the job", { state: started.state });
     const { state, record } = started;
-    master.endedBefore(state, record);
+    master.endedBefore(state, store, record);
     awaited.expect(record);
     onEnded(state, `the job was ${state} before`);
     return;

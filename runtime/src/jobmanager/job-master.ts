@@ -46,12 +46,12 @@ import type {
   TaskManagerMessage,
 } from "../rpc/index.ts";
 import { JobHistory } from "./job-history.ts";
-import { jobView, taskManagerView } from "./job-view.ts";
+import { jobView, logView, taskManagerView } from "./job-view.ts";
 import { LocalCopyMap } from "./local-copy-map.ts";
 import { Operations } from "./operations.ts";
 import type { OperationRunners } from "./operations.ts";
 import { slotsRequired, subtasksOfSlot } from "./placement.ts";
-import type { JobManagerView, JobView, RestoreSummary, TaskManagerView } from "./rest/source.ts";
+import type { JobManagerView, JobView, LogView, RestoreSummary, TaskManagerView } from "./rest/source.ts";
 import { NOTHING_TO_RESTORE, prepareRestore } from "./restore.ts";
 import type { CopyHolders, PreparedRestore } from "./restore.ts";
 import { RestoreReport } from "./restore-report.ts";
@@ -122,6 +122,7 @@ export class JobMaster implements JobManagerView {
   #isStepping = false;
   #isOver = false;
   #storage: JobStorage | undefined;
+  #endedBefore: { readonly store: ObjectStore; readonly record: CommitRecord } | undefined;
   #coordinator: CheckpointCoordinator | undefined;
   #cancelDelay: Cancel | undefined;
   #cancelCopiesWait: Cancel | undefined;
@@ -187,9 +188,10 @@ export class JobMaster implements JobManagerView {
   }
 
   /** An earlier JobManager has recorded the end of the job: this one only tells of it. */
-  endedBefore(as: EndState, record: CommitRecord): void {
+  endedBefore(as: EndState, store: ObjectStore, record: CommitRecord): void {
     assert(this.#state.job === "INITIALIZING", "a job that has ended is not started");
     this.#state = { ...this.#state, job: as }; // JS1 is about what a job does: this one does nothing any more
+    this.#endedBefore = { store, record };
     this.#history.jobState(as);
     this.#operations.endedBefore(record.ops);
     this.#isOver = true;
@@ -244,6 +246,15 @@ export class JobMaster implements JobManagerView {
 
   slotsRequired(): number {
     return slotsRequired(this.#options.plan);
+  }
+
+  submission(): string {
+    return this.#options.lineage;
+  }
+
+  log(): LogView | undefined {
+    if (this.#storage !== undefined) return logView(this.#storage.store, this.#storage.log.head);
+    return this.#endedBefore === undefined ? undefined : logView(this.#endedBefore.store, this.#endedBefore.record);
   }
 
   startOperation(id: string, request: OperationRequest): Promise<void> {

@@ -1,10 +1,12 @@
 // Snapshots of the job for REST and /metrics (rest/source.ts).
 
-import type { CheckpointConfig, CheckpointStatsSnapshot } from "../checkpoint/index.ts";
+import type { ObjectStore } from "@sluice/kit/env";
+import { placeName } from "../checkpoint/index.ts";
+import type { CheckpointConfig, CheckpointStatsSnapshot, CommitRecord } from "../checkpoint/index.ts";
 import type { JobPlan } from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
 import type { JobHistory } from "./job-history.ts";
-import type { JobView, RestoreSummary, SubtaskMetrics, SubtaskView, TaskManagerView } from "./rest/source.ts";
+import type { JobView, LogView, RestoreSummary, SubtaskMetrics, SubtaskView, TaskManagerView } from "./rest/source.ts";
 import type { SchedulerState } from "./scheduler.ts";
 import type { TaskManagerEntry } from "./task-managers.ts";
 
@@ -80,6 +82,19 @@ export function jobView(options: JobViewOptions): JobView {
     configuration: options.configuration,
     storeUri: options.storeUri,
     restored: options.restored,
+  };
+}
+
+/** What a record of the log says, with places as people name them. */
+export function logView(store: Pick<ObjectStore, "uri">, record: CommitRecord): LogView {
+  const { seq, epoch, uid, lineage, head, pins } = record;
+  return {
+    seq,
+    epoch,
+    uid,
+    lineage,
+    head: head === null ? null : { id: head.id, path: placeName(store, head.path) },
+    pins: pins.map(({ holder, ref }) => ({ holder, id: ref.id, path: placeName(store, ref.path) })),
   };
 }
 

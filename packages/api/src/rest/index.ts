@@ -72,6 +72,7 @@ export {
   StopRequest,
   TriggerMessage,
 } from "./operations.ts";
+export { SluiceStatusMessage, SnapshotSummary } from "./status.ts";
 export { PATH_PARAMETERS, REST_ROUTES } from "./routes.ts";
 export type { PathParameterName, RouteDescription, RouteMethod, RouteName, RouteParameters } from "./routes.ts";
 export {

@@ -50,6 +50,7 @@ import {
   StopRequest,
   TriggerMessage,
 } from "./operations.ts";
+import { SluiceStatusMessage } from "./status.ts";
 import {
   AttemptAccumulatorsMessage,
   BackPressureMessage,
@@ -119,6 +120,8 @@ export const REST_ROUTES = {
   health: get("/health", HealthMessage, "Sluice: whether the process answers. Needs no token."),
   openApi: get("/openapi.json", anything("This document."), "Sluice: this document."),
   prometheus: get("/metrics", "text/plain", "Sluice: metrics in Prometheus' text format, under Flink's names."),
+
+  sluiceStatus: get("/sluice/status", SluiceStatusMessage, "Sluice: the job, its TaskManagers, checkpoints and log."),
 
   // the cluster
   overview: get("/overview", ClusterOverviewMessage, "Slots and jobs."),

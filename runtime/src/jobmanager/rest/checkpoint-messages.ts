@@ -13,6 +13,7 @@ import type {
   RestoredCheckpointMessage,
   StatsSummary,
 } from "@sluice/api";
+import { placeName } from "../../checkpoint/index.ts";
 import type { CheckpointStats, RestoredCheckpointStats, VertexStats } from "../../checkpoint/index.ts";
 import { CheckpointingOptions, configurationOf } from "../../model/index.ts";
 import { ascending, quantileOf, sumOf } from "./distribution.ts";
@@ -126,10 +127,9 @@ export function checkpointConfig(job: JobView): CheckpointConfigMessage {
   };
 }
 
-/** URI of a checkpoint's directory from the store path of its `_metadata`. */
+/** URI of a checkpoint's directory from the name of its `_metadata`: a path in the job's store, or a URI. */
 export function externalPath(job: JobView, metadataPath: string): string {
-  const directory = metadataPath.replace(/\/_metadata$/, "");
-  return job.storeUri === undefined ? directory : `${job.storeUri}/${directory}`;
+  return placeName({ uri: job.storeUri ?? "" }, metadataPath);
 }
 
 function findCheckpoint(job: JobView, id: number): CheckpointStats | undefined {

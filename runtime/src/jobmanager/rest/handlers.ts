@@ -36,6 +36,7 @@ import {
 import { Refusal } from "./refusal.ts";
 import { isTerminal } from "./source.ts";
 import type { JobView, ProcessView, RestSource, TaskManagerView } from "./source.ts";
+import { sluiceStatus } from "./status-message.ts";
 import {
   backPressure,
   findAttempt,
@@ -80,6 +81,7 @@ const NO_ACCUMULATORS = { "user-accumulators": [] };
 export const HANDLERS: { readonly [N in HandlerName]: Handler<N> } = {
   health: () => ({ status: "alive" }),
   openApi: () => openApiDocument(),
+  sluiceStatus: (_, { view }, job) => sluiceStatus(view, job),
 
   overview: (_, { view }) => clusterOverview(view),
   config: () => clusterConfig(),

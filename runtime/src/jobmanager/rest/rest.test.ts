@@ -1,7 +1,7 @@
 // REST against recordings of Flink, and what it refuses.
 
 import { describe, expect, test } from "@jest/globals";
-import { SLUICE_VERSION } from "@sluice/api";
+import { problemsOf, SLUICE_VERSION, SluiceStatusMessage } from "@sluice/api";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -240,6 +240,58 @@ describe("what it says", () => {
     expect(await body(`/jobs/${JID}/checkpoints`)).toMatchObject({
       latest: { completed: { external_path: "file:///data/checkpoints/default/sum/chk-2" } },
     }));
+
+  test.each([
+    ["a path in the store", "default/sum/chk-2/_metadata", "file:///data/checkpoints/default/sum/chk-2"],
+    [
+      "a URI in the store",
+      "file:///data/checkpoints/default/sum/chk-2/_metadata",
+      "file:///data/checkpoints/default/sum/chk-2",
+    ],
+    ["a URI elsewhere", "s3://bucket/savepoints/savepoint-1", "s3://bucket/savepoints/savepoint-1"],
+  ])("... named by %s", async (_what, externalPath, uri) => {
+    const checkpoints = { ...NO_CHECKPOINTS, latestSavepoint: checkpoint(7, { isSavepoint: true, externalPath }) };
+    expect(await body(`/jobs/${JID}/checkpoints`, runningJob({ checkpoints }))).toMatchObject({
+      latest: { savepoint: { external_path: uri } },
+    });
+  });
+
+  test("all that whoever looks after the job asks for is in one answer", async () => {
+    const status = await body("/sluice/status", RESTARTED);
+    expect(problemsOf(SluiceStatusMessage, status, { allowsUnknownFields: false })).toEqual([]);
+    expect(status).toEqual({
+      jobId: JID,
+      jobName: 'sum "by" key',
+      state: "RUNNING",
+      sinceMs: START_MS + 20,
+      runningSinceMs: START_MS + 20,
+      restarts: 1,
+      failure: { code: "PEER_LOST", message: "PEER_LOST: TaskManager tm2 is gone", atMs: NOW_MS },
+      taskManagers: { registered: ["tm1"], slots: 2, slotsRequired: 2 },
+      checkpoints: {
+        completed: 2,
+        failed: 1,
+        latest: {
+          id: 2,
+          path: "file:///data/checkpoints/default/sum/chk-2",
+          completedAtMs: START_MS + 2_050,
+          sizeBytes: 4_000,
+        },
+        latestSavepoint: null,
+        restored: { id: 2, path: "file:///data/checkpoints/default/sum/chk-2", isSavepoint: false, atMs: NOW_MS },
+      },
+      submission: "5ab1e",
+      log: {
+        seq: 12,
+        epoch: 3,
+        uid: "u-1",
+        lineage: "5ab1e",
+        headId: 2,
+        headPath: "file:///data/checkpoints/default/sum/chk-2",
+        pins: [],
+      },
+    });
+  });
 
   test("quantiles interpolate as Flink's: ranks of n + 1", async () => {
     const sizes = [10, 20, 30, 40, 50, 60];

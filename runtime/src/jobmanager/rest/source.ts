@@ -149,6 +149,17 @@ export interface TaskManagerView {
   readonly metrics: Figures;
 }
 
+/** What the newest record of the commit log says. */
+export interface LogView {
+  readonly seq: number;
+  readonly epoch: number;
+  readonly uid: string;
+  readonly lineage: string;
+  /** `path`: URI of its directory. */
+  readonly head: { readonly id: CheckpointId; readonly path: string } | null;
+  readonly pins: readonly { readonly holder: string; readonly id: CheckpointId; readonly path: string }[];
+}
+
 /** All that REST and /metrics see of a JobManager. A JobManager has exactly one job. */
 export interface JobManagerView {
   readonly host: string;
@@ -159,6 +170,10 @@ export interface JobManagerView {
   taskManagers(): readonly TaskManagerView[];
   /** Slots that the job needs to run. */
   slotsRequired(): number;
+  /** The start that this JobManager belongs to (`JobManagerConfig.start.lineage`). */
+  submission(): string;
+  /** Undefined: it is not claimed yet, or there is none. */
+  log(): LogView | undefined;
   /**
    * Has something done, once per id (checkpoint/operations.ts). Resolves when it is recorded and begun, or was before; `operation`
    * tells what came of it. Rejects with OPERATION_CONFLICT (the id stands for something else, or too many run),
