@@ -49,6 +49,19 @@ test("sessions prints who clicked on what, when nothing came for a while", () =>
   for (let i = 0; i < 5; i += 1) expect([i, clicks.get(`visitor-${i}`)]).toEqual([i, 40]);
 }, 60_000);
 
+test("buffering-sink sends full batches, and the rest at the end", () => {
+  const { code, lines } = sluiceRun(
+    join(ROOT, "examples/buffering-sink.ts"),
+    ...["--rest-port", "0", "--", "--count", "2500"],
+  );
+  expect([code, lines.at(-1)]).toEqual([0, "job buffering-sink is FINISHED"]);
+  expect(lines.filter((line) => line.startsWith("[TaskManager 1] "))).toEqual([
+    "[TaskManager 1] 1000 from 0 on",
+    "[TaskManager 1] 1000 from 1000 on",
+    "[TaskManager 1] 500 from 2000 on",
+  ]);
+}, 60_000);
+
 test("a malformed record ends the job with file, position and what to do", () => {
   const input = join(directory, "broken.ndjson");
   writeFileSync(input, '{"line": "fine"}\n{"line": 7}\n');

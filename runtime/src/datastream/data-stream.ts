@@ -32,6 +32,8 @@ import {
   type RichFilterFunction,
   type RichFlatMapFunction,
   type RichMapFunction,
+  type RichSinkFunction,
+  type SinkFunction,
   type TypeInformation,
 } from "../model/index.ts";
 import {
@@ -60,6 +62,7 @@ import {
   type AddedFunction,
   type AnyMapDescriptor,
   type FieldOf,
+  sinkOf,
 } from "./functions.ts";
 import type { GraphBuilder } from "./graph-builder.ts";
 import {
@@ -215,6 +218,14 @@ export class DataStream<T> {
     );
   }
 
+  /**
+   * Calls a function for every record (Flink: addSink). What it does outside is done at least once, unless it waits for its checkpoints:
+   * a {@link RichSinkFunction} may implement CheckpointedFunction and CheckpointListener, and with the first it needs a `uid`.
+   */
+  addSink(fn: SinkFunction<T> | RichSinkFunction<T>): DataStreamSink {
+    return this.addSinkFunction(this.inputs(0), sinkOf(fn, this.type));
+  }
+
   /** Prints to standard output of the TaskManager. */
   print(): DataStreamSink {
     return this.sinkTo(new PrintSink<T>());
@@ -232,15 +243,26 @@ export class DataStream<T> {
 
   /** @internal */
   addFunction<O>(inputs: readonly TransformationInput[], added: AddedFunction<O>): SingleOutputStreamOperator<O> {
-    const { fn } = added;
-    const name = fn === undefined ? added.name : nameOf(fn, added.name);
-    if (fn !== undefined) this.builder.claimFunction(fn, name);
-    return this.addOperator(inputs, { ...added, name, stateful: added.stateful || keepsState(fn) });
+    return this.addOperator(inputs, this.#claimed(added));
+  }
+
+  /** @internal */
+  addSinkFunction(inputs: readonly TransformationInput[], added: AddedFunction<T>): DataStreamSink {
+    return new DataStreamSink(addTransformation(this.builder, inputs, this.#claimed(added)));
   }
 
   /** @internal */
   addOperator<O>(inputs: readonly TransformationInput[], added: Added<O>): SingleOutputStreamOperator<O> {
     return new SingleOutputStreamOperator(this.builder, addTransformation(this.builder, inputs, added), added.type);
+  }
+
+  /** The function belongs to this operator now, which is called after its class. */
+  #claimed<O>(added: AddedFunction<O>): AddedFunction<O> {
+    const { fn } = added;
+    if (fn === undefined) return added;
+    const name = nameOf(fn, added.name);
+    this.builder.claimFunction(fn, name);
+    return { ...added, name, stateful: added.stateful || keepsState(fn) };
   }
 
   /** The last word counts: `rebalance().broadcast()` broadcasts, and keyBy overrules both. */
@@ -375,6 +397,11 @@ export class KeyedStream<T, K> {
     outputType: TypeInformation<O> = Types.GENERIC<O>(),
   ): SingleOutputStreamOperator<O> {
     return this.#stream.addFunction(this.inputs(0), keyed(flatMapOf(fn, outputType)));
+  }
+
+  /** As on a stream without keys; a {@link RichSinkFunction} may use keyed state and then needs a `uid`. */
+  addSink(fn: SinkFunction<T> | RichSinkFunction<T>): DataStreamSink {
+    return this.#stream.addSinkFunction(this.inputs(0), keyed(sinkOf(fn, this.#stream.type)));
   }
 
   /**

@@ -15,6 +15,8 @@ import {
   type RichFilterFunction,
   type RichFlatMapFunction,
   type RichMapFunction,
+  type RichSinkFunction,
+  type SinkFunction,
   type TypeDescriptor,
   type TypeInformation,
 } from "../model/index.ts";
@@ -27,6 +29,7 @@ import {
   isCheckpointed,
   keyedBroadcastProcessFactory,
   mapFactory,
+  sinkFunctionFactory,
   type FunctionOrSupplier,
 } from "../operators/index.ts";
 import { invalid, type Added } from "./operator-settings.ts";
@@ -78,6 +81,12 @@ export function flatMapOf<I, O>(
 ): AddedFunction<O> {
   const factory = flatMapFactory(fn as FlatMapFunction<unknown, unknown>);
   return { fn: richOf(fn), name: "flatMap", factory, stateful: false, type };
+}
+
+/** Nothing that a function has done to the world outside can be taken back by the runtime. */
+export function sinkOf<T>(fn: SinkFunction<T> | RichSinkFunction<T>, type: TypeInformation<T>): AddedFunction<T> {
+  const factory = sinkFunctionFactory(fn as SinkFunction<unknown>);
+  return { fn: richOf(fn), name: "sink", factory, stateful: false, type, canRetract: false };
 }
 
 export function coMapOf<A, B, O>(

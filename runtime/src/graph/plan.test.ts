@@ -18,6 +18,7 @@ import {
   MapStateDescriptor,
   OutputTag,
   ProcessFunction,
+  RichSinkFunction,
   Types,
 } from "../model/index.ts";
 import {
@@ -45,6 +46,12 @@ class Join extends KeyedCoProcessFunction<number, number, string, number> {
 class Kept extends ProcessFunction<number, number> implements CheckpointedFunction {
   initializeState(): void {}
   override processElement(): void {}
+  snapshotState(): void {}
+}
+
+class KeptSink extends RichSinkFunction<number> implements CheckpointedFunction {
+  initializeState(): void {}
+  override invoke(): void {}
   snapshotState(): void {}
 }
 
@@ -407,6 +414,10 @@ const REFUSALS: readonly (readonly [main: Main, expected: string, configuration?
           .process(() => new Kept())
           .print(),
       'JOB_GRAPH_INVALID: operator "process" keeps state but has no uid',
+    ],
+    [
+      (env) => void env.fromSource(numbers()).uid("a").addSink(new KeptSink()),
+      'JOB_GRAPH_INVALID: operator "KeptSink" keeps state but has no uid',
     ],
     [
       (env) => {

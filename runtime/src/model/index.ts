@@ -40,6 +40,8 @@ export {
   RichMapFunction,
 } from "./rich-functions.ts";
 export type { FlatMapFunction } from "./rich-functions.ts";
+export { RichSinkFunction } from "./sink-function.ts";
+export type { SinkContext, SinkFunction } from "./sink-function.ts";
 export type {
   Collector,
   FilterFunction,

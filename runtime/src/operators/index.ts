@@ -7,6 +7,7 @@ export { filterFactory, flatMapFactory, mapFactory, processFactory } from "./sta
 export { coFlatMapFactory, coMapFactory, coProcessFactory } from "./co-functions.ts";
 export { asyncWaitFactory } from "./async-wait.ts";
 export type { AsyncWaitOptions } from "./async-wait.ts";
+export { sinkFunctionFactory } from "./sink-function.ts";
 export { aggregateFactory, reduceFactory } from "./rolling.ts";
 export type { Aggregation } from "./rolling.ts";
 export { keyedCoProcessFactory, keyedProcessFactory } from "./keyed.ts";

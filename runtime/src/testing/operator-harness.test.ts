@@ -9,13 +9,16 @@ import {
   KeyedCoProcessFunction,
   KeyedProcessFunction,
   ListStateDescriptor,
+  MapStateDescriptor,
   OutputTag,
   ProcessFunction,
   RichFunction,
+  RichSinkFunction,
   Types,
   ValueStateDescriptor,
 } from "../model/index.ts";
 import type {
+  BroadcastState,
   CheckpointedFunction,
   Collector,
   FunctionInitializationContext,
@@ -24,6 +27,7 @@ import type {
   OnTimerContext,
   RuntimeContext,
   SideOutputContext,
+  SinkContext,
   ValueState,
 } from "../model/index.ts";
 import { AsyncDataStream } from "../datastream/index.ts";
@@ -293,5 +297,158 @@ describe("HA3: rescaling", () => {
     await expect(ProcessFunctionTestHarnesses.forKeyedProcessFunction(fn, key, Types.STRING())).rejects.toThrow(
       "already used by another subtask",
     );
+  });
+});
+
+interface SinkSeen {
+  readonly list: readonly string[];
+  readonly union: readonly string[];
+  readonly broadcast: readonly (readonly [string, number])[];
+}
+
+/** A sink with operator state of every mode; what it was given is told in `seen`. */
+class StatefulSink extends RichSinkFunction<string> implements CheckpointedFunction {
+  readonly #seen: (seen: SinkSeen) => void;
+  readonly #log: string[];
+  #list!: ListState<string>;
+  #union!: ListState<string>;
+  #broadcast!: BroadcastState<string, number>;
+
+  constructor(seen: (seen: SinkSeen) => void, log: string[] = []) {
+    super();
+    this.#seen = seen;
+    this.#log = log;
+  }
+
+  initializeState(context: FunctionInitializationContext): void {
+    const store = context.getOperatorStateStore();
+    this.#list = store.getListState(new ListStateDescriptor("list", Types.STRING()));
+    this.#union = store.getUnionListState(new ListStateDescriptor("union", Types.STRING()));
+    this.#broadcast = store.getBroadcastState(new MapStateDescriptor("broadcast", Types.STRING(), Types.LONG()));
+    const [list, union] = [[...this.#list.get()], [...this.#union.get()]];
+    if (context.isRestored()) this.#seen({ list, union, broadcast: [...this.#broadcast.entries()] });
+    this.#union.clear();
+    this.#log.push("initializeState");
+  }
+
+  override open(): void {
+    this.#log.push("open");
+  }
+
+  override invoke(value: string, ctx: SinkContext): void {
+    this.#list.add(value);
+    this.#broadcast.put("all", 1);
+    this.#log.push(`invoke at ${ctx.currentProcessingTime()}`);
+  }
+
+  snapshotState(): void {
+    this.#union.add("one of each subtask");
+    this.#log.push("snapshotState");
+  }
+
+  override finish(): void {
+    this.#log.push("finish");
+  }
+
+  override close(): void {
+    this.#log.push("close");
+  }
+}
+
+describe("sinks of users", () => {
+  test("CP1: list state is dealt out, union and broadcast state go to everyone, at another parallelism", async () => {
+    const open = (seen: SinkSeen[], options: TestHarnessOptions) =>
+      oneInputTestHarness(
+        Types.STRING(),
+        (words) => words.addSink(new StatefulSink((one) => seen.push(one))).uid("sink"),
+        options,
+      );
+    const words = Array.from({ length: 11 }, (_, i) => `w${i}`);
+    const two = [
+      await open([], { parallelism: 2, subtaskIndex: 0 }),
+      await open([], { parallelism: 2, subtaskIndex: 1 }),
+    ];
+    for (const [i, word] of words.entries()) two[i % 2]?.processElement(word);
+    let restore = await Promise.all(two.map((subtask) => subtask.snapshot()));
+    for (const [parallelism, unionCount] of [
+      [3, 2],
+      [1, 3],
+      [4, 1],
+    ] as const) {
+      const seen: SinkSeen[] = [];
+      const subtasks = [];
+      for (let subtaskIndex = 0; subtaskIndex < parallelism; subtaskIndex += 1)
+        subtasks.push(await open(seen, { restore, parallelism, subtaskIndex }));
+      expect(seen).toHaveLength(parallelism);
+      expect(seen.flatMap(({ list }) => list).toSorted()).toEqual(words.toSorted());
+      expect(Math.max(...seen.map(({ list }) => list.length))).toBeLessThan(words.length + (parallelism === 1 ? 1 : 0));
+      for (const { union, broadcast } of seen) expect([union.length, broadcast]).toEqual([unionCount, [["all", 1]]]);
+      restore = await Promise.all(subtasks.map((subtask) => subtask.snapshot()));
+    }
+  });
+
+  test("FO1: the order of a life, and the time that a record is told", async () => {
+    const log: string[] = [];
+    const harness = await oneInputTestHarness(
+      Types.STRING(),
+      (words) => words.addSink(new StatefulSink(() => {}, log)).uid("sink"),
+      { processingTime: 7 },
+    );
+    harness.processElement("a");
+    await harness.snapshot();
+    await harness.close();
+    expect(log).toEqual(["initializeState", "open", "invoke at 7", "snapshotState", "finish", "close"]);
+  });
+
+  test("keyed state after keyBy; plain functions", async () => {
+    class Counts extends RichSinkFunction<string> {
+      readonly told: string[] = [];
+      #count!: ValueState<number>;
+      override open(context: RuntimeContext): void {
+        this.#count = context.getState(new ValueStateDescriptor("count", Types.LONG()));
+      }
+      override invoke(word: string): void {
+        const count = (this.#count.value() ?? 0) + 1;
+        this.#count.update(count);
+        this.told.push(`${word} ${count}`);
+      }
+    }
+    const open = (sink: Counts, options?: TestHarnessOptions) =>
+      oneInputTestHarness(
+        Types.STRING(),
+        (words) =>
+          words
+            .keyBy((word) => word, Types.STRING())
+            .addSink(sink)
+            .uid("counts"),
+        options,
+      );
+    const [before, after] = [new Counts(), new Counts()];
+    const harness = await open(before);
+    for (const word of ["a", "b", "a"]) harness.processElement(word);
+    (await open(after, { restore: await harness.snapshot() })).processElement("a");
+    expect([before.told, after.told]).toEqual([["a 1", "b 1", "a 2"], ["a 3"]]);
+
+    const plain: string[] = [];
+    const one = await oneInputTestHarness(Types.STRING(), (words) =>
+      words.addSink((word, ctx) => void plain.push(`${word} ${ctx.currentProcessingTime()}`)),
+    );
+    one.processElement("a");
+    expect([plain, one.output]).toEqual([["a 0"], []]);
+  });
+
+  test("UF1, SU1: promises, and functions that make sinks, are refused; so is a record of another type", async () => {
+    const asynchronous = await oneInputTestHarness(Types.STRING(), (words) =>
+      words.addSink(() => Promise.resolve() as unknown),
+    );
+    expect(() => asynchronous.processElement("a")).toThrow("returned a promise");
+    const supplied = await oneInputTestHarness(Types.STRING(), (words) =>
+      words.addSink(() => new StatefulSink(() => {})),
+    );
+    expect(() => supplied.processElement("a")).toThrow("returns a sink function");
+    // @ts-expect-error a sink of texts is not one of numbers
+    await oneInputTestHarness(Types.LONG(), (numbers) => numbers.addSink(new StatefulSink(() => {})));
+    // @ts-expect-error nor is a function of texts
+    await oneInputTestHarness(Types.LONG(), (numbers) => numbers.addSink((word: string) => void word.length));
   });
 });

@@ -12,7 +12,7 @@
 
 import { assert, Failure } from "@sluice/kit";
 import { StreamExecutionEnvironment } from "../datastream/index.ts";
-import type { DataStream } from "../datastream/index.ts";
+import type { DataStream, DataStreamSink } from "../datastream/index.ts";
 import type { Transformation } from "../graph/index.ts";
 import { TypeInformation } from "../model/index.ts";
 import type { CheckpointId, Operator, OutputTag } from "../model/index.ts";
@@ -117,10 +117,10 @@ export class TwoInputTestHarness<I1, I2, O> extends OperatorTestHarness<O> {
   }
 }
 
-/** Opens the one operator that `build` adds to a stream of records of `type`: keyed or not, with any function. */
-export async function oneInputTestHarness<I, O>(
+/** Opens the one operator that `build` adds to a stream of records of `type`: keyed or not, with any function, also of a sink. */
+export async function oneInputTestHarness<I, O = never>(
   type: TypeInformation<I>,
-  build: (stream: DataStream<I>) => DataStream<O>,
+  build: (stream: DataStream<I>) => DataStream<O> | DataStreamSink,
   options: TestHarnessOptions = {},
 ): Promise<OneInputTestHarness<I, O>> {
   return new OneInputTestHarness(
