@@ -73,6 +73,7 @@ export {
   TaskManagerMessage,
   TaskManagersMessage,
   TriggerMessage,
+  UnpinRequest,
   VertexAccumulatorsMessage,
   VertexMessage,
   VertexTaskManagersMessage,

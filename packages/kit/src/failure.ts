@@ -48,6 +48,7 @@ const CODES = {
   TASK_LOST: "platform",
   // the protocol itself
   FENCED: "sluice",
+  HEAD_MOVED: "sluice",
   CHECKPOINT_EXPIRED: "sluice",
   CHECKPOINT_DECLINED: "sluice",
   CHECKPOINT_SUPERSEDED: "sluice",

@@ -6,7 +6,8 @@ import type { ObjectInfo, ObjectStore, PutIfAbsentOutcome, Timers } from "@sluic
 import { CommitLog, ID_BLOCK_COUNT, readCommitHead } from "./commit-log.ts";
 import { commitPath } from "./commit-record.ts";
 import { regressionChange } from "./recovery.ts";
-import type { CheckpointRef, StartRequest } from "./types.ts";
+import { START_PINS_MAX, withoutStartPins } from "./pins.ts";
+import type { CheckpointRef, CommitRecord, StartRequest } from "./types.ts";
 
 type Fault = "refused" | "unknown, done" | "unknown, not done" | "exists, but it was me" | "denied";
 
@@ -247,4 +248,100 @@ test("a new lineage whose origin cannot be read is never recorded: the old one g
   await start("j/chk-1"); // a restart of the same submission continues: its origin may be gone by then
   expect(checked).toEqual(["j/chk-9", "j/chk-1"]);
   expect(await readCommitHead(store, "j")).toMatchObject({ lineage: "l2", origin: "j/chk-1" });
+});
+
+describe("what a start keeps and says of itself", () => {
+  const pinsOf = ({ head: { pins } }: CommitLog): readonly string[] => pins.map((pin) => `${pin.holder} ${pin.ref.id}`);
+
+  test("SP1: what it continues from is pinned with its first claim, through failovers, commits and new lineages", async () => {
+    const store = new ScriptedStore();
+    const first = await claim(store, { pinRestored: true });
+    expect(pinsOf(first)).toEqual([]); // there was nothing to continue from
+    await first.append(head(1), NEVER);
+    const second = await claim(store, { lineage: "second", pinRestored: true });
+    expect(pinsOf(second)).toEqual(["start:second 1"]);
+    await second.append(head(2), NEVER);
+    expect(pinsOf(second)).toEqual(["start:second 1"]);
+    const restarted = await claim(store, { lineage: "second", pinRestored: true });
+    expect(pinsOf(restarted)).toEqual(["start:second 1"]);
+    const plain = await claim(store, { lineage: "third" });
+    expect(pinsOf(plain)).toEqual(["start:second 1"]);
+    const replaced = await claim(store, { lineage: "fourth", newLineage: true, pinRestored: true });
+    expect(pinsOf(replaced)).toEqual(["start:second 1", "lineage:l 2"]);
+  });
+
+  test("SP2, SP3: a bounded number is kept, the oldest among them; what nothing else keeps is condemned", async () => {
+    const store = new ScriptedStore();
+    await (await claim(store)).append(head(1), NEVER);
+    for (let i = 2; i <= START_PINS_MAX + 3; i += 1) {
+      const log = await claim(store, { lineage: `s${i}`, pinRestored: true });
+      await log.append(head(i), NEVER);
+    }
+    const log = await claim(store, { lineage: "last" });
+    const ids = log.head.pins.map((pin) => pin.ref.id);
+    expect(ids).toEqual([1, ...Array.from({ length: START_PINS_MAX - 1 }, (_, i) => i + 4)]);
+    expect(log.head.condemned).toEqual([2, 3]);
+  });
+
+  test("SP3: a pin that is taken back frees only what nothing else keeps", () => {
+    const pin = (holder: string, of: CheckpointRef) => ({ ref: of, holder, expiresAtMs: null });
+    const savepoint = { ...ref(6), kind: "savepoint" as const };
+    const record = {
+      head: ref(9),
+      retained: [ref(8), ref(9)],
+      condemned: [ref(3).id],
+      pins: [
+        pin("start:a", ref(5)),
+        pin("start:a", ref(8)),
+        pin("start:b", ref(7)),
+        pin("me", ref(7)),
+        pin("start:b", savepoint),
+        pin("start:b", ref(4)),
+      ],
+    } as unknown as CommitRecord;
+    const freed = (holder: string | null) => {
+      const { pins, condemned } = withoutStartPins(record, holder);
+      return { pins: pins.map((one) => `${one.holder} ${one.ref.id}`), condemned };
+    };
+    expect(freed("start:a")).toEqual({
+      pins: ["start:b 7", "me 7", "start:b 6", "start:b 4"],
+      condemned: [3, 5],
+    });
+    expect(freed(null)).toEqual({ pins: ["me 7"], condemned: [3, 4, 5] });
+    expect(freed("me").pins).toHaveLength(6); // pins of people are not touched
+  });
+
+  test("SD4, SD5: order and former owners stay in the log", async () => {
+    const store = new ScriptedStore();
+    const first = await claim(store, { order: [1, 0, 0] });
+    await first.append(head(1), NEVER);
+    expect([first.head.order, first.head.pastUids]).toEqual([[1, 0, 0], undefined]);
+    expect((await claim(store)).head.order).toEqual([1, 0, 0]);
+    await expect(claim(store, { order: [0, 9, 0] })).rejects.toMatchObject({ code: "FENCED", retry: "never" });
+    const taken = await claim(store, { uid: "v", lineage: "m", onForeignLog: "resume", order: [1] });
+    expect(taken.head).toMatchObject({ uid: "v", lineage: "l", submission: "m", order: [1], pastUids: ["u"] });
+    expect(taken.head.head?.id).toBe(1);
+    await expect(claim(store, { onForeignLog: "resume", order: [5] })).rejects.toMatchObject({ code: "JOB_FOREIGN" });
+  });
+
+  test("one of two starts that saw the same head wins; the other is told that it moved", async () => {
+    const store = new ScriptedStore();
+    await (await claim(store)).append(head(1), NEVER);
+    const winner = await claim(store, { lineage: "a", expectHead: { id: 1, path: "j/chk-1/_metadata" } });
+    await winner.append(head(2), NEVER);
+    const late = claim(store, { lineage: "b", expectHead: { id: 1 } });
+    await expect(late).rejects.toMatchObject({ code: "HEAD_MOVED", retry: "never" });
+    expect((await claim(store, { lineage: "a", expectHead: { id: 1 } })).head.head?.id).toBe(2); // its own restart
+  });
+
+  test("AR1: a log is absent only when the store says so", async () => {
+    for (const code of ["STORAGE_DENIED", "SNAPSHOT_DAMAGED"] as const) {
+      const store = new ScriptedStore();
+      const list = (): Promise<never> => Promise.reject(new Failure(code, { retry: "never", message: "no" }));
+      for (const mayCreate of [true, false])
+        await expect(claim(Object.assign(store, { list }), { mayCreate })).rejects.toMatchObject({ code });
+      expect(store.objects.size).toBe(0);
+    }
+    await expect(claim(new ScriptedStore(), { mayCreate: false })).rejects.toMatchObject({ code: "SNAPSHOT_DAMAGED" });
+  });
 });

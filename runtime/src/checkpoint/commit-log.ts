@@ -12,6 +12,7 @@ import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { CheckpointId, Epoch } from "../model/index.ts";
 import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { allSettled } from "./operations.ts";
+import { pinnedForStart } from "./pins.ts";
 import { claimedJobState, decideStart, isEnded } from "./start.ts";
 import { retryStorage, StorageBackoff, storageFailure } from "./storage-retry.ts";
 import { LINEAGES_MAX } from "./types.ts";
@@ -189,6 +190,7 @@ export class CommitLog {
         nonce,
         uid: request.uid,
         submission: request.lineage,
+        ...ownership(previous, request),
         closed: false,
         jobState: claimedJobState(previous, decision, request),
         idHigh: reusesIds ? Math.max(previous.idHigh, idLow + ID_BLOCK_COUNT) : idLow + ID_BLOCK_COUNT,
@@ -417,6 +419,22 @@ export async function closeCommitLog(options: {
   }
 }
 
+/** SD4, SD5: whose start this is, and whose log it was. What nobody asked for is left out, as in records of before. */
+function ownership(
+  previous: CommitRecord | undefined,
+  { uid, order }: Pick<StartRequest, "uid" | "order">,
+): Pick<CommitRecord, "order" | "pastUids"> {
+  const past = [
+    ...(previous?.pastUids ?? []),
+    ...(previous === undefined || previous.uid === uid ? [] : [previous.uid]),
+  ];
+  const known = order ?? (previous?.uid === uid ? previous.order : undefined);
+  return {
+    ...(known === undefined ? {} : { order: known }),
+    ...(past.length === 0 ? {} : { pastUids: past.slice(-LINEAGES_MAX) }),
+  };
+}
+
 /** Holder of the pins by which a lineage that was replaced keeps its checkpoints. */
 export function lineageHolder(lineage: string): string {
   return `lineage:${lineage}`;
@@ -442,7 +460,8 @@ function claimContent(
         : allSettled(previous.ops, "the run that it was asked of has ended");
     const override = standingOverride(previous, head);
     const claimed = previous.claim ?? null;
-    return { lineage, pastLineages, head, origin, claim: claimed, retained, condemned, pins, ops, override };
+    const kept = request.pinRestored === true ? pinnedForStart(previous, request.lineage) : { pins, condemned };
+    return { lineage, pastLineages, head, origin, claim: claimed, retained, ...kept, ops, override };
   }
   assert(decision.type !== "refuse", "a refused start claims nothing");
   const empty = { head: null, origin: decision.restoreFrom, claim, retained: [], condemned: [], ops: [] };

@@ -69,6 +69,7 @@ export {
   unpin,
 } from "./store-admin.ts";
 export type { AdminPlace, GarbageOutcome, JobInspection } from "./store-admin.ts";
+export { isStartPin, startHolder, withoutStartPins } from "./pins.ts";
 export { confirmOrigin, disposeSavepoint, takeOrigin } from "./origin.ts";
 export { decideStart, endedBySubmission, endStateOf, onlyPublishes } from "./start.ts";
 export { retryStorage } from "./storage-retry.ts";
@@ -90,6 +91,7 @@ export type {
   CommitRecord,
   CoordinatorListener,
   EndedJobState,
+  ExpectedHead,
   RecordedJobState,
   RecordedOverride,
   RestoredCheckpointStats,

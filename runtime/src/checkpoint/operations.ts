@@ -31,7 +31,9 @@ export type OperationRequest =
       readonly formatType: SavepointFormat;
       readonly drain: boolean;
     }
-  | { readonly kind: "dispose"; readonly savepointPath: string };
+  | { readonly kind: "dispose"; readonly savepointPath: string }
+  /** Takes pins of starts back (pins.ts); `holder` null: all of them. */
+  | { readonly kind: "unpin"; readonly holder: string | null };
 
 export type OperationKind = OperationRequest["kind"];
 export type SavepointFormat = "CANONICAL" | "NATIVE";

@@ -112,6 +112,68 @@ describe("SD1, SD2: the table of a second start", () => {
   });
 });
 
+describe("what whoever starts the job may ask for besides", () => {
+  const decide = (log: CommitRecord | undefined, changes: Partial<StartRequest>): string => {
+    const request = { jobName: "j", uid: "me", lineage: "new", newLineage: false, mayCreate: false, ...changes };
+    const decision = decideStart(log, request);
+    return decision.type === "refuse" ? decision.failure.code : decision.type;
+  };
+
+  test.each<readonly [string, Partial<CommitRecord>, string, string, string]>([
+    ["open", {}, "JOB_FOREIGN", "continue", "new-lineage"],
+    ["cancelled", { jobState: "cancelled" }, "JOB_FOREIGN", "continue", "new-lineage"],
+    ["finished", { jobState: "finished", closed: true }, "JOB_FOREIGN", "JOB_FINISHED", "new-lineage"],
+    ["deleted", { jobState: "cancelled", closed: true }, "JOB_FOREIGN", "JOB_CLOSED", "new-lineage"],
+    ["mine once", { pastUids: ["me", "x"] }, "JOB_FOREIGN", "JOB_FOREIGN", "new-lineage"],
+    ["of the same submission's name", { lineage: "new", submission: "new" }, "JOB_FOREIGN", "continue", "new-lineage"],
+    ["replaced that lineage", { pastLineages: ["new"] }, "JOB_FOREIGN", "continue", "JOB_CLOSED"],
+  ])("SD5: a log of another uid, %s", (_name, changes, ...expected) => {
+    const log = record({ uid: "other", ...changes });
+    const found = (["refuse", "resume", "newLineage"] as const).map((onForeignLog) => decide(log, { onForeignLog }));
+    expect(found).toEqual(expected);
+    expect(decide(log, {})).toBe(expected[0]);
+  });
+
+  test("SD5: nothing of this makes an own or an absent log another one", () => {
+    for (const onForeignLog of ["refuse", "resume", "newLineage"] as const) {
+      expect(decide(record(), { onForeignLog })).toBe("continue");
+      expect(decide(undefined, { onForeignLog })).toBe("SNAPSHOT_DAMAGED");
+      expect(decide(undefined, { onForeignLog, newLineage: true })).toBe("SNAPSHOT_DAMAGED");
+    }
+  });
+
+  test.each<readonly [string, Partial<CommitRecord>, StartRequest["expectHead"], string]>([
+    ["as expected, by id", {}, { id: 9 }, "continue"],
+    ["as expected, by path", {}, { path: "j/chk-9/_metadata" }, "continue"],
+    ["as expected: none", { head: null, retained: [] }, { id: null }, "continue"],
+    ["nothing expected", {}, {}, "continue"],
+    ["newer", {}, { id: 8 }, "HEAD_MOVED"],
+    ["another of the same id", {}, { id: 9, path: "elsewhere/_metadata" }, "HEAD_MOVED"],
+    ["one, where none was", {}, { id: null }, "HEAD_MOVED"],
+    ["gone", { head: null, retained: [] }, { id: 9 }, "HEAD_MOVED"],
+    ["newer, but by this submission", { submission: "new" }, { id: 8 }, "continue"],
+    ["newer, by this submission of another uid", { submission: "new", uid: "other" }, { id: 8 }, "HEAD_MOVED"],
+  ])("the head is %s", (_name, changes, expectHead, expected) => {
+    expect(decide(record(changes), expectHead === undefined ? {} : { expectHead })).toBe(expected);
+  });
+
+  test.each<readonly [string, readonly number[] | undefined, readonly number[] | undefined, string]>([
+    ["later", [2, 0, 1], [3, 0, 0], "continue"],
+    ["the same process", [2, 0, 1], [2, 0, 1], "continue"],
+    ["an earlier process of the same start", [2, 0, 1], [2, 0, 0], "FENCED"],
+    ["an earlier start", [2, 0, 0], [1, 9, 9], "FENCED"],
+    ["shorter, and earlier", [2, 1], [2], "FENCED"],
+    ["not numbered", [2, 0, 0], undefined, "continue"],
+    ["numbered for the first time", undefined, [0], "continue"],
+  ])("SD4: the start is %s", (_name, recorded, order, expected) => {
+    const asked = order === undefined ? {} : { order };
+    const log = record(recorded === undefined ? {} : { order: recorded });
+    expect(decide(log, asked)).toBe(expected);
+    expect(decide({ ...log, submission: "new" }, asked)).toBe(expected);
+    expect(decide({ ...log, uid: "other" }, { ...asked, onForeignLog: "resume" })).toBe("continue");
+  });
+});
+
 test.each([
   ["crashed", "active", "active", "other"],
   ["stopped", "active", "stopped", "other"],

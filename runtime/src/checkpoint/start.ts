@@ -7,13 +7,22 @@
 //        that it has used before.
 //   SD3. A submission that has recorded the end of its job does not run it again: a JobManager that died between that record and its
 //        own exit is started again by its supervisor, and a cancelled job, above all one without checkpoints left, would repeat output.
+//   SD4. Starts that are numbered do not overtake one another: a JobManager that comes back where nobody could stop it is refused.
+//   SD5. A log changes its owner (uid) only when the new one says so, and never back.
 //
 // Not here: the plan's digest. Changed code over the same log is an upgrade: whether its state fits, assign.ts says. Within one run all
 // processes must agree on the digest, which every slot checks (PLAN_MISMATCH).
 
 import { Failure, planted } from "@sluice/kit";
 import type { CheckpointMetadata } from "../model/index.ts";
-import type { CommitRecord, EndedJobState, RecordedJobState, StartDecision, StartRequest } from "./types.ts";
+import type {
+  CommitRecord,
+  EndedJobState,
+  ExpectedHead,
+  RecordedJobState,
+  StartDecision,
+  StartRequest,
+} from "./types.ts";
 
 /** How this very submission has ended its job already (SD3); undefined: it has not, or the log is another submission's. */
 export function endedBySubmission(
@@ -73,24 +82,42 @@ export function decideStart(head: CommitRecord | undefined, request: StartReques
       "restore the checkpoint directory, or start with --new-lineage to begin without the old state",
     );
   }
+  const isForeign = head.uid !== request.uid;
+  if (!isForeign && isBefore(request.order, head.order)) {
+    return refuse(
+      "FENCED",
+      `a newer start of job ${request.jobName} (${head.order?.join(".") ?? ""}, this one is ${request.order?.join(".") ?? ""}) has claimed its commit log`,
+      "the newer one runs the job; this one ends by itself",
+    ); // SD4
+  }
   const ended = endedBySubmission(head, request);
   if (ended !== undefined && ended !== "finished") {
     // SD3: its last JobManager may have recorded this after the new one looked.
     return refuse("JOB_CLOSED", `this run of job ${request.jobName} has ended (${ended})`, "start it again");
   }
+  const moved = headMoved(head, request);
+  if (moved !== undefined) {
+    return refuse(
+      "HEAD_MOVED",
+      `the commit log of job ${request.jobName} is not as it was when this start was decided: ${moved}`,
+      "look again at what the job has written, and start it anew",
+    );
+  }
   // SD2: it has created the lineage, or it is who runs it now.
   const isOwn = head.lineage === request.lineage || head.submission === request.lineage;
-  const isOwnSubmission = isOwn && head.uid === request.uid;
+  const isOwnSubmission = isOwn && !isForeign;
   if (isOwnSubmission && !head.closed) return { type: "continue" };
-  if (!isOwnSubmission && wantsNewLineage && head.pastLineages?.includes(request.lineage) === true) {
+  const replaces = wantsNewLineage || (isForeign && request.onForeignLog === "newLineage");
+  if (!isOwnSubmission && replaces && head.pastLineages?.includes(request.lineage) === true) {
     return refuse(
       "JOB_CLOSED",
       `lineage ${request.lineage} of job ${request.jobName} was replaced by lineage ${head.lineage}: it is not begun again`,
       "let the newer start run the job, or start anew under an identity that this job has not had",
     );
   }
-  if (!isOwnSubmission && wantsNewLineage) return { type: "new-lineage", lineage: request.lineage, restoreFrom };
-  if (head.uid !== request.uid) {
+  if (!isOwnSubmission && replaces) return { type: "new-lineage", lineage: request.lineage, restoreFrom };
+  const mayResume = request.onForeignLog === "resume" && head.pastUids?.includes(request.uid) !== true; // SD5
+  if (isForeign && !mayResume) {
     return refuse(
       "JOB_FOREIGN",
       `the commit log of job ${request.jobName} belongs to another job (uid ${head.uid}, this one is ${request.uid})`,
@@ -114,8 +141,30 @@ export function decideStart(head: CommitRecord | undefined, request: StartReques
   return { type: "continue" }; // crashed, cancelled or failed: from its head
 }
 
+/** Compared from the left; who is not numbered is before nobody. */
+function isBefore(a: readonly number[] | undefined, b: readonly number[] | undefined): boolean {
+  if (a === undefined || b === undefined) return false;
+  for (let i = 0; i < Math.max(a.length, b.length); i += 1) {
+    const difference = (a[i] ?? 0) - (b[i] ?? 0);
+    if (difference !== 0) return difference < 0;
+  }
+  return false;
+}
+
+/** How the head differs from what this submission was told to find; undefined: it does not, or it has claimed the log already. */
+function headMoved({ head, submission, uid }: CommitRecord, request: StartRequest): string | undefined {
+  const expected: ExpectedHead | undefined = request.expectHead;
+  if (expected === undefined || (submission === request.lineage && uid === request.uid)) return undefined;
+  const name = (id: number | null): string => (id === null ? "no checkpoint" : `checkpoint ${id}`);
+  if (expected.id !== undefined && expected.id !== (head?.id ?? null))
+    return `its head is ${name(head?.id ?? null)}, not ${name(expected.id)}`;
+  if (expected.path !== undefined && expected.path !== head?.path)
+    return `its head is ${head?.path ?? "no checkpoint"}, not ${expected.path}`;
+  return undefined;
+}
+
 function refuse(
-  code: "JOB_FOREIGN" | "JOB_FINISHED" | "JOB_CLOSED" | "SNAPSHOT_DAMAGED",
+  code: "JOB_FOREIGN" | "JOB_FINISHED" | "JOB_CLOSED" | "SNAPSHOT_DAMAGED" | "HEAD_MOVED" | "FENCED",
   message: string,
   remedy: string,
 ): StartDecision {

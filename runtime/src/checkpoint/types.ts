@@ -104,6 +104,10 @@ export interface CommitRecord {
   readonly pastLineages?: readonly string[];
   /** The submission (`StartRequest.lineage`) whose JobManager claimed this epoch: its restarts know what it has ended itself. */
   readonly submission: string;
+  /** `StartRequest.order` of that submission: a start that comes before it is refused (SD4). */
+  readonly order?: readonly number[];
+  /** Uids that this log had before, oldest first, the newest {@link LINEAGES_MAX}: none of them gets it back by `resume` (SD5). */
+  readonly pastUids?: readonly string[];
   readonly closed: boolean;
   readonly jobState: RecordedJobState;
   /** Ids up to and including this one are given out to some epoch. */
@@ -145,6 +149,22 @@ export interface StartRequest {
   readonly from?: string;
   /** False: an absent log is a failure (a job that had state must not silently start empty). */
   readonly mayCreate: boolean;
+  /** What to do with a log of another uid; default `refuse`. `resume` continues it and makes it this one's; a uid that has lost a log so never gets it back. */
+  readonly onForeignLog?: "refuse" | "resume" | "newLineage";
+  /** What the head must be when this submission claims for the first time; else HEAD_MOVED: somebody has written meanwhile. */
+  readonly expectHead?: ExpectedHead;
+  /** Keep the checkpoint that this submission continues from until somebody takes the pin back (pins.ts). */
+  readonly pinRestored?: boolean;
+  /** Place among the starts of this uid, by whoever makes them; one that is below the recorded one is FENCED. Compared from the left. */
+  readonly order?: readonly number[];
+}
+
+/** Of a commit log's head. Absent fields are not compared. */
+export interface ExpectedHead {
+  /** null: there is no checkpoint yet. */
+  readonly id?: number | null;
+  /** Of its `_metadata`, as records name it. */
+  readonly path?: string;
 }
 
 export type StartDecision =

@@ -1,10 +1,10 @@
-// What checkpoint operations do: checkpoint, savepoint, stop, disposal.
+// What checkpoint operations do: checkpoint, savepoint, stop, disposal, pins.
 //
 // Not here: recording them (operations.ts), the savepoints themselves (checkpoint/).
 
 import { Failure, toFailure } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
-import { disposeSavepoint, placeName } from "../checkpoint/index.ts";
+import { disposeSavepoint, placeName, withoutStartPins } from "../checkpoint/index.ts";
 import type {
   CheckpointCoordinator,
   CommitLog,
@@ -73,6 +73,13 @@ export function checkpointRunners(options: CheckpointOperationsOptions): Operati
         if (isResumed && toFailure(thrown).code === "INPUT_NOT_FOUND") return { type: "done" }; // it had come to its end
         throw thrown;
       }
+    },
+    unpin: async ({ holder }) => {
+      const own = storage();
+      if (own === undefined) throw noCheckpoints();
+      const appended = await own.log.append((previous) => withoutStartPins(previous, holder), signal);
+      if (appended.type === "failed") throw appended.failure;
+      return { type: "done" };
     },
   };
 }

@@ -19,7 +19,7 @@ import {
   retryStorage,
   takeOrigin,
 } from "../checkpoint/index.ts";
-import type { CommitRecord, StoreOpener } from "../checkpoint/index.ts";
+import type { CommitRecord, ExpectedHead, StoreOpener } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { JobManagerConfig, JobPlan, StoreConfig } from "../model/index.ts";
 import type { JobStorage } from "./job-master.ts";
@@ -75,6 +75,16 @@ async function recordedName(
   }
 }
 
+async function recordedHead(
+  { id, path }: NonNullable<JobManagerConfig["start"]["expectHead"]>,
+  stores: { readonly store: ObjectStore; readonly openStore: StoreOpener },
+): Promise<ExpectedHead> {
+  return {
+    ...(id === undefined ? {} : { id }),
+    ...(path === undefined ? {} : { path: await recordedName(path, stores) }),
+  };
+}
+
 /** Opens and claims. Rejects with what checkpoint/decideStart refuses, or with a failure of the store. */
 export async function claimJob(options: {
   readonly config: JobManagerConfig;
@@ -86,13 +96,16 @@ export async function claimJob(options: {
   readonly signal: AbortSignal;
 }): Promise<StartedJob> {
   const { config, plan, settings, store, openStore, env, signal } = options;
+  const { start } = config;
+  const stores = { store, openStore };
   const jobDir = jobDirectory(config.namespace, config.jobName);
   const before = await retryStorage(env, signal, "commit-log-read", () => readCommitHead(store, jobDir, signal));
-  const ended = endedBySubmission(before, { lineage: config.start.lineage, uid: config.uid });
+  const submission = { lineage: start.lineage, uid: config.uid };
+  const ended = endedBySubmission(before, submission);
   if (ended !== undefined && before !== undefined) return { type: "ended", state: ENDED[ended], record: before };
-  const named = config.start.from ?? settings.restorePath;
-  const from = named === undefined ? undefined : await recordedName(named, { store, openStore });
-  const place = { store, openStore, jobDir, uid: config.uid, env, signal };
+  const named = start.from ?? settings.restorePath;
+  const from = named === undefined ? undefined : await recordedName(named, stores);
+  const place = { ...stores, jobDir, uid: config.uid, env, signal };
   const claiming = CommitLog.claim({
     store,
     jobDir,
@@ -100,10 +113,14 @@ export async function claimJob(options: {
     request: {
       jobName: config.jobName,
       uid: config.uid,
-      lineage: config.start.lineage,
-      newLineage: config.start.newLineage,
+      lineage: start.lineage,
+      newLineage: start.newLineage,
       ...(from === undefined ? {} : { from }),
-      mayCreate: true,
+      mayCreate: start.mayCreate ?? true,
+      onForeignLog: start.onForeignLog ?? "refuse",
+      pinRestored: start.pinRestored ?? false,
+      ...(start.order === undefined ? {} : { order: start.order }),
+      ...(start.expectHead === undefined ? {} : { expectHead: await recordedHead(start.expectHead, stores) }),
     },
     planDigest: plan.digest,
     takeOrigin: (path) => takeOrigin({ origin: path, claimMode: settings.claimMode }, place),
@@ -117,7 +134,7 @@ export async function claimJob(options: {
     const code = toFailure(thrown).code;
     const now =
       code === "JOB_CLOSED" || code === "JOB_FINISHED" ? await readCommitHead(store, jobDir, signal) : undefined;
-    const end = endedBySubmission(now, { lineage: config.start.lineage, uid: config.uid });
+    const end = endedBySubmission(now, submission);
     if (end === undefined || now === undefined) throw thrown;
     return { type: "ended", state: ENDED[end], record: now };
   }

@@ -42,6 +42,16 @@ export interface JobManagerConfig {
     readonly newLineage: boolean;
     readonly from: string | undefined;
     readonly allowReplay: number | undefined;
+    /** False: a missing log is refused, because the job has run before. Default true. */
+    readonly mayCreate?: boolean;
+    /** What a log of another uid means (checkpoint/StartRequest); default `refuse`. */
+    readonly onForeignLog?: "refuse" | "resume" | "newLineage";
+    /** What whoever decided this start saw at the head of the log; `path`: of the directory or its `_metadata`, as people name it. */
+    readonly expectHead?: { readonly id?: number | null; readonly path?: string };
+    /** Keep what this start continues from until `POST /jobs/:id/unpin`. Default false. */
+    readonly pinRestored?: boolean;
+    /** Counts up over the starts and the processes of one uid: one that is below the recorded one is FENCED. */
+    readonly order?: readonly number[];
   };
   readonly plantedBugs: readonly string[];
 }

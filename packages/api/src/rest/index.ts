@@ -71,6 +71,7 @@ export {
   SavepointTriggerRequest,
   StopRequest,
   TriggerMessage,
+  UnpinRequest,
 } from "./operations.ts";
 export { SluiceStatusMessage, SnapshotSummary } from "./status.ts";
 export { PATH_PARAMETERS, REST_ROUTES } from "./routes.ts";

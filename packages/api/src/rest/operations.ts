@@ -50,6 +50,18 @@ export type CheckpointTriggerRequest = Message<typeof CheckpointTriggerRequest>;
 export const DisposalRequest = object({ "savepoint-path": text() });
 export type DisposalRequest = Message<typeof DisposalRequest>;
 
+/** POST /jobs/:jobid/unpin */
+export const UnpinRequest = object(
+  {},
+  {
+    holder: nullable(
+      text("Of the pin, as GET /sluice/status names it; null or absent: all that starts of the job hold."),
+    ),
+    triggerId: nullable(TRIGGER_ID),
+  },
+);
+export type UnpinRequest = Message<typeof UnpinRequest>;
+
 /** Answer to every trigger. */
 export const TriggerMessage = named("Trigger", object({ "request-id": hexId() }));
 export type TriggerMessage = Message<typeof TriggerMessage>;
@@ -70,7 +82,7 @@ export const CheckpointStatusMessage = object({
 });
 export type CheckpointStatusMessage = Message<typeof CheckpointStatusMessage>;
 
-/** GET /savepoint-disposal/:triggerid */
+/** GET /savepoint-disposal/:triggerid and /jobs/:jobid/unpin/:triggerid */
 export const DisposalStatusMessage = object({
   status: STATUS,
   operation: nullable(object({}, { "failure-cause": FailureCause })),

@@ -49,6 +49,7 @@ import {
   SavepointTriggerRequest,
   StopRequest,
   TriggerMessage,
+  UnpinRequest,
 } from "./operations.ts";
 import { SluiceStatusMessage } from "./status.ts";
 import {
@@ -250,6 +251,17 @@ export const REST_ROUTES = {
     response: TriggerMessage,
   },
   disposalStatus: get("/savepoint-disposal/:triggerid", DisposalStatusMessage, "What came of a disposal."),
+
+  unpin: {
+    method: "POST",
+    path: `${JOB}/unpin`,
+    summary: "Sluice: lets go of the snapshots that starts of the job keep (what they continued from).",
+    body: UnpinRequest,
+    takesOperationId: true,
+    status: 202,
+    response: TriggerMessage,
+  },
+  unpinStatus: get(`${JOB}/unpin/:triggerid`, DisposalStatusMessage, "Sluice: what came of it."),
 
   // vertices and subtasks
   vertex: get(VERTEX, VertexMessage, "One vertex and its subtasks."),

@@ -190,6 +190,11 @@ export const HANDLERS: { readonly [N in HandlerName]: Handler<N> } = {
   disposeSavepoint: async ({ body, operationId }, source, job) =>
     started(await start(source, job, operationId, { kind: "dispose", savepointPath: body["savepoint-path"] })),
   disposalStatus: ({ params }, { view }) => disposalStatus(findOperation(view, params.triggerid, "dispose")),
+  unpin: async ({ body, operationId }, source, job) =>
+    started(
+      await start(source, job, idOf(operationId, body.triggerId), { kind: "unpin", holder: body.holder ?? null }),
+    ),
+  unpinStatus: ({ params }, { view }) => disposalStatus(findOperation(view, params.triggerid, "unpin")),
 
   vertex: ({ params }, { view }, job) => vertexMessage(findVertex(job, params.vertexid), view.wallMs()),
   vertexAccumulators: ({ params }, _source, job) => ({

@@ -40,6 +40,7 @@ const STARTED: readonly Started[] = [
     request: { kind: "savepoint", targetDirectory: null, formatType: "CANONICAL", cancelsJob: false },
   },
   { id: TRIGGER_ID, request: { kind: "dispose", savepointPath: "file:///sp" } },
+  { id: TRIGGER_ID, request: { kind: "unpin", holder: null } },
 ];
 
 function ask(name: RouteName, started: Started[] = []): Promise<RestResponse> {
@@ -84,7 +85,7 @@ describe("RD1: the document has every route, and no other", () => {
 test.each(ROUTES.filter(([name]) => name !== "prometheus" && name !== "updateResourceRequirements"))(
   "an answer of %s is as described",
   async (name, route) => {
-    const of = { checkpointStatus: 0, savepointStatus: 1, disposalStatus: 2 }[name as string];
+    const of = { checkpointStatus: 0, savepointStatus: 1, disposalStatus: 2, unpinStatus: 3 }[name as string];
     const { status, body } = await ask(name, of === undefined ? [] : [STARTED[of] as Started]);
     expect(status).toBe(route.status);
     if (route.response === "text/plain") expect(typeof body).toBe("string");

@@ -34,16 +34,18 @@ export function stopRequest(body: StopRequest): OperationRequest {
   };
 }
 
-const NOUNS: Readonly<Record<"savepoint" | "checkpoint" | "dispose", string>> = {
+const NOUNS: Readonly<Record<"savepoint" | "checkpoint" | "dispose" | "unpin", string>> = {
   savepoint: "savepoint",
   checkpoint: "checkpoint",
   dispose: "savepoint disposal",
+  unpin: "unpin",
 };
 
 const KINDS: Readonly<Record<keyof typeof NOUNS, readonly OperationKind[]>> = {
   savepoint: ["savepoint", "stop"],
   checkpoint: ["checkpoint"],
   dispose: ["dispose"],
+  unpin: ["unpin"],
 };
 
 /** Refuses an id that nobody asked with; before the log is read nobody knows, and clients ask again (503). */
