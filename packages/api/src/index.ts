@@ -2,8 +2,9 @@
 
 export { OPEN_PATHS, openApiDocument } from "./openapi.ts";
 export { problemsOf } from "./schema-check.ts";
+export { withDefaults } from "./schema-defaults.ts";
 export type { CheckOptions } from "./schema-check.ts";
-export type { JsonSchema, Message, Schema } from "./schema.ts";
+export type { CelRule, JsonSchema, Limits, Message, Schema } from "./schema.ts";
 export { SLUICE_VERSION } from "./version.ts";
 export {
   AGGREGATED_IO_NAMES,
@@ -92,3 +93,70 @@ export type {
   RouteName,
   RouteParameters,
 } from "./rest/index.ts";
+export {
+  Checkpointing,
+  Condition,
+  CONTAINER_NAME,
+  Decision,
+  DESIRED_STATES,
+  FIELD_KEYS,
+  flinkConfigurationOf,
+  IMAGE_PULL_POLICIES,
+  JobManagerSpec,
+  JobSource,
+  LIFECYCLE_STATES,
+  LOG_JOB_STATES,
+  LogHead,
+  LogPosition,
+  ObjectStore,
+  ON_EXISTING_DATA,
+  ON_FOREIGN_LOG,
+  Operation,
+  OPERATION_KINDS,
+  OPERATION_STEPS,
+  OPERATOR_KEYS,
+  OWN_LABEL_PREFIX,
+  OWN_VARIABLES,
+  OWN_VOLUME_PREFIX,
+  PlanSummary,
+  POD_CONFIG_FORMAT_VERSION,
+  POD_PATHS,
+  POD_REPORT_BYTES_MAX,
+  POD_REPORT_FORMAT_VERSION,
+  PodConfig,
+  PodJobSource,
+  PodMemory,
+  PodReport,
+  PodTemplate,
+  readPodConfig,
+  readPodReport,
+  ReportedFailure,
+  reportedFailure,
+  Resources,
+  RestartStrategy,
+  SnapshotStatus,
+  Stability,
+  StartInstructions,
+  STREAM_JOB_API_VERSION,
+  STREAM_JOB_GROUP,
+  STREAM_JOB_KIND,
+  STREAM_JOB_NAME_CHARS_MAX,
+  STREAM_JOB_PLURAL,
+  STREAM_JOB_VERSION,
+  StreamJob,
+  streamJobCrd,
+  StreamJobSpec,
+  StreamJobStatus,
+  TaskManagerSpec,
+  UPGRADE_MODES,
+  writePodConfig,
+  writePodReport,
+} from "./streamjob/index.ts";
+export type {
+  DeployedVersion,
+  LifecycleState,
+  OperationKind,
+  OperationStep,
+  ReadPodReport,
+  StableVersion,
+} from "./streamjob/index.ts";

@@ -1,13 +1,43 @@
-// Descriptions of JSON values: one description gives the TypeScript type, the JSON Schema of the OpenAPI document, and the check.
+// Descriptions of JSON values: one description gives the TypeScript type, the JSON Schema of the OpenAPI document and of the custom
+// resource, and the check.
 //
 // Invariants:
-//   SH1. A description is data: JSON Schema 2020-12, of which only what this file writes is used (check.ts reads exactly that).
-//   SH2. `Message<typeof x>` is the type of what x accepts.
+//   SH1. A description is data: JSON Schema 2020-12 and Kubernetes' additions, of which only what this file writes is used.
+//   SH2. `Message<typeof x>` is the type of what x accepts, once defaults are filled in (schema-defaults.ts).
 //
-// Not here: checking values (schema-check.ts), the messages (rest/), the document (openapi.ts).
+// Not here: checking values (schema-check.ts; CEL rules are checked by the apiserver alone), the messages (rest/, streamjob/), the
+// documents (openapi.ts, streamjob/crd.ts).
+
+/** A rule in CEL over the value that carries it. Exactly one message each: what is wrong and what to do. */
+export interface CelRule {
+  readonly rule: string;
+  readonly message: string;
+  /** CEL that gives the message, when it is to name what it found; `message` stands in if it fails. */
+  readonly messageExpression?: string;
+}
+
+/** Limits of one value. */
+export interface Limits {
+  readonly default?: unknown;
+  readonly pattern?: string;
+  readonly format?: "date-time" | "int64";
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly minItems?: number;
+  readonly maxItems?: number;
+  readonly maxProperties?: number;
+  readonly "x-kubernetes-validations"?: readonly CelRule[];
+  /** Fields that are not described are kept. */
+  readonly "x-kubernetes-preserve-unknown-fields"?: true;
+  readonly "x-kubernetes-int-or-string"?: true;
+  readonly "x-kubernetes-list-type"?: "map" | "set" | "atomic";
+  readonly "x-kubernetes-list-map-keys"?: readonly string[];
+}
 
 /** The keywords that are used. */
-export interface JsonSchema {
+export interface JsonSchema extends Limits {
   readonly type?: "object" | "array" | "string" | "number" | "integer" | "boolean" | "null";
   readonly description?: string;
   readonly properties?: Readonly<Record<string, JsonSchema>>;
@@ -41,6 +71,22 @@ type Flat<T> = { readonly [K in keyof T]: T[K] };
 
 const NOTHING: ReadonlyMap<string, () => JsonSchema> = new Map();
 
+/** The same with limits. */
+export function limited<T>(schema: Schema<T>, limits: Limits): Schema<T> {
+  return { json: { ...schema.json, ...limits }, named: schema.named };
+}
+
+/** The same with rules, after those it has. */
+export function ruled<T>(schema: Schema<T>, ...rules: readonly CelRule[]): Schema<T> {
+  const before = schema.json["x-kubernetes-validations"] ?? [];
+  return limited(schema, { "x-kubernetes-validations": [...before, ...rules] });
+}
+
+/** The same with a description. */
+export function explained<T>(description: string, schema: Schema<T>): Schema<T> {
+  return { json: { ...schema.json, description }, named: schema.named };
+}
+
 function make<T>(json: JsonSchema, parts: readonly Schema<unknown>[] = []): Schema<T> {
   const named = parts.length === 0 ? NOTHING : new Map(parts.flatMap((part) => [...part.named]));
   return { json, named };
@@ -56,6 +102,16 @@ export const integer = (description?: string): Schema<number> => make(described(
 export const flag = (description?: string): Schema<boolean> => make(described({ type: "boolean" }, description));
 /** Any JSON value. */
 export const anything = (description?: string): Schema<unknown> => make(described({}, description));
+/** An object whose fields somebody else describes. */
+export function opaque<T>(description?: string): Schema<T> {
+  return make(described({ type: "object", "x-kubernetes-preserve-unknown-fields": true }, description));
+}
+/** A number or a text, as Kubernetes writes quantities. */
+export const intOrText = (description?: string): Schema<number | string> =>
+  make(described({ "x-kubernetes-int-or-string": true }, description));
+/** RFC 3339. */
+export const time = (description?: string): Schema<string> =>
+  make(described({ type: "string", format: "date-time" }, description));
 /** 32 hex digits. */
 export const hexId = (description?: string): Schema<string> =>
   make(described({ type: "string", pattern: "^[0-9a-fA-F]{32}$" }, description));
@@ -93,8 +149,10 @@ export function object<R extends Fields, O extends Fields = Readonly<Record<neve
 ): Schema<Flat<Required<R> & Optional<O>>> {
   const all: readonly (readonly [string, Schema<unknown>])[] = Object.entries({ ...required, ...optional });
   const properties = Object.fromEntries(all.map(([name, schema]) => [name, schema.json]));
+  // A field with a default may be left out, and is there for who reads.
+  const names = Object.keys(required).filter((name) => required[name]?.json.default === undefined);
   return make(
-    { type: "object", properties, required: Object.keys(required) },
+    { type: "object", properties, required: names },
     all.map(([, schema]) => schema),
   );
 }

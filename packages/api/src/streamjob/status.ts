@@ -1,0 +1,127 @@
+// What the controller says of a job: `status` of a StreamJob. It is also the controller's write-ahead log: steps are written here
+// before they are done.
+//
+// Not here: what the words mean for a reader (docs/operator/streamjob.md), who writes them when (controller/src/decide).
+
+import { explained, flag, hexId, integer, limited, list, object, oneOf, opaque, text, time } from "../schema.ts";
+import type { Message } from "../schema.ts";
+import { JOB_STATE_NAMES } from "../rest/index.ts";
+import { StartInstructions } from "./pod-config.ts";
+import type { StreamJobSpec } from "./spec.ts";
+
+const count = (description: string): ReturnType<typeof integer> => limited(integer(description), { format: "int64" });
+
+export const LIFECYCLE_STATES = [
+  "Created",
+  "Preflight",
+  "Deploying",
+  "Deployed",
+  "Stable",
+  "Upgrading",
+  "Suspended",
+  "Finished",
+  "Failed",
+  "Stalled",
+  "Deleting",
+] as const;
+export type LifecycleState = (typeof LIFECYCLE_STATES)[number];
+
+export const OPERATION_KINDS = ["Deploy", "Upgrade", "Restart", "Suspend", "Delete"] as const;
+export type OperationKind = (typeof OPERATION_KINDS)[number];
+export const OPERATION_STEPS = ["Preflight", "Stop", "Fence", "Deploy", "Verify"] as const;
+export type OperationStep = (typeof OPERATION_STEPS)[number];
+
+/** `metav1.Condition`, kstatus types. */
+export const Condition = object(
+  {
+    type: limited(text("Ready, Progressing, Degraded or Stalled."), { maxLength: 64 }),
+    status: oneOf(["True", "False", "Unknown"]),
+    reason: limited(text("One word in CamelCase."), { maxLength: 128 }),
+    message: limited(text("What, and what to do."), { maxLength: 32_768 }),
+    lastTransitionTime: time("When `status` changed last."),
+  },
+  { observedGeneration: count("The generation that it speaks of.") },
+);
+export type Condition = Message<typeof Condition>;
+
+/** A completed checkpoint or savepoint. */
+export const SnapshotStatus = object(
+  {
+    id: count("Its id."),
+    path: text("Its directory or `_metadata`, as initialSnapshot.path takes it."),
+    completedAt: time(),
+  },
+  { sizeBytes: count("Size of its state.") },
+);
+export type SnapshotStatus = Message<typeof SnapshotStatus>;
+
+const attempt = text("10 hex digits in the names of its pods.");
+
+export const Operation = object(
+  {
+    id: text("uid/generation/number: the same operation keeps it, whoever carries it out."),
+    kind: oneOf(OPERATION_KINDS),
+    step: oneOf(OPERATION_STEPS),
+    generation: count("Of the spec that it brings about."),
+    hash: text("Of that spec."),
+    startedAt: time(),
+  },
+  {
+    restore: explained("What its JobManager is told to start from.", StartInstructions),
+    deadline: time("When the step has failed."),
+    triggerId: hexId("Of the stop with a savepoint."),
+    podUids: list(text(), "Pods of the attempt that it ends."),
+    message: text("What the step waits for."),
+  },
+);
+export type Operation = Message<typeof Operation>;
+
+export const Decision = object({ at: time(), generation: count("Of the spec."), decision: text(), reason: text() });
+export type Decision = Message<typeof Decision>;
+
+const DeployedVersion = object({
+  generation: count("Of its spec."),
+  hash: text("Of its spec: what a change of it would restart."),
+  attempt,
+  submission: text("12 hex digits: the lineage that its JobManager would create."),
+  image: text(),
+  parallelism: integer(),
+});
+export type DeployedVersion = Message<typeof DeployedVersion>;
+
+const StableVersion = object({ generation: count("Of its spec."), hash: text(), attempt, at: time() });
+export type StableVersion = Message<typeof StableVersion>;
+
+export const StreamJobStatus = explained(
+  "Written by the controller.",
+  object(
+    {},
+    {
+      observedGeneration: count("The newest generation that the controller has looked at."),
+      lifecycleState: oneOf(LIFECYCLE_STATES, "Where the job is."),
+      jobId: hexId("Of REST."),
+      jobState: oneOf(JOB_STATE_NAMES, "Of REST; absent when nobody answers."),
+      everStateful: flag("The job may have a commit log: a missing one is a failure from now on."),
+      restarts: count("Of the job, over all attempts."),
+      taskManagers: object({
+        wanted: integer(),
+        ready: integer(),
+        summary: text("ready/wanted, for kubectl."),
+      }),
+      lastCheckpoint: SnapshotStatus,
+      lastSavepoint: SnapshotStatus,
+      deployed: explained("What runs, or is being started.", DeployedVersion),
+      deployedSpec: opaque<StreamJobSpec>("The spec that `deployed` was made of."),
+      lastStable: explained("The newest version that became stable.", StableVersion),
+      lastStableSpec: opaque<StreamJobSpec>("Its spec."),
+      op: explained("The operation under way.", Operation),
+      decisions: limited(list(Decision, "Newest last."), { maxItems: 10 }),
+      conditions: limited(list(Condition), {
+        maxItems: 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+      }),
+    },
+  ),
+);
+export type StreamJobStatus = Message<typeof StreamJobStatus>;
