@@ -7,7 +7,7 @@ import { describe, expect, test } from "@jest/globals";
 
 import { NOTHING_READ } from "../model/index.ts";
 import { hashLong } from "@sluice/kit";
-import type { AttemptNumber, Epoch, SlotPort, SourceOperator } from "../model/index.ts";
+import type { AttemptNumber, CheckpointId, Epoch, SlotPort, SourceOperator } from "../model/index.ts";
 import type { ChannelHead, InputGate } from "../network/index.ts";
 import { HeapKeyedStateBackend } from "../state/index.ts";
 import { SlotCounters, slotCountersBytes } from "./counters.ts";
@@ -244,4 +244,31 @@ test("a task without room for output waits for the bell alone: it had counted th
   work.nowMs = 2_000_000; // the buffer timeout has long passed
   expect(task.runStep(work.nowMs)).toBe(false);
   expect(task.nextRunMs()).toBe(Number.POSITIVE_INFINITY);
+});
+
+test("TK6: a task ends also when the answer to an older confirmation comes after that to the final one", async () => {
+  const work = new Work();
+  const older = Promise.withResolvers<void>();
+  const told: CheckpointId[] = [];
+  const operator: Partial<SourceOperator> = {
+    wakeAtMs: Number.POSITIVE_INFINITY,
+    poll: () => "finished",
+    notifyCheckpointComplete(id) {
+      told.push(id);
+      return told.length === 1 ? older.promise : undefined;
+    },
+    close: () => Promise.resolve(),
+  };
+  const task = await runningTask(work, { chain: chainOf(operator), gate: undefined, headLoops: [] });
+  const [first, final] = [1, 2] as CheckpointId[] as [CheckpointId, CheckpointId];
+  task.triggerCheckpoint({ checkpointId: first, timestampMs: 0, isFinal: false }, 0);
+  task.runStep(work.nowMs);
+  expect(task.state).toBe("DRAINED");
+  task.triggerCheckpoint({ checkpointId: final, timestampMs: 0, isFinal: true }, 0);
+  task.notifyCheckpointComplete(first);
+  task.notifyCheckpointComplete(final); // answered at once
+  expect([told, task.state]).toEqual([[first, final], "DRAINED"]);
+  older.resolve();
+  await new Promise((resolve) => setImmediate(resolve)); // whatever waited for the answer has run
+  expect(task.state).toBe("FINISHED");
 });

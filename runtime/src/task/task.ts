@@ -128,6 +128,8 @@ export class Task {
   readonly #gated: readonly Operator[];
   /** Of the final checkpoint, or of a stop's savepoint. */
   #finalId: CheckpointId | undefined;
+  /** The newest checkpoint of which all operators were told that it is complete. */
+  #confirmedId = 0;
   /** TK7. */
   #stopped = false;
   #committing = 0;
@@ -710,7 +712,7 @@ export class Task {
             .catch((thrown: unknown) => this.fail(thrown))
             .finally(() => {
               this.#committing -= 1;
-              this.#finishIfConfirmed(id);
+              this.#finishIfConfirmed();
             });
         }
       } catch (thrown) {
@@ -718,15 +720,17 @@ export class Task {
         return;
       }
     }
-    this.#finishIfConfirmed(id);
+    this.#confirmedId = Math.max(this.#confirmedId, id);
+    this.#finishIfConfirmed();
   }
 
-  #finishIfConfirmed(id: CheckpointId): void {
+  /** Whichever answer comes last: that of an older confirmation may come after that of the final one. */
+  #finishIfConfirmed(): void {
     if (
       (this.#drained || this.#stopped) &&
       this.#committing === 0 &&
       this.#finalId !== undefined &&
-      id >= this.#finalId
+      this.#confirmedId >= this.#finalId
     )
       void this.#succeed(); // TK6
   }
