@@ -111,6 +111,40 @@ describe("what is watched", () => {
     expect(isFailure(await opened.catch((thrown: unknown) => thrown))).toBe(true);
   });
 
+  test("a source that watched and is bounded now reads the rest, what nobody had begun too, and ends", async () => {
+    for (const [name, lines] of [
+      ["a", "a1\na2\na3\n"],
+      ["b", "b1\n"],
+      ["c", "c1\nc2\n"],
+    ] as const)
+      file(name, lines);
+    const watched = await Promise.all([0, 1].map((i) => openSource(watching(), { subtaskIndex: i, parallelism: 2 })));
+    for (const harness of watched) await settle(harness, 2); // in the middle of a file, or before its next one
+    const seen = watched.flatMap(({ output }) => [...output]);
+    let states = await Promise.all(watched.map((harness) => harness.snapshot(1)));
+    for (const { operator } of watched) await operator.close(false);
+    file("d", "d1\nd2\n");
+    file("e", "e1\n");
+    for (const [parallelism, recordsMax] of [
+      [3, 1],
+      [2, 1],
+      [1, 1_000],
+    ] as const) {
+      const dealt = rescaled(states, parallelism);
+      states = [];
+      for (let subtaskIndex = 0; subtaskIndex < parallelism; subtaskIndex += 1) {
+        const place = { subtaskIndex, parallelism, dealt: dealt[subtaskIndex] };
+        const harness = await openSource(FileSource.text(directory), place);
+        if (parallelism > 1) await harness.poll(recordsMax);
+        else while ((await harness.poll(recordsMax)) !== "finished");
+        seen.push(...harness.output);
+        states.push(await harness.snapshot(1));
+        await harness.operator.close(false);
+      }
+    }
+    expect(seen.map(String).toSorted(byText)).toEqual(["a1", "a2", "a3", "b1", "c1", "c2", "d1", "d2", "e1"]);
+  });
+
   test("files appear between failures and other parallelisms: no record twice, none missing", async () => {
     const round = fc.record({
       parallelism: fc.integer({ min: 1, max: 4 }),

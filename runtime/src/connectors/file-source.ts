@@ -224,10 +224,13 @@ class FileSourceOperator implements SourceOperator {
       nowMs: context.clock.nowMs(),
     });
     const stored = restored?.states.get(SOURCE_SPLITS);
-    if (stored !== undefined) this.#progress = [...jsonValues<Progress>(stored)];
+    const begun = restored?.states.get(SOURCE_FILES);
+    if (stored !== undefined) {
+      const planned = begun === undefined ? [] : this.#notBegun(jsonValues<string>(begun));
+      this.#progress = [...jsonValues<Progress>(stored), ...planned];
+    }
     if (options.monitorContinuouslyMs !== undefined) {
       this.#watch = this.#newWatch(options.monitorContinuouslyMs);
-      const begun = restored?.states.get(SOURCE_FILES);
       if (stored !== undefined && begun === undefined) throw wasBounded(this.#subtask);
       this.#watch.restore(begun);
     }
@@ -306,6 +309,15 @@ class FileSourceOperator implements SourceOperator {
     this.#reader?.close();
     this.#reader = undefined;
     await this.#letters?.close(succeeded);
+  }
+
+  /**
+   * It watched when the state was stored, and is bounded now: of the planned splits those of files that nobody had begun. From its first
+   * checkpoint on they are in the state like all others, and the list of files is not. A source that watches has no planned splits.
+   */
+  #notBegun(files: readonly string[]): readonly Progress[] {
+    const begun = new Set(files);
+    return this.#progress.filter(({ split }) => !begun.has(split.path));
   }
 
   #newWatch(intervalMs: number): FileWatch {
