@@ -3,6 +3,7 @@
 import type { CheckpointId, JobPlan } from "../src/model/index.ts";
 import type { CheckpointStats, CheckpointStatsSnapshot, OperationRequest } from "../src/checkpoint/index.ts";
 import { DEFAULT_CHECKPOINT_CONFIG } from "../src/checkpoint/index.ts";
+import { requirementsOf } from "../src/jobmanager/rescale.ts";
 import { perExecutionState, perJobState } from "../src/jobmanager/rest/source.ts";
 import type {
   ExecutionState,
@@ -190,6 +191,8 @@ export function runningJob(change: Partial<JobView> = {}): JobView {
     configuration: { "execution.checkpointing.interval": "4 s", "parallelism.default": "2" },
     storeUri: "file:///data/checkpoints",
     restored: undefined,
+    rescaleCount: 0,
+    requirements: requirementsOf(change.plan ?? PLAN),
     ...change,
   };
 }
@@ -209,7 +212,7 @@ export interface Started {
   readonly request: OperationRequest;
 }
 
-/** A view of `job` with one TaskManager; what is asked for is pushed to `started`, and none of it ever ends. */
+/** A view of `job` with one TaskManager of two slots; what is asked for is pushed to `started`, and none of it ever ends. */
 export function viewOf(job: JobView, started: Started[] = []): JobManagerView {
   return {
     host: "localhost",

@@ -79,8 +79,14 @@ export class RestClient {
     await this.#ask("POST", path, headers, JSON.stringify(message));
   }
 
+  /** The same for what is replaced. */
+  async put(path: string, message: unknown, operationId: string): Promise<void> {
+    const headers = { [OPERATION_ID_HEADER]: operationId, "content-type": "application/json" };
+    await this.#ask("PUT", path, headers, JSON.stringify(message));
+  }
+
   async #ask(
-    method: "GET" | "PATCH" | "POST",
+    method: "GET" | "PATCH" | "POST" | "PUT",
     path: string,
     headers: Readonly<Record<string, string>> = {},
     content: string | null = null,

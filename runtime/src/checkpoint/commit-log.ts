@@ -48,6 +48,7 @@ export type CommitChange = Partial<
     | "pins"
     | "ops"
     | "override"
+    | "rescale"
     | "planDigest"
   >
 >;
@@ -448,20 +449,29 @@ function claimContent(
   claim: RecordedClaim | null,
 ): Pick<
   CommitRecord,
-  "lineage" | "pastLineages" | "head" | "origin" | "claim" | "retained" | "condemned" | "pins" | "ops" | "override"
+  | "lineage"
+  | "pastLineages"
+  | "head"
+  | "origin"
+  | "claim"
+  | "retained"
+  | "condemned"
+  | "pins"
+  | "ops"
+  | "override"
+  | "rescale"
 > {
   if (decision.type === "continue") {
     assert(previous !== undefined, "only an existing log is continued");
     const { lineage, pastLineages = [], head, origin, retained, condemned, pins } = previous;
     // OP4: whoever starts the job again does not want it cancelled by what somebody asked of the run before.
-    const ops =
-      previous.submission === request.lineage
-        ? previous.ops
-        : allSettled(previous.ops, "the run that it was asked of has ended");
+    const isSameRun = previous.submission === request.lineage;
+    const ops = isSameRun ? previous.ops : allSettled(previous.ops, "the run that it was asked of has ended");
+    const rescale = isSameRun ? (previous.rescale ?? null) : null; // another start says its own parallelism
     const override = standingOverride(previous, head);
     const claimed = previous.claim ?? null;
     const kept = request.pinRestored === true ? pinnedForStart(previous, request.lineage) : { pins, condemned };
-    return { lineage, pastLineages, head, origin, claim: claimed, retained, ...kept, ops, override };
+    return { lineage, pastLineages, head, origin, claim: claimed, retained, ...kept, ops, override, rescale };
   }
   assert(decision.type !== "refuse", "a refused start claims nothing");
   const empty = { head: null, origin: decision.restoreFrom, claim, retained: [], condemned: [], ops: [] };

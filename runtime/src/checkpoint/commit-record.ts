@@ -70,6 +70,7 @@ function shapeError(json: unknown): string | undefined {
     return "field retained holds something else than references";
   if (!(fields["ops"] as readonly unknown[]).every(isOperation))
     return "field ops holds something else than operations";
+  if (fields["rescale"] !== undefined && !isRescale(fields["rescale"])) return "field rescale is not one";
   if (fields["origin"] !== null && typeof fields["origin"] !== "string") return "field origin is not a path";
   return undefined;
 }
@@ -78,6 +79,18 @@ function isRef(value: unknown): boolean {
   if (typeof value !== "object" || value === null) return false;
   const ref = value as Readonly<Record<string, unknown>>;
   return Number.isSafeInteger(ref["id"]) && typeof ref["path"] === "string" && typeof ref["sha256"] === "string";
+}
+
+function isRescale(value: unknown): boolean {
+  if (value === null) return true;
+  if (typeof value !== "object") return false;
+  const { parallelism, requirements } = value as Readonly<Record<string, unknown>>;
+  if (typeof parallelism !== "object" || parallelism === null) return false;
+  return (
+    typeof requirements === "object" &&
+    requirements !== null &&
+    Object.values(parallelism).every((count) => Number.isSafeInteger(count) && (count as number) >= 1)
+  );
 }
 
 function isOperation(value: unknown): boolean {

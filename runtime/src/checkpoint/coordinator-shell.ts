@@ -85,6 +85,8 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   readonly #io = new Map<CheckpointId, AbortController>();
   readonly #queue: CoordinatorEvent[] = [];
   #state: ReturnType<typeof initialCoordinatorState>;
+  /** As planned. */
+  #vertices: readonly CheckpointVertex[];
   readonly #life = new AbortController();
   #isStepping = false;
   #isStopped = false;
@@ -107,6 +109,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   constructor(options: CoordinatorOptions) {
     this.#options = options;
     const { commitLog } = options;
+    this.#vertices = options.vertices;
     this.#stats = new CheckpointStatsTracker(options.vertices, options.config.historyMax);
     this.#garbage = new CheckpointGarbage(options.store, commitLog.jobDir, options.config);
     this.#state = initialCoordinatorState({
@@ -117,8 +120,14 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     this.#sweep(commitLog.head.idHigh - ID_BLOCK_COUNT);
   }
 
-  attemptStarted(attempt: AttemptNumber, restored: CheckpointMetadata | null): void {
+  attemptStarted(
+    attempt: AttemptNumber,
+    restored: CheckpointMetadata | null,
+    vertices: readonly CheckpointVertex[] = this.#vertices,
+  ): void {
     const { config, commitLog, env } = this.#options;
+    this.#vertices = vertices;
+    this.#stats.attemptStarted(vertices);
     if (restored !== null) {
       const { head, origin } = commitLog.head;
       this.#stats.restored({
@@ -134,7 +143,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     this.#dispatch({
       type: "attemptStarted",
       attempt,
-      vertices: fitVertices(restored, this.#options.vertices),
+      vertices: fitVertices(restored, vertices),
       initialDelayMs: config.minPauseMs + env.rng.below(spreadMs + 1),
       isStopping: onlyPublishes(commitLog.head, restored),
     });

@@ -46,6 +46,7 @@ export type {
   OperationRequest,
   RecordedOperation,
   RecordedOperations,
+  ResourceRequirements,
   SavepointFormat,
 } from "./operations.ts";
 export {
@@ -94,6 +95,7 @@ export type {
   ExpectedHead,
   RecordedJobState,
   RecordedOverride,
+  RecordedRescale,
   RestoredCheckpointStats,
   SavepointOrder,
   StartDecision,

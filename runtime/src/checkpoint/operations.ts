@@ -33,7 +33,13 @@ export type OperationRequest =
     }
   | { readonly kind: "dispose"; readonly savepointPath: string }
   /** Takes pins of starts back (pins.ts); `holder` null: all of them. */
-  | { readonly kind: "unpin"; readonly holder: string | null };
+  | { readonly kind: "unpin"; readonly holder: string | null }
+  | { readonly kind: "rescale"; readonly requirements: ResourceRequirements };
+
+/** How many subtasks each vertex may have, by vertex id (Flink: JobResourceRequirements). */
+export type ResourceRequirements = Readonly<
+  Record<string, { readonly parallelism: { readonly lowerBound: number; readonly upperBound: number } }>
+>;
 
 export type OperationKind = OperationRequest["kind"];
 export type SavepointFormat = "CANONICAL" | "NATIVE";

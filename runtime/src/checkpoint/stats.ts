@@ -17,7 +17,7 @@ import type {
 const SUMMARY_COUNT_MAX = 1_000;
 
 export class CheckpointStatsTracker {
-  readonly #vertices: readonly CheckpointVertex[];
+  #vertices: readonly CheckpointVertex[];
   readonly #historyMax: number;
   readonly #inProgress = new Map<CheckpointId, CheckpointStats>();
   #history: CheckpointStats[] = [];
@@ -33,6 +33,11 @@ export class CheckpointStatsTracker {
   constructor(vertices: readonly CheckpointVertex[], historyMax: number) {
     this.#vertices = vertices;
     this.#historyMax = historyMax;
+  }
+
+  /** Of the attempt that begins: it may have another parallelism than the one before. */
+  attemptStarted(vertices: readonly CheckpointVertex[]): void {
+    this.#vertices = vertices;
   }
 
   restored(restored: RestoredCheckpointStats): void {

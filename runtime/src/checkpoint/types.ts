@@ -27,7 +27,7 @@ import type {
   SubtaskCheckpointStats,
   SubtaskId,
 } from "../model/index.ts";
-import type { RecordedOperations } from "./operations.ts";
+import type { RecordedOperations, ResourceRequirements } from "./operations.ts";
 
 /** Where a committed checkpoint lies. `path` names the `_metadata` object: in the job's store, or by URI in another one (location.ts). */
 export interface CheckpointRef {
@@ -89,6 +89,13 @@ export interface RecordedClaim {
 /** So many earlier lineages are remembered: each of them takes an explicit `--from` or `--new-lineage`. */
 export const LINEAGES_MAX = 256;
 
+/** Another parallelism than the planned one, asked for while the job ran. It stands for the submission that was asked. */
+export interface RecordedRescale {
+  readonly requirements: ResourceRequirements;
+  /** Chosen within them, by vertex id. */
+  readonly parallelism: Readonly<Record<string, number>>;
+}
+
 /** One record of the commit log. The highest one is the truth about the job's checkpoints. */
 export interface CommitRecord {
   readonly formatVersion: 0;
@@ -128,6 +135,8 @@ export interface CommitRecord {
   /** Oldest first (operations.ts). */
   readonly ops: RecordedOperations;
   readonly override: RecordedOverride | null;
+  /** Absent: the job runs as it was planned. */
+  readonly rescale?: RecordedRescale | null;
   /** Wall clock of the writer; for people and for trimming. */
   readonly writtenMs: number;
 }
@@ -282,7 +291,12 @@ export interface TakenSavepoint {
 /** The coordinator as the JobManager uses it; implemented by CheckpointCoordinator (coordinator-shell.ts). */
 export interface CheckpointCoordination {
   /** A new deployment of all tasks begins; nothing is triggered before every subtask is running or finished. */
-  attemptStarted(attempt: AttemptNumber, restored: CheckpointMetadata | null): void;
+  attemptStarted(
+    attempt: AttemptNumber,
+    restored: CheckpointMetadata | null,
+    /** As planned for this attempt; without them those of the attempt before. */
+    vertices?: readonly CheckpointVertex[],
+  ): void;
   taskRunning(subtask: SubtaskId): void;
   taskFinished(subtask: SubtaskId): void;
   /** A source subtask has emitted its last record (and waits for the final checkpoint). */

@@ -30,6 +30,7 @@ import type {
   AttemptNumber,
   CheckpointAck,
   CheckpointId,
+  CheckpointMetadata,
   Epoch,
   JobPlan,
   SubtaskId,
@@ -37,7 +38,6 @@ import type {
   TaskSpec,
 } from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
-import { objectsReply, parse } from "../rpc/index.ts";
 import type {
   DeployRequest,
   JobManagerMessage,
@@ -45,6 +45,7 @@ import type {
   RpcOptions,
   TaskManagerMessage,
 } from "../rpc/index.ts";
+import { copyHolders, SlotsWatch } from "./copy-holders.ts";
 import { JobHistory } from "./job-history.ts";
 import { jobView, logView, taskManagerView } from "./job-view.ts";
 import { LocalCopyMap } from "./local-copy-map.ts";
@@ -53,18 +54,19 @@ import type { OperationRunners } from "./operations.ts";
 import { slotsRequired, subtasksOfSlot } from "./placement.ts";
 import type { JobManagerView, JobView, LogView, RestoreSummary, TaskManagerView } from "./rest/source.ts";
 import { NOTHING_TO_RESTORE, prepareRestore } from "./restore.ts";
-import type { CopyHolders, PreparedRestore } from "./restore.ts";
+import type { PreparedRestore } from "./restore.ts";
 import { RestoreReport } from "./restore-report.ts";
 import { RestartStrategy } from "./restart-strategy.ts";
 import { checkpointRunners, endMessage } from "./checkpoint-operations.ts";
-import { initialSchedulerState, schedule } from "./scheduler.ts";
+import { planAt } from "./rescale.ts";
+import { rescaleRunner } from "./rescale-operation.ts";
+import { initialSchedulerState, schedule, wantedPlan } from "./scheduler.ts";
 import type { EndState, SchedulerEffect, SchedulerEvent, SchedulerState } from "./scheduler.ts";
 import { TaskManagers } from "./task-managers.ts";
 import type { TaskManagerEntry } from "./task-managers.ts";
 
 /** A deployment includes the end of the threads before it: cancellation, termination, and then some. */
 const DEPLOY_TIMEOUT_MS = 120_000;
-const LOCAL_COPIES_TIMEOUT_MS = 60_000;
 /** A TaskManager that lost its JobManager looks for the next one at least this often (task-manager.ts), and then some. */
 const COPIES_WAIT_MS = 2_500;
 
@@ -106,6 +108,10 @@ export class JobMaster implements JobManagerView {
   readonly #options: JobMasterOptions;
   readonly #taskManagers: TaskManagers;
   readonly #history: JobHistory;
+  /** Of the newest checkpoint that was restored or taken here. */
+  #newest: CheckpointMetadata | null = null;
+  #preparing: Promise<void> = Promise.resolve();
+  #rescaleCount = 0;
   readonly #restartStrategy: RestartStrategy;
   readonly #operations: Operations;
   readonly #operationIds: Rng;
@@ -126,7 +132,7 @@ export class JobMaster implements JobManagerView {
   #coordinator: CheckpointCoordinator | undefined;
   #cancelDelay: Cancel | undefined;
   #cancelCopiesWait: Cancel | undefined;
-  #slotsChanged = Promise.withResolvers<void>();
+  readonly #slots = new SlotsWatch();
   #restartCount = 0;
 
   constructor(options: JobMasterOptions) {
@@ -159,8 +165,10 @@ export class JobMaster implements JobManagerView {
 
   /** The log is claimed (or there is none): the job begins. */
   start(storage: JobStorage | undefined): void {
-    const { env, plan, settings } = this.#options;
+    const { env, settings } = this.#options;
     this.#storage = storage;
+    const plan = this.#recordedPlan();
+    this.#plan = plan;
     if (storage !== undefined) {
       this.#coordinator = new CheckpointCoordinator({
         env,
@@ -173,9 +181,11 @@ export class JobMaster implements JobManagerView {
         listener: {
           failJob: (failure) => this.#dispatch({ type: "jobFailure", failure }),
           fenced: (failure) => this.#fatal(failure),
-          completed: ({ checkpointId, kind }) => {
+          completed: (metadata) => {
+            const { checkpointId, kind } = metadata;
             if (kind === "savepoint") return; // nobody restores from it, and nobody keeps copies of it
             const { jobDir } = storage.log;
+            this.#newest = metadata;
             this.#localCopies.completed(checkpointId, (path) => checkpointIdOfPath(jobDir, path));
           },
           finalCompleted: (id) => env.log.info("the final checkpoint is committed", { checkpoint: id }),
@@ -183,8 +193,19 @@ export class JobMaster implements JobManagerView {
         },
       });
     }
-    this.#dispatch({ type: "started" });
+    this.#dispatch({ type: "started", plan });
     this.#operations.start(storage?.log);
+  }
+
+  /** As planned, at the parallelism that somebody asked an earlier JobManager of this submission for. */
+  #recordedPlan(): JobPlan {
+    const { env, plan } = this.#options;
+    const rescale = this.#storage?.log.head.rescale ?? null;
+    if (rescale === null) return plan;
+    const rescaled = planAt(plan, rescale.parallelism);
+    if (rescaled === undefined)
+      env.log.warn("the job has other vertices than when it was rescaled: it runs as planned");
+    return rescaled ?? plan;
   }
 
   /** An earlier JobManager has recorded the end of the job: this one only tells of it. */
@@ -237,6 +258,8 @@ export class JobMaster implements JobManagerView {
       configuration,
       storeUri: this.#storage?.store.uri,
       restored: this.#restored,
+      rescaleCount: this.#rescaleCount,
+      requirements: this.#storage?.log.head.rescale?.requirements,
     });
   }
 
@@ -245,7 +268,7 @@ export class JobMaster implements JobManagerView {
   }
 
   slotsRequired(): number {
-    return slotsRequired(this.#options.plan);
+    return slotsRequired(wantedPlan(this.#state));
   }
 
   submission(): string {
@@ -273,6 +296,19 @@ export class JobMaster implements JobManagerView {
   #runners(): OperationRunners {
     const { env, jobId, settings } = this.#options;
     return {
+      rescale: rescaleRunner({
+        env,
+        deployedPlan: () => this.#plan,
+        wantedPlan: () => wantedPlan(this.#state),
+        slotCount: () => this.#taskManagers.slotCount,
+        isDeployed: () => this.#state.job === "RUNNING" && this.#state.deployment !== undefined,
+        coordinator: () => this.#coordinator,
+        log: () => this.#storage?.log,
+        newest: () => this.#newest,
+        unclaimedState: unclaimedState(settings),
+        onRescaled: (plan) => this.#dispatch({ type: "rescaled", plan }),
+        signal: this.#life.signal,
+      }),
       cancel: () => {
         this.#dispatch({ type: "cancelRequested" });
         return Promise.resolve(undefined); // OP4: the record of the job's end settles it
@@ -300,8 +336,7 @@ export class JobMaster implements JobManagerView {
       dataAddress,
       localCopies: localCopies.length,
     });
-    this.#slotsChanged.resolve();
-    this.#slotsChanged = Promise.withResolvers<void>();
+    this.#slots.changed();
     this.#dispatch({ type: "registered", taskManager: { id: taskManagerId, slotCount } });
   }
 
@@ -382,7 +417,7 @@ export class JobMaster implements JobManagerView {
   #localBytes(slotIndex: number): ReadonlyMap<string, number> {
     const prepared = this.#preparedForLocal();
     if (prepared === undefined) return new Map();
-    const parts = subtasksOfSlot(this.#options.plan, slotIndex).flatMap(
+    const parts = subtasksOfSlot(wantedPlan(this.#state), slotIndex).flatMap(
       (subtask) => prepared.tasks.get(subtaskKey(subtask))?.parts ?? [],
     );
     return this.#localCopies.bytesOf(prepared.restoreDir, parts);
@@ -465,7 +500,9 @@ export class JobMaster implements JobManagerView {
     const { env } = this.#options;
     switch (effect.type) {
       case "prepare":
-        this.#guard(this.#prepare(effect.attempt));
+        // One after the other: a job that is rescaled while it waits is prepared again.
+        this.#preparing = this.#preparing.then(() => this.#prepare(effect.attempt));
+        this.#guard(this.#preparing);
         return;
       case "armDelay": {
         const { attempt } = effect;
@@ -516,6 +553,10 @@ export class JobMaster implements JobManagerView {
           cause: effect.failure.code,
         });
         return;
+      case "rescaling":
+        this.#rescaleCount += 1;
+        this.#slots.changed(); // who waits for slots may need fewer now
+        return;
       case "close":
         this.#guard(this.#close(effect.as));
         return;
@@ -526,7 +567,8 @@ export class JobMaster implements JobManagerView {
   }
 
   #recordException(effect: Extract<SchedulerEffect, { readonly type: "recordException" }>): void {
-    const { plan, env } = this.#options;
+    const { env } = this.#options;
+    const { plan } = this.#state;
     const { failure, subtask, taskManagerId } = effect;
     const vertex = plan.vertices.find(({ id }) => id === subtask?.vertexId);
     const taskName =
@@ -547,7 +589,9 @@ export class JobMaster implements JobManagerView {
 
   /** JM4. */
   async #prepare(attempt: AttemptNumber): Promise<void> {
-    const { env, plan, allowReplay, settings } = this.#options;
+    const { env, allowReplay, settings } = this.#options;
+    if (attempt !== this.#state.attempt) return;
+    const plan = wantedPlan(this.#state);
     const storage = this.#storage;
     const { signal } = this.#life;
     if (storage === undefined) {
@@ -562,10 +606,15 @@ export class JobMaster implements JobManagerView {
         ...storage,
         plan,
         env,
-        copies: this.#copies(),
+        copies: copyHolders({
+          taskManagers: this.#taskManagers,
+          jobDir: storage.log.jobDir,
+          log: env.log,
+          enoughSlots: (of) => this.#slots.until(() => this.#taskManagers.slotCount >= this.slotsRequired(), of),
+        }),
         damaged: this.#damaged,
         allowReplay,
-        unclaimedState: settings.ignoreUnclaimedState ? "drop" : "fail",
+        unclaimedState: unclaimedState(settings),
         signal,
       });
     } catch (thrown) {
@@ -575,6 +624,7 @@ export class JobMaster implements JobManagerView {
       this.#dispatch({ type: "prepareFailed", attempt, failure });
       return;
     }
+    this.#newest = prepared.metadata;
     this.#prepared.set(attempt, prepared);
     this.#dispatch({ type: "prepared", attempt });
   }
@@ -583,7 +633,8 @@ export class JobMaster implements JobManagerView {
     const { env, jobId, moduleUrl, configuration, lineage } = this.#options;
     const prepared = this.#prepared.get(attempt);
     assert(prepared !== undefined, "SC2: what an attempt restores is known before it is deployed");
-    const plan = fitPlan(prepared.metadata, this.#options.plan);
+    const planned = this.#state.plan;
+    const plan = fitPlan(prepared.metadata, planned);
     this.#plan = plan;
     this.#prepared.clear();
     const restoredId = prepared.metadata?.checkpointId ?? null;
@@ -596,7 +647,7 @@ export class JobMaster implements JobManagerView {
             startedMs: env.clock.nowMs(),
             expectedCount: prepared.tasks.size,
           });
-    this.#coordinator?.attemptStarted(attempt, prepared.metadata);
+    this.#coordinator?.attemptStarted(attempt, prepared.metadata, checkpointVertices(planned));
     const slotOwners = owners.map((taskManagerId) => ({
       taskManagerId,
       dataAddress: this.#taskManagers.get(taskManagerId)?.registration.dataAddress ?? "",
@@ -643,61 +694,6 @@ export class JobMaster implements JobManagerView {
       await peer.request(request satisfies JobManagerRequest, DEPLOY_TIMEOUT_MS);
     } catch (thrown) {
       this.#dispatch({ type: "deployFailed", attempt: request.attempt, taskManagerId, failure: toFailure(thrown) });
-    }
-  }
-
-  /** Local copies on all registered TaskManagers. */
-  #copies(): CopyHolders {
-    const ask = async (message: JobManagerRequest, id: string): Promise<readonly string[]> => {
-      try {
-        const reply = parse(
-          objectsReply,
-          await this.#taskManagers.get(id)?.peer.request(message, LOCAL_COPIES_TIMEOUT_MS),
-        );
-        return "ok" in reply ? reply.ok.objects : [];
-      } catch (thrown) {
-        const failure = toFailure(thrown);
-        this.#options.env.log.warn("a TaskManager did not answer about local copies", {
-          taskManager: id,
-          failure: failure.message,
-        });
-        return [];
-      }
-    };
-    const holders = new Map<string, string>();
-    const jobDir = this.#storage?.log.jobDir ?? "";
-    return {
-      find: async (objects, signal) => {
-        await this.#enoughSlots(signal);
-        const ids = this.#taskManagers.all().map(({ registration }) => registration.taskManagerId);
-        const answers = await Promise.all(
-          ids.map(async (id) => ({ id, held: await ask({ type: "findLocalCopies", jobDir, objects }, id) })),
-        );
-        for (const { id, held } of answers) for (const object of held) holders.set(object, id);
-        return new Set(holders.keys());
-      },
-      repair: async (objects) => {
-        const byHolder = Map.groupBy(objects, (object) => holders.get(object) ?? "");
-        const repaired = await Promise.all(
-          [...byHolder].map(([id, of]) => ask({ type: "repairObjects", jobDir, objects: of }, id)),
-        );
-        return repaired.flat();
-      },
-    };
-  }
-
-  async #enoughSlots(signal: AbortSignal): Promise<void> {
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = (): void =>
-      aborted.reject(new Failure("CANCELED", { retry: "never", message: "the JobManager ends" }));
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) onAbort();
-    try {
-      while (this.#taskManagers.slotCount < this.slotsRequired())
-        await Promise.race([this.#slotsChanged.promise, aborted.promise]);
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-      aborted.promise.catch(() => {}); // nobody may be waiting any more
     }
   }
 
@@ -758,6 +754,11 @@ export class JobMaster implements JobManagerView {
       if (!this.#isOver) this.#fatal(toFailure(thrown));
     });
   }
+}
+
+/** State of operators that the plan does not have. */
+function unclaimedState({ ignoreUnclaimedState }: RuntimeSettings): "drop" | "fail" {
+  return ignoreUnclaimedState ? "drop" : "fail";
 }
 
 /** Its stack leads into the job's own code. */

@@ -2,11 +2,17 @@
 
 import type { ObjectStore } from "@sluice/kit/env";
 import { placeName } from "../checkpoint/index.ts";
-import type { CheckpointConfig, CheckpointStatsSnapshot, CommitRecord } from "../checkpoint/index.ts";
+import type {
+  CheckpointConfig,
+  CheckpointStatsSnapshot,
+  CommitRecord,
+  ResourceRequirements,
+} from "../checkpoint/index.ts";
 import type { JobPlan } from "../model/index.ts";
 import { subtaskKey } from "../model/index.ts";
 import type { JobHistory } from "./job-history.ts";
 import type { JobView, LogView, RestoreSummary, SubtaskMetrics, SubtaskView, TaskManagerView } from "./rest/source.ts";
+import { requirementsOf } from "./rescale.ts";
 import type { SchedulerState } from "./scheduler.ts";
 import type { TaskManagerEntry } from "./task-managers.ts";
 
@@ -33,6 +39,8 @@ export interface JobViewOptions {
   readonly configuration: Readonly<Record<string, string>>;
   readonly storeUri: string | undefined;
   readonly restored: RestoreSummary | undefined;
+  readonly rescaleCount: number;
+  readonly requirements: ResourceRequirements | undefined;
 }
 
 export function jobView(options: JobViewOptions): JobView {
@@ -82,6 +90,8 @@ export function jobView(options: JobViewOptions): JobView {
     configuration: options.configuration,
     storeUri: options.storeUri,
     restored: options.restored,
+    rescaleCount: options.rescaleCount,
+    requirements: options.requirements ?? requirementsOf(plan),
   };
 }
 

@@ -43,6 +43,12 @@ const PLAN: JobPlan = {
   vertices: [vertex("src", 2), vertex("sum", 2, ["src"])],
 };
 
+/** The same job with as many subtasks of each vertex. */
+const planOf = (parallelism: number): JobPlan => ({
+  ...PLAN,
+  vertices: PLAN.vertices.map((one) => ({ ...one, parallelism })),
+});
+
 const failure = (code: Failure["code"] = "USER_FUNCTION_FAILED", retry: Failure["retry"] = "backoff"): Failure =>
   new Failure(code, { retry, message: code });
 
@@ -310,7 +316,73 @@ describe("the life of a job", () => {
   });
 });
 
-test("SC1, SC2, SC5: whatever a cluster does, and once it stops doing it, the job finishes", () => {
+describe("SC7: another parallelism", () => {
+  const tasksOf = (driver: Driver): string => [...driver.state.executions.keys()].toSorted().join(" ");
+
+  test("of a running job: what is deployed ends, then the next attempt has the new tasks", () => {
+    const driver = Driver.running();
+    driver.register("c");
+    driver.send({ type: "rescaled", plan: planOf(3) });
+    expect(driver.words()).toBe("rescaling cancel:a+b prepare:1");
+    expect([driver.state.job, tasksOf(driver)]).toEqual(["RESTARTING", "src/0 src/1 sum/0 sum/1"]);
+    driver.prepared();
+    driver.task(S0, "CANCELED");
+    for (const id of ["a", "b"]) driver.send({ type: "attemptEnded", attempt: 0 as AttemptNumber, taskManagerId: id });
+    expect(driver.words()).toBe("rescaling cancel:a+b prepare:1 deploy:1@a+b+c");
+    expect([driver.state.job, tasksOf(driver)]).toEqual(["RUNNING", "src/0 src/1 src/2 sum/0 sum/1 sum/2"]);
+  });
+
+  test("of a job that waits for slots it does not get: prepared again, and deployed on what is there", () => {
+    const driver = Driver.running();
+    driver.decision = { type: "restart", delayMs: 60_000 };
+    driver.send({ type: "lost", taskManagerId: "b", failure: failure("PEER_LOST") });
+    driver.send({ type: "attemptEnded", attempt: 0 as AttemptNumber, taskManagerId: "a" });
+    driver.prepared();
+    driver.effects.length = 0;
+    driver.send({ type: "rescaled", plan: planOf(1) });
+    driver.send({ type: "delayOver", attempt: 1 as AttemptNumber }); // SC3
+    driver.send({ type: "prepared", attempt: 1 as AttemptNumber });
+    expect(driver.words()).toBe("rescaling prepare:2");
+    driver.prepared();
+    expect(driver.words()).toBe("rescaling prepare:2 deploy:2@a");
+  });
+
+  test("asked for twice before the old attempt is gone: the newest counts", () => {
+    const driver = Driver.running();
+    driver.send({ type: "rescaled", plan: planOf(3) });
+    driver.send({ type: "rescaled", plan: planOf(1) });
+    for (const id of ["a", "b"]) driver.send({ type: "attemptEnded", attempt: 0 as AttemptNumber, taskManagerId: id });
+    driver.prepared();
+    expect(driver.words()).toBe("rescaling cancel:a+b prepare:1 rescaling prepare:2 deploy:2@a");
+  });
+
+  test.each(["cancelRequested", "suspendRequested"] as const)("after %s it changes nothing", (type) => {
+    const driver = Driver.running();
+    driver.send({ type });
+    const before = driver.state;
+    driver.send({ type: "rescaled", plan: planOf(1) });
+    expect(driver.state).toBe(before);
+  });
+
+  test("of a job that has finished it changes nothing", () => {
+    const driver = Driver.running();
+    driver.tasks("FINISHED");
+    const before = driver.state;
+    driver.send({ type: "rescaled", plan: planOf(1) });
+    expect(driver.state).toBe(before);
+  });
+
+  test("that the log asks for already is the first attempt's", () => {
+    const driver = new Driver();
+    driver.send({ type: "started", plan: planOf(1) });
+    driver.register("a");
+    driver.prepared();
+    expect(driver.words()).toBe("prepare:0 deploy:0@a");
+    expect(tasksOf(driver)).toBe("src/0 sum/0");
+  });
+});
+
+test("SC1, SC2, SC5, SC7: whatever a cluster does, and once it stops doing it, the job finishes", () => {
   const ids = ["a", "b", "c"];
   const action = fc.oneof(
     { weight: 3, arbitrary: fc.record({ do: fc.constant("register" as const), id: fc.constantFrom(...ids) }) },
@@ -321,13 +393,17 @@ test("SC1, SC2, SC5: whatever a cluster does, and once it stops doing it, the jo
       weight: 8,
       arbitrary: fc.record({
         do: fc.constant("task" as const),
-        slot: fc.nat(1),
+        slot: fc.nat(2),
         vertex: fc.constantFrom("src", "sum"),
         state: fc.constantFrom<TaskState>("INITIALIZING", "RUNNING", "DRAINED", "FAILED", "FINISHED"),
       }),
     },
     { weight: 6, arbitrary: fc.record({ do: fc.constant("ended" as const), id: fc.constantFrom(...ids) }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant("jobFailure" as const) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ do: fc.constant("rescale" as const), parallelism: fc.integer({ min: 1, max: 3 }) }),
+    },
   );
   fc.assert(
     fc.property(fc.array(action, { maxLength: 60 }), fc.boolean(), (actions, delays) => {
@@ -338,12 +414,15 @@ test("SC1, SC2, SC5: whatever a cluster does, and once it stops doing it, the jo
       const registered = new Set<string>();
       const cancelled = new Set<string>();
       const prepares = new Set<number>();
+      let wanted = 2;
       const send = (event: SchedulerEvent): void => {
         for (const effect of driver.send(event)) {
           if (effect.type === "prepare") prepares.add(effect.attempt);
           if (effect.type === "cancelAttempt") for (const id of effect.taskManagerIds) cancelled.add(id);
           if (effect.type !== "deploy") continue;
           expect(prepares.has(effect.attempt)).toBe(true);
+          expect(effect.owners).toHaveLength(wanted);
+          expect(driver.state.executions.size).toBe(2 * wanted);
           for (const id of effect.owners) {
             expect(registered.has(id)).toBe(true);
             expect(alive.has(id)).toBe(false); // SC1
@@ -396,6 +475,10 @@ test("SC1, SC2, SC5: whatever a cluster does, and once it stops doing it, the jo
           case "ended":
             endOf(a.id);
             break;
+          case "rescale":
+            wanted = a.parallelism;
+            send({ type: "rescaled", plan: planOf(wanted) });
+            break;
           case "jobFailure":
             send({ type: "jobFailure", failure: failure("CHECKPOINT_EXPIRED") });
             break;
@@ -414,8 +497,8 @@ test("SC1, SC2, SC5: whatever a cluster does, and once it stops doing it, the jo
         send({ type: "delayOver", attempt: driver.attempt });
       }
       for (const state of ["INITIALIZING", "RUNNING", "DRAINED", "FINISHED"] as const) {
-        for (let slot = 0; slot < 2; slot += 1) {
-          for (const subtask of subtasksOfSlot(PLAN, slot))
+        for (let slot = 0; slot < wanted; slot += 1) {
+          for (const subtask of subtasksOfSlot(planOf(wanted), slot))
             send({ type: "taskState", attempt: driver.attempt, subtask, state, failure: undefined });
         }
       }

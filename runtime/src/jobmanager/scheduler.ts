@@ -12,6 +12,7 @@
 //   SC5. The job ends only through `close`: the log knows how it ended before anybody is told.
 //   SC6. Only the first attempt of a JobManager waits for TaskManagers with copies, once, and only while others that are back already
 //        hold some of what it restores: those of the JobManager before register one after the other.
+//   SC7. A job at another parallelism is another attempt: what is deployed keeps its plan until it is gone.
 //
 // Not here: connections, storage, timers (job-master.ts), checkpoints (checkpoint/coordinator).
 
@@ -41,7 +42,10 @@ export interface Deployment {
 export type EndState = "FINISHED" | "CANCELED" | "FAILED";
 
 export interface SchedulerState {
+  /** Of what is deployed; while nothing is, of what comes next. */
   readonly plan: JobPlan;
+  /** At another parallelism, for the next attempt (SC7). */
+  readonly nextPlan: JobPlan | undefined;
   readonly job: JobStatus;
   /** Of the deployment that runs or comes next. */
   readonly attempt: AttemptNumber;
@@ -60,8 +64,8 @@ export interface SchedulerState {
 }
 
 export type SchedulerEvent =
-  /** The log is claimed: scheduling begins. */
-  | { readonly type: "started" }
+  /** The log is claimed: scheduling begins, at the parallelism that the log asks for if it does. */
+  | { readonly type: "started"; readonly plan?: JobPlan }
   | { readonly type: "registered"; readonly taskManager: RegisteredTaskManager }
   | { readonly type: "lost"; readonly taskManagerId: string; readonly failure: Failure }
   | { readonly type: "prepared"; readonly attempt: AttemptNumber }
@@ -87,6 +91,8 @@ export type SchedulerEvent =
   | { readonly type: "jobFailure"; readonly failure: Failure }
   /** Its sources emit nothing more: the next attempt goes on from the newest checkpoint. Nothing of the job failed. */
   | { readonly type: "stopFailed"; readonly failure: Failure }
+  /** The log says that the job has this parallelism from now on. Nothing of it failed. */
+  | { readonly type: "rescaled"; readonly plan: JobPlan }
   | { readonly type: "cancelRequested" }
   | { readonly type: "suspendRequested" }
   | { readonly type: "closed"; readonly as: EndState };
@@ -114,6 +120,7 @@ export type SchedulerEffect =
       readonly delayMs: number;
       readonly failure: Failure;
     }
+  | { readonly type: "rescaling"; readonly attempt: AttemptNumber }
   /** Write into the log how the job ended. */
   | { readonly type: "close"; readonly as: EndState }
   | { readonly type: "jobEnded"; readonly as: EndState; readonly failure: Failure | undefined };
@@ -128,23 +135,25 @@ export interface SchedulerContext {
 }
 
 export function initialSchedulerState(plan: JobPlan): SchedulerState {
-  const executions = new Map<string, ExecutionState>();
-  for (let slot = 0; slot < slotsRequired(plan); slot += 1) {
-    for (const subtask of subtasksOfSlot(plan, slot)) executions.set(subtaskKey(subtask), "CREATED");
-  }
   return {
     plan,
+    nextPlan: undefined,
     job: "INITIALIZING",
     attempt: 0 as AttemptNumber,
     taskManagers: new Map(),
     deployment: undefined,
-    executions,
+    executions: newExecutions(plan),
     isPrepared: false,
     isDelayOver: true,
     copiesWait: "not-yet",
     missingSlotCount: 0,
     failure: undefined,
   };
+}
+
+/** The plan of the next attempt. */
+export function wantedPlan({ nextPlan, plan }: SchedulerState): JobPlan {
+  return nextPlan ?? plan;
 }
 
 type Step = readonly [SchedulerState, readonly SchedulerEffect[]];
@@ -168,7 +177,8 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
       const created = jobTransition("INITIALIZING", "CREATED");
       assert(state.job === "INITIALIZING" && created === "CREATED", "a job starts once");
       const running = jobTransition("CREATED", "RUNNING");
-      const next = { ...state, job: running, executions: moveAll(state.executions, "SCHEDULED") };
+      const { plan = state.plan } = event;
+      const next = { ...state, job: running, plan, executions: moveAll(newExecutions(plan), "SCHEDULED") };
       return [next, [{ type: "prepare", attempt: state.attempt }]];
     }
     case "registered": {
@@ -212,6 +222,8 @@ function apply(state: SchedulerState, event: SchedulerEvent, context: SchedulerC
       return mayFail(state)
         ? restart(state, { failure: event.failure, delayMs: 0 }, context)
         : afterRelease(state, context);
+    case "rescaled":
+      return rescaled(state, event.plan, context);
     case "cancelRequested":
       if (state.job !== "CREATED" && state.job !== "RUNNING" && state.job !== "RESTARTING") return [state, []];
       if (isAllFinished(state)) return [state, []]; // too late: its last output is published
@@ -362,6 +374,33 @@ function restart(
   return [cancelled, effects];
 }
 
+/** SC7. A job that waits, for slots or for the end of a delay, is prepared anew and waits no longer than it must. */
+function rescaled(state: SchedulerState, plan: JobPlan, context: SchedulerContext): Step {
+  const { job, deployment } = state;
+  if (job !== "RUNNING" && job !== "RESTARTING") return [state, []];
+  if (deployment !== undefined && !deployment.isCancelled && !mayFail(state)) return [state, []]; // it has just finished
+  const attempt = (state.attempt + 1) as AttemptNumber;
+  const next: SchedulerState = { ...state, attempt, nextPlan: plan, isPrepared: false, isDelayOver: true };
+  const begins: SchedulerEffect = { type: "rescaling", attempt };
+  const prepares: SchedulerEffect = { type: "prepare", attempt };
+  if (deployment === undefined) return [withNextPlan(next), [begins, prepares]];
+  if (deployment.isCancelled) return [next, [begins, prepares]];
+  const [cancelled, effects] = cancelDeployment({ ...next, job: jobTransition("RUNNING", "RESTARTING") }, context);
+  return [cancelled, [begins, ...effects, prepares]];
+}
+
+/** Nothing is deployed: the next attempt's tasks take the place of those before. */
+function withNextPlan(state: SchedulerState): SchedulerState {
+  const plan = wantedPlan(state);
+  return {
+    ...state,
+    plan,
+    nextPlan: undefined,
+    missingSlotCount: 0,
+    executions: moveAll(newExecutions(plan), "SCHEDULED"),
+  };
+}
+
 function fail(state: SchedulerState, failure: Failure, context: SchedulerContext): Step {
   const { job } = state;
   assert(job === "RUNNING" || job === "RESTARTING" || job === "CREATED", "only a job that lives fails");
@@ -410,7 +449,7 @@ function afterRelease(state: SchedulerState, context: SchedulerContext): Step {
   switch (job) {
     case "RESTARTING":
       if (deployment === undefined) return deployIfReady(state, context);
-      return deployIfReady({ ...state, deployment: undefined, executions: rescheduled(executions) }, context);
+      return deployIfReady(withNextPlan({ ...state, deployment: undefined }), context);
     case "FAILING":
       return [{ ...state, deployment: undefined, executions }, [{ type: "close", as: "FAILED" }]];
     case "CANCELLING":
@@ -478,6 +517,9 @@ function moveAll(
 }
 
 /** A new attempt has new executions. */
-function rescheduled(executions: SchedulerState["executions"]): ReadonlyMap<string, ExecutionState> {
-  return new Map([...executions.keys()].map((key) => [key, executionTransition("CREATED", "SCHEDULED")]));
+function newExecutions(plan: JobPlan): SchedulerState["executions"] {
+  const executions = new Map<string, ExecutionState>();
+  for (let slot = 0; slot < slotsRequired(plan); slot += 1)
+    for (const subtask of subtasksOfSlot(plan, slot)) executions.set(subtaskKey(subtask), "CREATED");
+  return executions;
 }

@@ -71,6 +71,10 @@ export interface MiniClusterStatus {
   readonly isRunning: boolean;
   /** Restarts under the current JobManager. */
   readonly restarts: number;
+  /** Changes of parallelism under the current JobManager. */
+  readonly rescales: number;
+  /** Subtasks of the operator that has most. */
+  readonly parallelism: number;
   /** Completed under the current JobManager. */
   readonly completedCheckpoints: number;
   /** That the running attempt, or one before it under this JobManager, began from. */
@@ -164,6 +168,8 @@ export class MiniCluster implements AsyncDisposable {
           subtasks.every(({ state }) => state === "RUNNING" || state === "FINISHED"),
         ),
       restarts: view?.restartCount ?? 0,
+      rescales: view?.rescaleCount ?? 0,
+      parallelism: Math.max(0, ...(view?.vertices.map(({ subtasks }) => subtasks.length) ?? [])),
       completedCheckpoints: view?.checkpoints.counts.completed ?? 0,
       restoredCheckpointId: view?.checkpoints.latestRestored?.id,
       failures: view?.exceptions.map(({ text }) => text) ?? [],
@@ -212,6 +218,19 @@ export class MiniCluster implements AsyncDisposable {
     assert(location !== undefined, "a savepoint that is done lies somewhere");
     await this.waitForEnd();
     return location;
+  }
+
+  /**
+   * Gives every operator this parallelism while the job runs, as PUT /jobs/:id/resource-requirements does: a checkpoint, then a restart
+   * from it. Waits until every task runs again. Rejects when there are not as many slots.
+   */
+  async rescale(parallelism: number): Promise<void> {
+    await this.waitUntilRunning();
+    const vertices = this.#master?.job().plan.vertices ?? [];
+    const bounds = { parallelism: { lowerBound: parallelism, upperBound: parallelism } };
+    const requirements = Object.fromEntries(vertices.map(({ id }) => [id, bounds]));
+    await this.#operate("a rescale", { kind: "rescale", requirements });
+    await this.waitUntil("the new parallelism", (now) => now.isRunning && now.parallelism === parallelism);
   }
 
   async #operate(what: string, request: OperationRequest): Promise<Extract<OperationOutcome, { type: "done" }>> {

@@ -154,6 +154,19 @@ function job(options: Job): (env: StreamExecutionEnvironment) => void {
   };
 }
 
+/** Every record was counted once, or is held back in the final checkpoint. */
+function audit(sink: CollectSink<string>, witness: Witness): void {
+  const finalId = Math.max(...witness.held.keys());
+  const held = witness.held.get(finalId) ?? [];
+  const emitted = sink.values().map((line) => line.split(" ").map(Number) as [number, number, number]);
+  const numbers = [...emitted.map(([value]) => value), ...held].toSorted((a, b) => a - b);
+  expect(numbers).toEqual(Array.from({ length: COUNT }, (_, i) => i));
+  for (const [key, lines] of Map.groupBy(emitted, ([, k]) => k)) {
+    const counts = lines.map(([, , count]) => count).toSorted((a, b) => a - b);
+    expect([key, counts]).toEqual([key, Array.from({ length: lines.length }, (_, i) => i + 1)]);
+  }
+}
+
 const newWitness = (): Witness => ({ held: new Map(), unions: [], broadcasts: [] });
 
 describe("rescaling", () => {
@@ -173,15 +186,7 @@ describe("rescaling", () => {
     await using last = await MiniCluster.start(job({ sink, witness }), { parallelism: 2, store });
     expect(await last.waitForEnd()).toBe("FINISHED");
 
-    const finalId = Math.max(...witness.held.keys());
-    const held = witness.held.get(finalId) ?? [];
-    const emitted = sink.values().map((line) => line.split(" ").map(Number) as [number, number, number]);
-    const numbers = [...emitted.map(([value]) => value), ...held].toSorted((a, b) => a - b);
-    expect(numbers).toEqual(Array.from({ length: COUNT }, (_, i) => i));
-    for (const [key, lines] of Map.groupBy(emitted, ([, k]) => k)) {
-      const counts = lines.map(([, , count]) => count).toSorted((a, b) => a - b);
-      expect([key, counts]).toEqual([key, Array.from({ length: lines.length }, (_, i) => i + 1)]);
-    }
+    audit(sink, witness);
 
     // Every subtask of an attempt was given the union of all subtasks before it.
     const runs = [2, 3, 1, 5, 2];
@@ -191,6 +196,46 @@ describe("rescaling", () => {
       expect([...restored].toSorted()).toEqual(Array.from({ length: Number(of ?? 0) }, (_, i) => `${i}/${of}`));
     }
     expect(new Set(witness.broadcasts)).toEqual(new Set([1]));
+  });
+
+  test("in place: 2 -> 4 -> 1 -> 3, the JobManager and a TaskManager killed at the new parallelism; another start has its own", async () => {
+    const store = new MemoryObjectStore();
+    const sink = new CollectSink<string>();
+    const witness = newWitness();
+    const options = { parallelism: 2, store, taskManagers: 2, slotsPerTaskManager: 2 };
+    const cluster = await MiniCluster.start(job({ sink, witness }), options);
+    const moreOutput = async (): Promise<void> => {
+      const before = sink.values().length;
+      await cluster.waitUntil("more output", () => sink.values().length >= before + 150);
+    };
+    await moreOutput();
+    await cluster.rescale(4);
+    expect(cluster.status()).toMatchObject({ rescales: 1, restarts: 0, failures: [] });
+    await moreOutput();
+    cluster.killJobManager();
+    await cluster.waitUntil("the next JobManager", ({ isRunning }) => isRunning);
+    expect(cluster.status()).toMatchObject({ parallelism: 4, rescales: 0 }); // as the log says
+    await moreOutput();
+    await cluster.rescale(1);
+    await moreOutput();
+    await cluster.rescale(3);
+    cluster.killTaskManager(1);
+    await cluster.waitUntil("a restart", ({ restarts, isRunning }) => restarts === 1 && isRunning);
+    expect(cluster.status().parallelism).toBe(3);
+    await expect(cluster.rescale(5)).rejects.toMatchObject({
+      code: "OPERATION_CONFLICT",
+      message: expect.stringContaining("needs at least 5, the registered TaskManagers have 4"),
+    });
+    expect(cluster.status()).toMatchObject({ parallelism: 3, rescales: 2, restarts: 1 });
+    await moreOutput();
+    await cluster.stop();
+
+    await using another = await MiniCluster.start(job({ sink, witness }), options);
+    await another.waitUntilRunning();
+    expect(another.status().parallelism).toBe(2);
+    expect(await another.waitForEnd()).toBe("FINISHED");
+    audit(sink, witness);
+    expect(new Set(witness.unions.map(({ parallelism }) => parallelism))).toEqual(new Set([2, 4, 1, 3]));
   });
 
   test("broadcast state: whatever was broadcast before is known to all subtasks of another parallelism", async () => {

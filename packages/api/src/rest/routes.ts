@@ -187,14 +187,14 @@ export const REST_ROUTES = {
   resourceRequirements: get(
     `${JOB}/resource-requirements`,
     ResourceRequirementsMessage,
-    "The parallelism that each vertex has: lower and upper bound are the same.",
+    "The parallelism that was asked for; before anybody asked the one that each vertex has, as both bounds.",
   ),
   updateResourceRequirements: {
     method: "PUT",
     path: `${JOB}/resource-requirements`,
-    summary:
-      "Refused: a running job is not rescaled in place; stop it with a savepoint and start it at another parallelism.",
+    summary: "Rescales the running job: a checkpoint, then a restart from it at the new parallelism.",
     body: ResourceRequirementsMessage,
+    takesOperationId: true,
     status: 200,
     response: EmptyMessage,
   },

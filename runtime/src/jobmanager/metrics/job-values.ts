@@ -69,7 +69,7 @@ export function jobMetricValues(job: JobView, nowMs: number): MetricValues {
     numberOfFailedCheckpoints: counts.failed,
     totalNumberOfCheckpoints: counts.total,
     numRestarts: job.restartCount,
-    numRescales: 0,
+    numRescales: job.rescaleCount,
     uptime: job.state === "RUNNING" ? inState : 0,
     downtime: job.state === "RUNNING" ? 0 : isTerminal(job.state) ? -1 : inState,
   };

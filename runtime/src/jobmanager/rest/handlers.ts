@@ -8,7 +8,7 @@
 
 import { openApiDocument } from "@sluice/api";
 import type { Message, REST_ROUTES, RouteName, RouteParameters } from "@sluice/api";
-import { Failure } from "@sluice/kit";
+import { failureFromJson } from "@sluice/kit";
 import type { OperationRequest } from "../../checkpoint/index.ts";
 import { jobMetricTexts } from "../metrics/job-values.ts";
 import { subtaskMetricTexts } from "../metrics/subtask-values.ts";
@@ -29,6 +29,8 @@ import {
   checkpointStatus,
   disposalStatus,
   findOperation,
+  refuseRescale,
+  rescaleRequest,
   savepointRequest,
   savepointStatus,
   stopRequest,
@@ -143,19 +145,15 @@ export const HANDLERS: { readonly [N in HandlerName]: Handler<N> } = {
   jobMetrics: ({ query }, { view }, job) => metricsMessage(jobMetricTexts(job, view.wallMs()), query),
   jobJobManagerConfig: (_request, _source, job) => configurationMessage(job),
   jobJobManagerEnvironment: (_, { own }) => environmentMessage(own),
-  resourceRequirements: (_request, _source, job) =>
-    Object.fromEntries(
-      job.plan.vertices.map(({ id, parallelism }) => [
-        id,
-        { parallelism: { lowerBound: parallelism, upperBound: parallelism } },
-      ]),
-    ),
-  updateResourceRequirements: () => {
-    throw new Failure("CONFIG_NOT_IMPLEMENTED", {
-      retry: "never",
-      message: "a running job is not rescaled in place",
-      remedy: "Stop it with a savepoint and start it from there at another parallelism.",
-    });
+  resourceRequirements: (_request, _source, job) => job.requirements,
+  updateResourceRequirements: async ({ body, operationId }, source, job) => {
+    const { view } = source;
+    const request = rescaleRequest(body);
+    // An id that is known asks for nothing new: what it was asked with was right then.
+    if (operationId === undefined || view.operation(operationId) === undefined) refuseRescale(request, view, job);
+    const outcome = view.operation(await start(source, job, operationId, request))?.outcome;
+    if (outcome?.type === "failed") throw failureFromJson(outcome.failure);
+    return {};
   },
 
   checkpoints: (_request, _source, job) => checkpointing(job),

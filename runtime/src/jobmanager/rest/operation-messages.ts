@@ -6,6 +6,7 @@ import type {
   CheckpointStatusMessage,
   DisposalStatusMessage,
   FailureCause,
+  ResourceRequirementsMessage,
   SavepointStatusMessage,
   SavepointTriggerRequest,
   StopRequest,
@@ -14,7 +15,8 @@ import type { FailureJson } from "@sluice/kit";
 import type { OperationKind, OperationRequest, RecordedOperation } from "../../checkpoint/index.ts";
 import { serializedThrowable } from "./java-throwable.ts";
 import { Refusal } from "./refusal.ts";
-import type { JobManagerView } from "./source.ts";
+import { decideRescale } from "../rescale.ts";
+import type { JobManagerView, JobView } from "./source.ts";
 
 export function savepointRequest(body: SavepointTriggerRequest): OperationRequest {
   return {
@@ -32,6 +34,34 @@ export function stopRequest(body: StopRequest): OperationRequest {
     formatType: body.formatType ?? "CANONICAL",
     drain: body.drain ?? false,
   };
+}
+
+export function rescaleRequest(body: ResourceRequirementsMessage): Extract<OperationRequest, { kind: "rescale" }> {
+  // One order of words: the same request again is the same operation.
+  const requirements = Object.entries(body)
+    .map(([id, { parallelism }]) => {
+      const { lowerBound, upperBound } = parallelism;
+      return [id.toLowerCase(), { parallelism: { lowerBound, upperBound } }] as const;
+    })
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+  return { kind: "rescale", requirements: Object.fromEntries(requirements) };
+}
+
+/** Flink: 400 for what does not fit the job. 409 for what is not possible now. */
+export function refuseRescale(
+  { requirements }: Pick<ReturnType<typeof rescaleRequest>, "requirements">,
+  view: JobManagerView,
+  job: JobView,
+): void {
+  const decision = decideRescale({
+    plan: job.plan,
+    requirements,
+    slotCount: view.taskManagers().reduce((sum, { slots }) => sum + slots, 0),
+    takesCheckpoints: job.checkpointConfig.intervalMs !== null,
+  });
+  if (decision.type === "ok") return;
+  const { because, message, remedy } = decision;
+  throw new Refusal(because === "invalid" ? 400 : 409, `${message} What to do: ${remedy}.`);
 }
 
 const NOUNS: Readonly<Record<"savepoint" | "checkpoint" | "dispose" | "unpin", string>> = {

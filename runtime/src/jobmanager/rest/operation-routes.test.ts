@@ -3,7 +3,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { Failure } from "@sluice/kit";
 
-import { JID, NOW_MS, runningJob, sourceOf, START_MS } from "../../../test/jobmanager-view.ts";
+import { JID, NOW_MS, runningJob, SOURCE_ID, sourceOf, START_MS, SUM_ID } from "../../../test/jobmanager-view.ts";
 import type { Started } from "../../../test/jobmanager-view.ts";
 import { recording, shapeDifferences } from "../../../test/shape.ts";
 import type { OperationOutcome } from "../../checkpoint/index.ts";
@@ -153,6 +153,79 @@ describe("operations", () => {
     expect(status).toBe(200);
     if (typeof expected === "string") expect(shapeDifferences(body, recording(expected))).toEqual([]);
     else expect(body).toMatchObject(expected);
+  });
+});
+
+describe("PUT resource-requirements", () => {
+  const ID = "0123456789abcdef0123456789abcdee";
+  const PATH = `/jobs/${JID}/resource-requirements`;
+  const bounds = (lowerBound: number, upperBound: number): object => ({ parallelism: { lowerBound, upperBound } });
+  const put = (body: unknown, source = sourceOf(runningJob()), operationId?: string): Promise<RestResponse> =>
+    answer({ method: "PUT", path: PATH, query: {}, body: JSON.stringify(body), operationId }, source);
+  const request = {
+    kind: "rescale",
+    requirements: { [SOURCE_ID]: bounds(1, 1), [SUM_ID]: bounds(1, 2) },
+  } as Started["request"];
+
+  test("is an operation, with its id in the header; the order of the vertices does not matter", async () => {
+    const started: Started[] = [];
+    const source = sourceOf(runningJob(), started);
+    expect(await put({ [SUM_ID]: bounds(1, 2), [SOURCE_ID]: bounds(1, 1) }, source, ID)).toEqual({
+      status: 200,
+      body: {},
+    });
+    await put({ [SOURCE_ID]: bounds(1, 1), [SUM_ID.toUpperCase()]: bounds(1, 2) }, source, ID);
+    expect(started).toEqual([
+      { id: ID, request },
+      { id: ID, request },
+    ]);
+  });
+
+  test("GET tells what was asked for, and before that what the job has", async () => {
+    expect((await ask(PATH)).body).toEqual({ [SOURCE_ID]: bounds(2, 2), [SUM_ID]: bounds(2, 2) });
+    const requirements = { [SOURCE_ID]: bounds(1, 4), [SUM_ID]: bounds(2, 3) } as JobView["requirements"];
+    expect((await ask(PATH, runningJob({ requirements }))).body).toEqual(requirements);
+  });
+
+  test.each<[body: unknown, status: number, message: string, job?: JobView]>([
+    [{}, 400, `missing job vertex [${SOURCE_ID}]`],
+    [{ [SOURCE_ID]: bounds(1, 2) }, 400, `missing job vertex [${SUM_ID}]`],
+    [{ [SOURCE_ID]: bounds(2, 1), [SUM_ID]: bounds(1, 1) }, 400, "greater than its upper bound"],
+    [{ [SOURCE_ID]: bounds(1, 1), [SUM_ID]: bounds(1, 129) }, 400, "maximum parallelism [128], it was [129]"],
+    [{ [SOURCE_ID]: { parallelism: { lowerBound: 1 } } }, 400, "upperBound"],
+    [
+      { [SOURCE_ID]: bounds(1, 1), [SUM_ID]: bounds(3, 4) },
+      409,
+      "the registered TaskManagers have 2. What to do: start",
+    ],
+    [
+      { [SOURCE_ID]: bounds(1, 1), [SUM_ID]: bounds(1, 1) },
+      409,
+      "takes no checkpoints",
+      runningJob({ checkpointConfig: { ...runningJob().checkpointConfig, intervalMs: null } }),
+    ],
+    [{ [SOURCE_ID]: bounds(1, 1), [SUM_ID]: bounds(1, 1) }, 409, "terminal state", runningJob({ state: "FINISHED" })],
+  ])("%j is refused with %i", async (body, status, message, job = runningJob()) => {
+    const started: Started[] = [];
+    const response = await put(body, sourceOf(job, started));
+    expect(response.status).toBe(status);
+    expect(JSON.stringify(response.body)).toContain(message);
+    expect(started).toEqual([]);
+  });
+
+  test("one that failed says why under its id, also when it would be refused by now", async () => {
+    const source = sourceOf(runningJob());
+    const failure = {
+      code: "CHECKPOINT_EXPIRED",
+      retry: "never",
+      message: "too late",
+      remedy: "ask again",
+      stack: "",
+    } as const;
+    const outcome: OperationOutcome = { type: "failed", failure };
+    const view = { ...source.view, operation: () => ({ id: ID, request, outcome }), taskManagers: () => [] };
+    const response = await put({ [SOURCE_ID]: bounds(1, 1), [SUM_ID]: bounds(1, 2) }, { ...source, view }, ID);
+    expect(response).toEqual({ status: 500, body: { errors: ["CHECKPOINT_EXPIRED: too late. ask again"] } });
   });
 });
 

@@ -362,7 +362,8 @@ describe("RR3: errors say what was asked and what is wrong", () => {
     ["GET", `/jobs/${JID}/savepoints/${"0".repeat(32)}`, 404, "There is no savepoint operation with triggerId=000"],
     ["GET", `/jobs/${JID}/checkpoints/${"0".repeat(32)}`, 404, "There is no checkpoint operation"],
     ["GET", `/savepoint-disposal/${"0".repeat(32)}`, 404, "There is no savepoint disposal operation"],
-    ["PUT", `/jobs/${JID}/resource-requirements`, 501, "not rescaled in place"],
+    ["PUT", `/jobs/${JID}/resource-requirements`, 400, "The request is incomplete, missing job vertex"],
+    ["PUT", `/jobs/${"0".repeat(32)}/resource-requirements`, 404, "not found"],
     ["DELETE", `/jobs/${JID}`, 405, "does not take DELETE"],
   ])("%s %s -> %i", async (method, path, status, message) => {
     const response = await ask(path, runningJob(), method);

@@ -14,6 +14,7 @@ import type {
   CheckpointStatsSnapshot,
   OperationRequest,
   RecordedOperation,
+  ResourceRequirements,
 } from "../../checkpoint/index.ts";
 import type { CheckpointId, JobPlan } from "../../model/index.ts";
 
@@ -110,6 +111,10 @@ export interface JobView {
   readonly storeUri: string | undefined;
   /** How the running attempt, or the newest that did, came by its state; undefined: none has restored anything yet. */
   readonly restored: RestoreSummary | undefined;
+  /** Attempts that began because somebody asked for another parallelism. */
+  readonly rescaleCount: number;
+  /** What somebody asked for; else what it has. */
+  readonly requirements: ResourceRequirements;
 }
 
 /** Sums over the tasks of an attempt that restored a checkpoint. A task of which something came from the store is not local. */
