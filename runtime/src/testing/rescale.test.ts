@@ -134,14 +134,15 @@ interface Job {
   readonly maxParallelism?: number;
   /** Of everything but the keyed operator and the sink. */
   readonly sourceParallelism?: number;
+  readonly ratePerSecond?: number;
 }
 
 function job(options: Job): (env: StreamExecutionEnvironment) => void {
-  const { sink, witness, uid = "hold", maxParallelism, sourceParallelism } = options;
+  const { sink, witness, uid = "hold", maxParallelism, sourceParallelism, ratePerSecond = 2_500 } = options;
   return (env) => {
     env.enableCheckpointing(30);
     if (maxParallelism !== undefined) env.setMaxParallelism(maxParallelism);
-    const source = new GeneratorSource({ count: COUNT, ratePerSecond: 2_500, generate: (i) => i, type: Types.LONG() });
+    const source = new GeneratorSource({ count: COUNT, ratePerSecond, generate: (i) => i, type: Types.LONG() });
     const numbers = env.fromSource(source).uid("numbers");
     const held = numbers.process(() => new HoldBack(witness), Types.LONG()).uid(uid);
     if (sourceParallelism !== undefined) for (const one of [numbers, held]) one.setParallelism(sourceParallelism);
@@ -176,14 +177,17 @@ describe("rescaling", () => {
     const witness = newWitness();
     let id = 0;
     for (const parallelism of [2, 3, 1, 5]) {
-      await using cluster = await MiniCluster.start(job({ sink, witness }), { parallelism, store });
+      await using cluster = await MiniCluster.start(job({ sink, witness, ratePerSecond: 800 }), { parallelism, store });
       await cluster.waitUntilRunning();
       if (id > 0) expect(cluster.status().restoredCheckpointId).toBeGreaterThanOrEqual(id);
       const before = sink.values().length;
       await cluster.waitUntil("more output", () => sink.values().length >= before + 200);
       id = await cluster.triggerCheckpoint();
     }
-    await using last = await MiniCluster.start(job({ sink, witness }), { parallelism: 2, store });
+    await using last = await MiniCluster.start(job({ sink, witness, ratePerSecond: 100_000 }), {
+      parallelism: 2,
+      store,
+    });
     expect(await last.waitForEnd()).toBe("FINISHED");
 
     audit(sink, witness);
@@ -203,10 +207,11 @@ describe("rescaling", () => {
     const sink = new CollectSink<string>();
     const witness = newWitness();
     const options = { parallelism: 2, store, taskManagers: 2, slotsPerTaskManager: 2 };
-    const cluster = await MiniCluster.start(job({ sink, witness }), options);
+    // Its input lasts longer than all that is done to it.
+    const cluster = await MiniCluster.start(job({ sink, witness, ratePerSecond: 250 }), options);
     const moreOutput = async (): Promise<void> => {
       const before = sink.values().length;
-      await cluster.waitUntil("more output", () => sink.values().length >= before + 150);
+      await cluster.waitUntil("more output", () => sink.values().length >= before + 30);
     };
     await moreOutput();
     await cluster.rescale(4);
@@ -230,7 +235,7 @@ describe("rescaling", () => {
     await moreOutput();
     await cluster.stop();
 
-    await using another = await MiniCluster.start(job({ sink, witness }), options);
+    await using another = await MiniCluster.start(job({ sink, witness, ratePerSecond: 100_000 }), options);
     await another.waitUntilRunning();
     expect(another.status().parallelism).toBe(2);
     expect(await another.waitForEnd()).toBe("FINISHED");
