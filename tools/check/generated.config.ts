@@ -13,4 +13,8 @@ export interface GeneratedFiles {
 export const GENERATED: readonly GeneratedFiles[] = [
   { program: "tools/generate/configuration.ts", outputs: ["docs/configuration.md"] },
   { program: "tools/generate/openapi.ts", outputs: ["docs/openapi.json"] },
+  {
+    program: "tools/generate/crd.ts",
+    outputs: ["crds/streamjobs.sluice.dev.yaml", "charts/sluice/templates/crd-streamjobs.yaml"],
+  },
 ];

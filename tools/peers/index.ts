@@ -6,6 +6,8 @@ import { minio } from "./minio.ts";
 import type { Peer } from "./peer.ts";
 import { promtool } from "./promtool.ts";
 
+export { callApiServer } from "./api-call.ts";
+export type { ApiAnswer, ApiCall } from "./api-call.ts";
 export { startApiServer } from "./api-server.ts";
 export type { ApiServer, ApiServerOptions } from "./api-server.ts";
 export { runToEnd } from "./command.ts";

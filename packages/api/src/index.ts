@@ -132,7 +132,6 @@ export {
   readPodReport,
   ReportedFailure,
   reportedFailure,
-  Resources,
   RestartStrategy,
   SnapshotStatus,
   Stability,
@@ -158,5 +157,6 @@ export type {
   OperationKind,
   OperationStep,
   ReadPodReport,
+  Resources,
   StableVersion,
 } from "./streamjob/index.ts";

@@ -67,25 +67,28 @@ export const OPERATOR_KEYS: readonly string[] = [
   "execution.shutdown-on-application-finish",
 ];
 
-function refusing(keys: readonly string[], remedy: string): CelRule {
-  const all = `[${keys.map((key) => `'${key}'`).join(",")}]`;
-  return {
-    rule: `!${all}.exists(k, k in self)`,
-    message: `one of these keys does not belong into configuration: ${keys[0]} ...; ${remedy}`,
-    messageExpression: `${all}.filter(k, k in self).join(', ') + ' cannot be set in configuration: ${remedy}'`,
-  };
+/** Whatever begins with it is set by `restartStrategy`: one rule instead of one per key. */
+const RESTART_PREFIX = "restart-strategy";
+
+function noneOf(keys: readonly string[]): string {
+  return keys.map((key) => `!('${key}' in self)`).join(" && ");
 }
 
-/** The rules of `spec.configuration`, one per field at the top of spec, and one for what the operator decides. */
+/** The rules of `spec.configuration`: one per field, and one for what the operator decides. */
 export function configurationRules(): readonly CelRule[] {
-  const byField = Map.groupBy(Object.entries(FIELD_KEYS), ([field]) => field.split(".")[0] ?? "");
+  const fields = Object.entries(FIELD_KEYS).filter(([field]) => !field.startsWith("restartStrategy."));
   return [
-    ...[...byField].map(([field, entries]) =>
-      refusing(
-        entries.flatMap(([, keys]) => keys),
-        entries.length === 1 ? `use spec.${entries[0]?.[0]}` : `use the fields of spec.${field}`,
-      ),
-    ),
-    refusing(OPERATOR_KEYS, "names, ports and directories of pods are the operator's, leave them out"),
+    ...fields.map(([field, keys]) => ({
+      rule: noneOf(keys),
+      message: `${keys[0]}${keys.length > 1 ? " (and its older names)" : ""}: set spec.${field} instead`,
+    })),
+    {
+      rule: `!self.exists(k, k.startsWith('${RESTART_PREFIX}'))`,
+      message: `${RESTART_PREFIX}.*: set spec.restartStrategy instead`,
+    },
+    {
+      rule: noneOf(OPERATOR_KEYS),
+      message: `${OPERATOR_KEYS.join(", ")}: the operator sets these for its pods, leave them out`,
+    },
   ];
 }

@@ -23,8 +23,8 @@ export function duration(description: string): Schema<string> {
   return ruled(
     bounded(32, description),
     matching(
-      "^([0-9]+([.][0-9]{1,9})? ?(ms|s|sec|min|m|h|d)?|P[0-9DTHMS.]*[0-9][DHMS])$",
-      "not a duration: write for example 500ms, 10s, 5m, 1h or PT10S",
+      "^(\\d+([.]\\d{1,9})? ?(ms|s|sec|min|m|h|d)?|P[\\dDTHMS.]*\\d[DHMS])$",
+      "not a duration: write for example 500ms, 10s, 5m or 1h",
     ),
   );
 }
@@ -43,7 +43,7 @@ export function objectName(description: string): Schema<string> {
     bounded(253, description),
     matching(
       "^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
-      "not a name of a Kubernetes object: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
+      "not the name of an object: lower-case letters, digits, '-' and '.', a letter or digit at both ends",
     ),
   );
 }

@@ -48,12 +48,12 @@ export {
   JobSource,
   ObjectStore,
   ON_EXISTING_DATA,
-  Resources,
   RestartStrategy,
   Stability,
   TaskManagerSpec,
   UPGRADE_MODES,
 } from "./spec-fields.ts";
+export type { Resources } from "./spec-fields.ts";
 export { StreamJobSpec } from "./spec.ts";
 export {
   Condition,

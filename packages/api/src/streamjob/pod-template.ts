@@ -53,16 +53,8 @@ const Container = ruled(
     ),
   ),
   {
-    rule: `self.name != '${CONTAINER_NAME}' || !(has(self.command) || has(self.args))`,
-    message: `the command of container ${CONTAINER_NAME} is the operator's: leave command and args out; the job's arguments are spec.args`,
-  },
-  {
-    rule: `self.name != '${CONTAINER_NAME}' || !has(self.image)`,
-    message: `the image of container ${CONTAINER_NAME} is spec.image: leave it out here`,
-  },
-  {
-    rule: `self.name != '${CONTAINER_NAME}' || !has(self.resources)`,
-    message: `the resources of container ${CONTAINER_NAME} are jobManager.resources and taskManager.resources: leave them out here`,
+    rule: `self.name != '${CONTAINER_NAME}' || !(has(self.command) || has(self.args) || has(self.image) || has(self.resources))`,
+    message: `container ${CONTAINER_NAME} is the operator's: leave command, args, image and resources out; spec.image, spec.args and resources beside podTemplate set them`,
   },
   {
     rule: `self.name != '${CONTAINER_NAME}' || !has(self.env) || !self.env.exists(e, e.name in ${celList(OWN_VARIABLES)})`,
@@ -93,13 +85,9 @@ const PodTemplateSpec = ruled(
     ),
   ),
   {
-    rule: "!has(self.restartPolicy)",
-    message: "restartPolicy is the operator's: leave it out",
-  },
-  {
-    rule: "!has(self.automountServiceAccountToken) || !self.automountServiceAccountToken",
+    rule: "!has(self.restartPolicy) && !has(self.automountServiceAccountToken)",
     message:
-      "pods of a job get no token of the Kubernetes API: leave automountServiceAccountToken out, or mount a projected token as a volume",
+      "restartPolicy and automountServiceAccountToken are the operator's: leave them out; a token can be mounted as a projected volume",
   },
   {
     rule: `!has(self.volumes) || !self.volumes.exists(v, v.name.startsWith('${OWN_VOLUME_PREFIX}'))`,

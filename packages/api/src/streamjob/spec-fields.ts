@@ -181,17 +181,21 @@ export const ObjectStore = explained(
 );
 export type ObjectStore = Message<typeof ObjectStore>;
 
-export const Resources = explained(
-  "Of the container.",
-  object(
-    { memory: quantity("Request and limit; it is divided into heaps and tables.", "512Mi or 2Gi") },
-    { cpu: quantity("Request; no limit.", "500m or 2") },
-  ),
-);
-export type Resources = Message<typeof Resources>;
-function resources(cpu: string, memory: string): typeof Resources {
-  return limited(Resources, { default: { cpu, memory } });
-}
+const RESOURCES_FIELDS = {
+  memory: quantity("Request and limit; it is divided into heaps and tables.", "512Mi or 2Gi"),
+  cpu: quantity("Request; no limit.", "500m or 2"),
+};
+const RESOURCES = object(RESOURCES_FIELDS);
+export type Resources = Message<typeof RESOURCES>;
+/** Of the container; each of the two has its default. */
+const resources = (cpu: string, memory: string): typeof RESOURCES =>
+  limited(
+    object({
+      memory: limited(RESOURCES_FIELDS.memory, { default: memory }),
+      cpu: limited(RESOURCES_FIELDS.cpu, { default: cpu }),
+    }),
+    { default: { cpu, memory } },
+  );
 
 const podTemplate = explained(
   "Labels, annotations and anything of a PodSpec, merged over what the operator makes.",

@@ -31,7 +31,10 @@ const spec = (changes: object = {}): StreamJobSpec =>
   });
 
 test("a spec of the fewest fields gets its defaults, as the apiserver fills them in", () => {
-  const filled = withDefaults(StreamJobSpec, { job: { inline: "x" }, taskManager: { slots: 2 } });
+  const filled = withDefaults(StreamJobSpec, {
+    job: { inline: "x" },
+    taskManager: { slots: 2, resources: { cpu: 2 } },
+  });
   expect(filled).toEqual({
     job: { inline: "x" },
     imagePullPolicy: "IfNotPresent",
@@ -41,7 +44,7 @@ test("a spec of the fewest fields gets its defaults, as the apiserver fills them
     allowNonRestoredState: false,
     onExistingData: "Refuse",
     jobManager: { resources: { cpu: "500m", memory: "512Mi" } },
-    taskManager: { resources: { cpu: "1", memory: "1Gi" }, slots: 2, localState: { sizeLimit: "1Gi" } },
+    taskManager: { resources: { cpu: 2, memory: "1Gi" }, slots: 2, localState: { sizeLimit: "1Gi" } },
     stability: { checkpoints: 1, deadline: "5m" },
   });
   expect(problemsOf(StreamJobSpec, filled, { allowsUnknownFields: false })).toEqual([]);
