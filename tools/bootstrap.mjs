@@ -39,6 +39,8 @@ const TASKS = {
   },
   peers: { program: "tools/peers/main.ts", about: "build or get what tests run against, for example MinIO" },
   pack: { program: "tools/pack/main.ts", about: "packages for other projects, as tarballs in dist/packages" },
+  image: { program: "e2e/image/main.ts", about: "build the container image sluice:dev" },
+  "e2e:cluster": { program: "e2e/cluster/main.ts", about: "a Kubernetes cluster on this machine" },
   generate: { program: "tools/check/generated.ts", about: "write generated files anew" },
   format: {
     program: "node_modules/prettier/bin/prettier.cjs",
@@ -67,7 +69,7 @@ async function main(argv) {
   }
   const task = Object.hasOwn(TASKS, name) ? TASKS[name] : undefined;
   if (task === undefined) {
-    const lines = Object.entries(TASKS).map(([key, value]) => `  npm run ${key.padEnd(7)} ${value.about}`);
+    const lines = Object.entries(TASKS).map(([key, value]) => `  npm run ${key.padEnd(11)} ${value.about}`);
     throw new Stop(`unknown task "${name}"; there are:\n${lines.join("\n")}`);
   }
   await ensureInstalled();

@@ -24,8 +24,8 @@ export const PUBLISHED: readonly string[] = ["packages/kit", "packages/api", "ru
 
 const NOT_SHIPPED: readonly string[] = [...TEST_CODE, "**/*.fixture.ts"];
 
-/** Emits all packages into `into`, which mirrors the repository. Throws with the compiler's words. */
-export async function compile(root: string, into: string): Promise<void> {
+/** Emits packages into `into`, which mirrors the repository. Throws with the compiler's words. */
+export async function compile(root: string, into: string, folders: readonly string[] = PUBLISHED): Promise<void> {
   const config = join(into, "tsconfig.json");
   mkdirSync(into, { recursive: true });
   writeFileSync(
@@ -42,7 +42,7 @@ export async function compile(root: string, into: string): Promise<void> {
         sourceMap: true,
         rewriteRelativeImportExtensions: true,
       },
-      include: PUBLISHED.map((folder) => join(root, folder, "src")),
+      include: folders.map((folder) => join(root, folder, "src")),
       exclude: NOT_SHIPPED.map((glob) => join(root, glob)),
     }),
   );

@@ -1,0 +1,1 @@
+export { javascriptBase } from "./base.ts";
