@@ -22,7 +22,9 @@ function write(file: string, text: string): void {
   writeFileSync(target, text);
 }
 
-const yaml = stringify(streamJobCrd(), { lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false });
+// Ten levels deep, every other byte would be a space with an indentation of two.
+const STYLE = { indent: 1, lineWidth: 0, indentSeq: false, aliasDuplicateObjects: false };
+const yaml = stringify(streamJobCrd(), STYLE);
 write(CRD, HEAD + yaml);
 
 /** Text that Helm's templates print as it is. */
@@ -31,12 +33,12 @@ function verbatim(text: string): string {
 }
 
 const [metadata = ""] = /^metadata:\n(?: .*\n)+/mu.exec(yaml) ?? [];
-const chartMetadata = `${metadata}  labels:
-    {{- include "sluice.labels" . | nindent 4 }}
-  {{- if .Values.crds.keep }}
-  annotations:
-    helm.sh/resource-policy: keep
-  {{- end }}
+const chartMetadata = `${metadata} labels:
+  {{- include "sluice.labels" . | nindent 2 }}
+ {{- if .Values.crds.keep }}
+ annotations:
+  helm.sh/resource-policy: keep
+ {{- end }}
 `;
 const [before = "", after = ""] = yaml.split(metadata);
 write(

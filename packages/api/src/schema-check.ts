@@ -35,6 +35,7 @@ function check(schema: JsonSchema, value: unknown, at: string, context: Context)
       : [`${at}: fits none of ${attempts.length}: ${attempts.map(([first]) => first).join("; ")}`];
   }
   const kind = kindOf(value);
+  if (kind === "null" && schema.nullable === true) return [];
   if (schema["x-kubernetes-int-or-string"] === true && kind !== "integer" && kind !== "string")
     return [`${at}: ${kind} instead of integer or string`];
   if (schema.type !== undefined && schema.type !== kind && !(schema.type === "number" && kind === "integer"))

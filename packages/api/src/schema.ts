@@ -28,6 +28,8 @@ export interface Limits {
   readonly minItems?: number;
   readonly maxItems?: number;
   readonly maxProperties?: number;
+  /** Null is a value too, and is kept. */
+  readonly nullable?: true;
   readonly "x-kubernetes-validations"?: readonly CelRule[];
   /** Fields that are not described are kept. */
   readonly "x-kubernetes-preserve-unknown-fields"?: true;

@@ -16,7 +16,7 @@ export {
   STREAM_JOB_VERSION,
 } from "./names.ts";
 export {
-  LogPosition,
+  ExpectedHead,
   ON_FOREIGN_LOG,
   POD_CONFIG_FORMAT_VERSION,
   PodConfig,

@@ -10,16 +10,21 @@
 import { Failure } from "@sluice/kit";
 import { anyOf, explained, flag, integer, limited, list, literal, map, object, oneOf, text } from "../schema.ts";
 import { problemsOf } from "../schema-check.ts";
-import type { Message } from "../schema.ts";
+import type { Message, Schema } from "../schema.ts";
 
 export const POD_CONFIG_FORMAT_VERSION = 1;
 
-/** Where the head of a commit log is. */
-export const LogPosition = object({
-  lineage: text("Of its sinks' transactions."),
-  seq: limited(integer("Number of its newest record."), { minimum: 0 }),
-});
-export type LogPosition = Message<typeof LogPosition>;
+/** What whoever decided a start saw at the head of the commit log (runtime: JobManagerConfig.start.expectHead). */
+export const ExpectedHead = object(
+  {},
+  {
+    id: limited(integer("Of the newest checkpoint; null: there was none."), { minimum: 0, nullable: true }) as Schema<
+      number | null
+    >,
+    path: text("Its directory or `_metadata`."),
+  },
+);
+export type ExpectedHead = Message<typeof ExpectedHead>;
 
 export const ON_FOREIGN_LOG = ["refuse", "resume", "newLineage"] as const;
 
@@ -35,7 +40,11 @@ export const StartInstructions = object(
     from: text("A savepoint or checkpoint to begin a new lineage from."),
     expectHead: explained(
       "The head that was decided upon. Another one is refused: somebody has written meanwhile.",
-      LogPosition,
+      ExpectedHead,
+    ),
+    order: list(
+      limited(integer(), { minimum: 0 }),
+      "Counts up over the starts of one StreamJob, compared from the left: a start below the recorded one is fenced. The pod adds the number in its name.",
     ),
   },
 );

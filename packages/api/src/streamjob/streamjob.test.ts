@@ -124,7 +124,11 @@ describe("PC1: PodConfig over versions", () => {
   test("a round trip, also with fields of a newer controller", () => {
     expect(problemsOf(PodConfig, CONFIG, { allowsUnknownFields: false })).toEqual([]);
     expect(readPodConfig(writePodConfig(CONFIG))).toEqual(CONFIG);
-    const newer = { ...CONFIG, later: 1, start: { ...CONFIG.start, expectHead: { lineage: "l", seq: 3, more: 1 } } };
+    const newer = {
+      ...CONFIG,
+      later: 1,
+      start: { ...CONFIG.start, expectHead: { id: null, path: "p", more: 1 }, order: [3, 1] },
+    };
     expect(readPodConfig(JSON.stringify(newer))).toEqual(newer);
   });
 
