@@ -13,7 +13,7 @@ import type { CheckpointId, Epoch } from "../model/index.ts";
 import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { allSettled } from "./operations.ts";
 import { pinnedForStart } from "./pins.ts";
-import { claimedJobState, decideStart, isEnded } from "./start.ts";
+import { claimedJobState, condemnedClaims, decideStart, isEnded } from "./start.ts";
 import { retryStorage, StorageBackoff, storageFailure } from "./storage-retry.ts";
 import { LINEAGES_MAX } from "./types.ts";
 import type { CommitRecord, RecordedClaim, StartDecision, StartRequest } from "./types.ts";
@@ -42,6 +42,7 @@ export type CommitChange = Partial<
     | "head"
     | "origin"
     | "claim"
+    | "condemnedClaims"
     | "retained"
     | "condemned"
     | "condemnedObjects"
@@ -454,6 +455,7 @@ function claimContent(
   | "head"
   | "origin"
   | "claim"
+  | "condemnedClaims"
   | "retained"
   | "condemned"
   | "pins"
@@ -469,9 +471,9 @@ function claimContent(
     const ops = isSameRun ? previous.ops : allSettled(previous.ops, "the run that it was asked of has ended");
     const rescale = isSameRun ? (previous.rescale ?? null) : null; // another start says its own parallelism
     const override = standingOverride(previous, head);
-    const claimed = previous.claim ?? null;
+    const claims = { claim: previous.claim ?? null, condemnedClaims: previous.condemnedClaims ?? [] };
     const kept = request.pinRestored === true ? pinnedForStart(previous, request.lineage) : { pins, condemned };
-    return { lineage, pastLineages, head, origin, claim: claimed, retained, ...kept, ops, override, rescale };
+    return { lineage, pastLineages, head, origin, ...claims, retained, ...kept, ops, override, rescale };
   }
   assert(decision.type !== "refuse", "a refused start claims nothing");
   const empty = { head: null, origin: decision.restoreFrom, claim, retained: [], condemned: [], ops: [] };
@@ -486,6 +488,7 @@ function claimContent(
     lineage: request.lineage,
     pastLineages: [...(previous.pastLineages ?? []), previous.lineage].slice(-LINEAGES_MAX),
     condemned: previous.condemned,
+    condemnedClaims: condemnedClaims(previous).slice(-LINEAGES_MAX),
     pins,
     override: { type: "new-lineage", previousLineage: previous.lineage, restoredFrom: decision.restoreFrom },
   };

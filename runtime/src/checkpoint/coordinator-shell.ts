@@ -25,8 +25,8 @@ import { CheckpointGarbage } from "./garbage.ts";
 import { directoryOfMetadata, placeOf, recordedPath, type StoreOpener, uriOf } from "./location.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
 import { settledAtEnd } from "./operations.ts";
-import { deleteClaimed, type OriginPlace, releaseOrigin } from "./origin.ts";
-import { onlyPublishes } from "./start.ts";
+import { deleteClaimed, ORIGIN_PIN_RENEWAL_MS, type OriginPlace, releaseOrigin, renewOrigin } from "./origin.ts";
+import { condemnedClaims, onlyPublishes, withoutClaim } from "./start.ts";
 import { CheckpointStatsTracker } from "./stats.ts";
 import { StorageBackoff, storageFailure } from "./storage-retry.ts";
 import type {
@@ -97,8 +97,12 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   #letGoTask: Promise<void> = Promise.resolve();
   #sweepTask: Promise<void> = Promise.resolve();
   #commitsSinceTrim = 0;
-  #commitsSinceClaim = 0;
-  #claimDueCommits = 1;
+  readonly #claimTries = new SparseTries();
+  readonly #originTries = new SparseTries();
+  /** What the job started from and has not let go yet. */
+  #heldOrigin: string | null = null;
+  #isLettingOriginGo = false;
+  #cancelRenewal: Cancel | undefined;
   /** Those who asked for a checkpoint: of the next one, and of those that began. */
   #waiting: PromiseWithResolvers<CheckpointId>[] = [];
   readonly #asked = new Map<CheckpointId, readonly PromiseWithResolvers<CheckpointId>[]>();
@@ -118,6 +122,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       claimed: commitLog.head,
     });
     this.#sweep(commitLog.head.idHigh - ID_BLOCK_COUNT);
+    if (commitLog.head.head === null && commitLog.head.origin !== null) this.#armRenewal(commitLog.head.origin);
   }
 
   attemptStarted(
@@ -259,6 +264,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     for (const id of [...this.#asked.keys()]) this.#answer(id, (asked) => asked.reject(interrupted()));
     for (const asked of this.#savepoints.values()) asked.reject(interrupted());
     this.#cancelTick?.();
+    this.#cancelRenewal?.();
     for (const cancel of this.#timeouts.values()) cancel();
     this.#timeouts.clear();
     for (const io of this.#io.values()) io.abort();
@@ -493,7 +499,8 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   async #commit(effect: Extract<CoordinatorEffect, { readonly type: "commit" }>): Promise<void> {
     const { commitLog, config, env } = this.#options;
     const { id } = effect.ref;
-    const { origin, claim } = commitLog.head;
+    const { origin } = commitLog.head;
+    const condemned = condemnedClaims(commitLog.head);
     const io = new AbortController();
     this.#io.set(id, io);
     const options = { retainedMax: config.retainedMax, wallMs: env.clock.wallMs() };
@@ -505,18 +512,50 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       return;
     }
     this.#dispatch({ type: "committed", id, record: outcome.record });
-    if (origin !== null) this.#letGo(() => releaseOrigin(origin, this.#originPlace())); // OR1
-    // P6: a record before this one condemned it. Another job may need it for long: it is asked for less and less often.
-    if (claim?.isCondemned === true && (this.#commitsSinceClaim += 1) >= this.#claimDueCommits) {
-      this.#commitsSinceClaim = 0;
-      this.#claimDueCommits = Math.min(TRIM_EVERY_COMMITS, this.#claimDueCommits * 2);
-      this.#letGo(() => this.#deleteClaimed(claim));
+    this.#heldOrigin ??= origin;
+    this.#letOriginGo();
+    // P6: a record before this one condemned it. Another job may need it for long.
+    if (condemned.length > 0 && this.#claimTries.isDue()) {
+      for (const claim of condemned) this.#letGo(() => this.#deleteClaimed(claim));
     }
     this.#commitsSinceTrim += 1;
     if (this.#commitsSinceTrim < TRIM_EVERY_COMMITS) return;
     this.#commitsSinceTrim = 0;
     this.#cleanTask = this.#cleanTask.then(() => this.#trim());
     this.#guard(this.#cleanTask);
+  }
+
+  /** OR1: there is an own checkpoint. Tried again with later commits: its store may be away. */
+  #letOriginGo(): void {
+    const origin = this.#heldOrigin;
+    if (origin === null || this.#isLettingOriginGo || !this.#originTries.isDue()) return;
+    this.#cancelRenewal?.();
+    this.#isLettingOriginGo = true;
+    this.#letGo(async () => {
+      try {
+        await releaseOrigin(origin, this.#originPlace());
+        this.#heldOrigin = null;
+      } finally {
+        this.#isLettingOriginGo = false;
+      }
+    });
+  }
+
+  /** OR1: a job that takes long to its first checkpoint keeps what it started from. */
+  #armRenewal(origin: string): void {
+    const { timers, log } = this.#options.env;
+    const renew = async (): Promise<void> => {
+      const isNeeded = (): boolean => !this.#isStopped && this.#options.commitLog.head.head === null;
+      if (!isNeeded()) return;
+      try {
+        if (!(await renewOrigin(origin, this.#originPlace()))) return;
+      } catch (thrown) {
+        const failure = storageFailure(thrown, origin);
+        log.warn("what the job started from is not pinned anew: its owner may delete it", { failure: failure.message });
+      }
+      if (isNeeded()) this.#armRenewal(origin);
+    };
+    this.#cancelRenewal = timers.after(ORIGIN_PIN_RENEWAL_MS, "origin-pin", () => this.#guard(renew()));
   }
 
   /** Something that may fail, and is done again with the next commit or by somebody else. */
@@ -537,9 +576,10 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   async #deleteClaimed(claim: RecordedClaim): Promise<void> {
     const { commitLog, env } = this.#options;
     const mayDelete = (): boolean => !this.#isStopped && !commitLog.isFenced;
-    if (!(await deleteClaimed(claim, { ...this.#originPlace(), mayDelete }))) return;
+    const verifyOwnership = (): Promise<void> => commitLog.verifyOwnership(this.#life.signal);
+    if (!(await deleteClaimed(claim, { ...this.#originPlace(), mayDelete, verifyOwnership }))) return;
     env.log.info("the claimed savepoint is deleted: own checkpoints have replaced it", { savepoint: claim.path });
-    await commitLog.append(() => ({ claim: null }), this.#life.signal);
+    await commitLog.append((previous) => withoutClaim(previous, claim), this.#life.signal);
   }
 
   #originPlace(): OriginPlace {
@@ -631,6 +671,20 @@ export class CheckpointCoordinator implements CheckpointCoordination {
       this.dispose();
       this.#options.listener.fenced(failure);
     });
+  }
+}
+
+/** What is tried with a commit, and may fail for long, is tried with fewer and fewer of them. */
+class SparseTries {
+  #commits = 0;
+  #dueCommits = 1;
+
+  isDue(): boolean {
+    this.#commits += 1;
+    if (this.#commits < this.#dueCommits) return false;
+    this.#commits = 0;
+    this.#dueCommits = Math.min(TRIM_EVERY_COMMITS, this.#dueCommits * 2);
+    return true;
   }
 }
 

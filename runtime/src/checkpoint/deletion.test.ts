@@ -9,8 +9,10 @@ import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch } from "../
 import { CommitLog, readCommitHead } from "./commit-log.ts";
 import { CheckpointCoordinator } from "./coordinator-shell.ts";
 import { cancellationChange } from "./deletion.ts";
+import type { StoreOpener } from "./location.ts";
 import { memoryEnv, MemoryStore, noOtherStore } from "./memory-store.fixture.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
+import { takeOrigin } from "./origin.ts";
 import { recover } from "./recovery.ts";
 import type { CheckpointPin, CheckpointRef, CommitRecord } from "./types.ts";
 import { DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
@@ -237,30 +239,21 @@ describe("what is deleted when a job is cancelled", () => {
   });
 });
 
-test("OR1, C5: a job whose origin lies in a store that is away goes on taking checkpoints and deleting old ones, and ends", async () => {
-  const store = new MemoryStore();
-  const away = Object.assign(new MemoryStore(), {
-    get: () => Promise.reject(new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message: "503" })),
-  });
-  const env = memoryEnv(1);
-  // Whoever waits for the store that is away waits for ever, and no checkpoint expires.
-  const never = ["checkpoint-read", "checkpoint-timeout"];
-  const after: Timers["after"] = (delayMs, label, run) =>
-    never.includes(label) ? () => {} : env.timers.after(delayMs, label, run);
-  const request = { jobName: "j", uid: "u", lineage: "l", newLineage: false, mayCreate: true, from: "far://a/b/chk-1" };
-  const { log: commitLog } = await CommitLog.claim({
-    store,
-    jobDir: "j",
-    env,
-    request,
-    planDigest: "p",
-    signal: NEVER,
-  });
+/** A coordinator of a job with one task that acknowledges at once; at its best it keeps one checkpoint. */
+function runningCoordinator(options: {
+  readonly store: MemoryStore;
+  readonly openStore?: StoreOpener;
+  readonly commitLog: CommitLog;
+  readonly timers: Timers;
+  readonly wallMs?: () => number;
+  readonly fenced?: (failure: Failure) => void;
+}): CheckpointCoordinator {
+  const { store, openStore = noOtherStore, commitLog, timers, wallMs = () => 5, fenced = () => {} } = options;
   const subtask = { vertexId: "v", subtaskIndex: 0 };
   const coordinator: CheckpointCoordinator = new CheckpointCoordinator({
-    env: { ...env, timers: { after }, log, host },
+    env: { ...memoryEnv(1), timers, clock: { nowMs: () => 0, wallMs }, log, host },
     store,
-    openStore: () => Promise.resolve(away),
+    openStore,
     commitLog,
     vertices: [
       {
@@ -285,7 +278,7 @@ test("OR1, C5: a job whose origin lies in a store that is away goes on taking ch
     },
     listener: {
       failJob: () => {},
-      fenced: () => {},
+      fenced,
       completed: () => {},
       finalCompleted: () => {},
       stopFailed: () => {},
@@ -293,7 +286,218 @@ test("OR1, C5: a job whose origin lies in a store that is away goes on taking ch
   });
   coordinator.attemptStarted(0 as AttemptNumber, null);
   coordinator.taskRunning(subtask);
+  return coordinator;
+}
+
+/** Fires at once what does not carry one of these labels, and that never. */
+function timersWithout(labels: readonly string[]): Timers {
+  const { timers } = memoryEnv(1);
+  return {
+    after: (delayMs, label, run) => (labels.includes(label) ? () => {} : timers.after(delayMs, label, run)),
+  };
+}
+
+test("OR1, C5: a job whose origin lies in a store that is away goes on taking checkpoints and deleting old ones, and ends", async () => {
+  const store = new MemoryStore();
+  const away = Object.assign(new MemoryStore(), {
+    get: () => Promise.reject(new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message: "503" })),
+  });
+  const request = { jobName: "j", uid: "u", lineage: "l", newLineage: false, mayCreate: true, from: "far://a/b/chk-1" };
+  const { log: commitLog } = await CommitLog.claim({
+    store,
+    jobDir: "j",
+    env: memoryEnv(1),
+    request,
+    planDigest: "p",
+    signal: NEVER,
+  });
+  const openStore = (): Promise<MemoryStore> => Promise.resolve(away);
+  // Whoever waits for the store that is away waits for ever, and no checkpoint expires.
+  const timers = timersWithout(["checkpoint-read", "checkpoint-timeout"]);
+  const coordinator = runningCoordinator({ store, openStore, commitLog, timers });
   for (let i = 1; i <= 20; i += 1) expect(await coordinator.triggerCheckpoint()).toBe(i);
   await coordinator.close("failed");
   expect(left(store)).toEqual(["j/chk-20/_metadata"]);
+});
+
+describe("a claimed savepoint that own checkpoints have replaced", () => {
+  const SAVEPOINT = "sp/savepoint-1/_metadata";
+  const savepoint = (store: MemoryStore): readonly string[] =>
+    [...store.objects.keys()].filter((path) => path.startsWith("sp/"));
+
+  /** Its owner stands still right before it deletes it; `wake` lets it go on. */
+  async function standingStill(): Promise<{
+    readonly store: MemoryStore;
+    readonly wake: () => Promise<unknown>;
+    readonly start: (lineage: string, from?: string) => Promise<CommitLog>;
+  }> {
+    const store = new MemoryStore();
+    await store.put(
+      SAVEPOINT,
+      writeCheckpointMetadata({
+        checkpointId: 5 as CheckpointId,
+        kind: "savepoint",
+        base: "self",
+        lineage: "old",
+        epoch: 1 as Epoch,
+        attempt: 0 as AttemptNumber,
+        planDigest: "p",
+        timestampMs: 0,
+        isFinal: false,
+        vertices: [],
+      }),
+    );
+    const start = async (lineage: string, from?: string): Promise<CommitLog> => {
+      seed += 1;
+      const env = { ...memoryEnv(seed), log };
+      const place = { store, openStore: noOtherStore, jobDir: "j", uid: "u", env, signal: NEVER };
+      const request = { jobName: "j", uid: "u", lineage, newLineage: false, mayCreate: true };
+      const { log: claimed } = await CommitLog.claim({
+        store,
+        jobDir: "j",
+        env,
+        request: { ...request, ...(from === undefined ? {} : { from }) },
+        planDigest: "p",
+        takeOrigin: (origin) => takeOrigin({ origin, claimMode: "CLAIM" }, place),
+        signal: NEVER,
+      });
+      return claimed;
+    };
+    const commitLog = await start("first", SAVEPOINT);
+    const still = Promise.withResolvers<void>();
+    const woken = Promise.withResolvers<void>();
+    const ended = Promise.withResolvers<unknown>();
+    // It looks for jobs that need it, over the whole store, before it deletes it.
+    const list = store.list.bind(store);
+    store.list = async (prefix) => {
+      if (prefix !== "") return await list(prefix);
+      store.list = list;
+      still.resolve();
+      await woken.promise;
+      return await list(prefix);
+    };
+    const timers = timersWithout(["checkpoint-timeout"]);
+    const coordinator = runningCoordinator({ store, commitLog, timers, fenced: ended.resolve });
+    await coordinator.triggerCheckpoint(); // condemns it
+    expect(commitLog.head.claim).toMatchObject({ path: SAVEPOINT, isCondemned: true });
+    await coordinator.triggerCheckpoint(); // begins to delete it
+    await still.promise;
+    return { store, start, wake: () => (woken.resolve(), ended.promise) };
+  }
+
+  test("SD6: nobody starts from it any more, whoever owns the log now, not even behind another lineage", async () => {
+    const { store, start, wake } = await standingStill();
+    const before = await readCommitHead(store, "j");
+    await expect(start("second", SAVEPOINT)).rejects.toMatchObject({
+      code: "OPERATION_CONFLICT",
+      message: expect.stringContaining("about to be deleted"),
+    });
+    expect(await readCommitHead(store, "j")).toEqual(before);
+    await store.put("sp/savepoint-2/_metadata", store.objects.get(SAVEPOINT) ?? new Uint8Array());
+    const other = await start("third", "sp/savepoint-2/_metadata");
+    await expect(start("fourth", SAVEPOINT)).rejects.toMatchObject({ code: "OPERATION_CONFLICT" });
+    await wake();
+    // What the first lineage has condemned is deleted by whoever owns the log.
+    const next = runningCoordinator({ store, commitLog: other, timers: timersWithout(["checkpoint-timeout"]) });
+    for (let i = 0; i < 10; i += 1) await next.triggerCheckpoint();
+    expect(savepoint(store)).toEqual([]);
+    expect(other.head).toMatchObject({ claim: null, condemnedClaims: [] });
+    next.dispose();
+  });
+
+  test("CL8: a JobManager that was fenced while it stood still deletes nothing when it wakes", async () => {
+    const { store, start, wake } = await standingStill();
+    await start("second");
+    expect(await wake()).toMatchObject({ code: "FENCED" });
+    expect(savepoint(store)).toContain(SAVEPOINT);
+  });
+});
+
+describe("OR1: a checkpoint in another job's log, from which a job starts", () => {
+  const DAY_MS = 24 * 3_600_000;
+  const ORIGIN = "j/chk-2/_metadata";
+
+  /** Job `k` starts from checkpoint 2 of job `j`. The test fires the timer of the pin, and moves the clock. */
+  async function startedFromOther(): Promise<{
+    readonly store: MemoryStore;
+    readonly commitLog: CommitLog;
+    readonly coordinator: CheckpointCoordinator;
+    /** A day passes; false: nobody waits for it. */
+    readonly day: () => Promise<boolean>;
+    readonly pinned: () => Promise<readonly (readonly [id: number, expiresInMs: number | null])[]>;
+  }> {
+    const store = new MemoryStore();
+    await threeCheckpoints(store);
+    let wallMs = 5;
+    seed += 1;
+    const env = { ...memoryEnv(seed), clock: { nowMs: () => 0, wallMs: () => wallMs }, log };
+    const place = { store, openStore: noOtherStore, jobDir: "k", uid: "u", env, signal: NEVER };
+    const { log: commitLog } = await CommitLog.claim({
+      store,
+      jobDir: "k",
+      env,
+      request: { jobName: "k", uid: "u", lineage: "k1", newLineage: false, mayCreate: true, from: ORIGIN },
+      planDigest: "p",
+      takeOrigin: (origin) => takeOrigin({ origin, claimMode: "NO_CLAIM" }, place),
+      signal: NEVER,
+    });
+    const { timers: atOnce } = memoryEnv(seed);
+    const waiting: (() => void)[] = [];
+    const timers: Timers = {
+      after: (delayMs, label, run) => {
+        if (label === "checkpoint-timeout" || label === "sleep") return () => {}; // no answer is too late
+        if (label !== "origin-pin") return atOnce.after(delayMs, label, run);
+        expect(delayMs).toBe(DAY_MS);
+        waiting.push(run);
+        return () => waiting.splice(waiting.indexOf(run), 1);
+      },
+    };
+    const coordinator = runningCoordinator({ store, commitLog, timers, wallMs: () => wallMs });
+    return {
+      store,
+      commitLog,
+      coordinator,
+      day: async () => {
+        wallMs += DAY_MS;
+        const run = waiting.shift();
+        run?.();
+        for (let i = 0; run !== undefined && waiting.length === 0 && i < 1_000; i += 1) await Promise.resolve();
+        return run !== undefined;
+      },
+      pinned: async () => {
+        const pins = (await readCommitHead(store, "j"))?.pins ?? [];
+        return pins
+          .filter(({ holder }) => holder.startsWith("restore:k:"))
+          .map(({ ref: { id }, expiresAtMs }) => [id, expiresAtMs === null ? null : expiresAtMs - wallMs] as const);
+      },
+    };
+  }
+
+  test("is pinned anew every day for seven more, and let go with the first own checkpoint", async () => {
+    const { coordinator, day, pinned } = await startedFromOther();
+    expect(await pinned()).toEqual([[2, 7 * DAY_MS]]);
+    for (let i = 0; i < 30; i += 1) {
+      expect(await day()).toBe(true);
+      expect(await pinned()).toEqual([[2, 7 * DAY_MS]]);
+    }
+    await coordinator.triggerCheckpoint();
+    await coordinator.close("failed");
+    expect(await pinned()).toEqual([]);
+    expect(await day()).toBe(false);
+  });
+
+  test("is let go with a later checkpoint, when its store did not answer; other pins of that log stay", async () => {
+    const { store, coordinator, pinned } = await startedFromOther();
+    const put = store.putIfAbsent.bind(store);
+    let refusals = 1;
+    store.putIfAbsent = (path, bytes) =>
+      path.startsWith("j/") && (refusals -= 1) >= 0
+        ? Promise.reject(new Failure("STORAGE_DENIED", { retry: "never", message: "403" }))
+        : put(path, bytes);
+    for (let i = 0; i < 8; i += 1) await coordinator.triggerCheckpoint();
+    await coordinator.close("failed");
+    expect(refusals).toBe(-1); // refused once, and asked for once more
+    expect(await pinned()).toEqual([]);
+    expect((await readCommitHead(store, "j"))?.pins).toHaveLength(1);
+  });
 });

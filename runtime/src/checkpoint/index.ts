@@ -71,7 +71,8 @@ export {
 } from "./store-admin.ts";
 export type { AdminPlace, GarbageOutcome, JobInspection } from "./store-admin.ts";
 export { isStartPin, startHolder, withoutStartPins } from "./pins.ts";
-export { confirmOrigin, disposeSavepoint, takeOrigin } from "./origin.ts";
+export type { OriginPlace } from "./origin.ts";
+export { confirmOrigin, disposeSavepoint, releaseOrigin, renewOrigin, takeOrigin } from "./origin.ts";
 export { decideStart, endedBySubmission, endStateOf, onlyPublishes } from "./start.ts";
 export { retryStorage } from "./storage-retry.ts";
 export { keptRefs } from "./survey.ts";

@@ -4,9 +4,11 @@ import { expect, test } from "@jest/globals";
 import type { Log } from "@sluice/kit/env";
 import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch } from "../model/index.ts";
 import { CommitLog } from "./commit-log.ts";
+import { writeFrame } from "./frame.ts";
 import { memoryEnv, MemoryStore, noOtherStore } from "./memory-store.fixture.ts";
 import { writeCheckpointMetadata } from "./metadata.ts";
 import { confirmOrigin, deleteClaimed, disposeSavepoint, takeOrigin } from "./origin.ts";
+import type { SavepointClaim } from "./savepoint-files.ts";
 import type { RecordedClaim, StartRequest } from "./types.ts";
 
 const signal = new AbortController().signal;
@@ -143,10 +145,73 @@ test("OR1, OR2: what another job still starts from is not deleted by the one tha
   await startFrom(store, "ns/owner", claim);
   const condemned = { ...claim, isCondemned: true };
   const end = (): Promise<boolean> =>
-    deleteClaimed(condemned, { ...placeOfJob(store, "ns/owner"), mayDelete: () => true });
+    deleteClaimed(condemned, {
+      ...placeOfJob(store, "ns/owner"),
+      mayDelete: () => true,
+      verifyOwnership: () => Promise.resolve(),
+    });
   expect(await end()).toBe(false);
   await first.append(() => ({ origin: null }), signal); // its first own checkpoint
   expect(await end()).toBe(true);
   expect(left(store)).toEqual(["notes.txt"]);
   expect(await end()).toBe(true);
+});
+
+test("SF3: of two disposals at once one finds that a job needs the savepoint; the other, which looked before, is still seen by that job", async () => {
+  const base = await storeWithSavepoint();
+  const view = (): MemoryStore => Object.assign(new MemoryStore(), { objects: base.objects });
+  await take(base, "ns/racing", "NO_CLAIM"); // nobody disposes of it yet
+
+  // Both look twice for jobs that need it: before and after their marks.
+  const first = view();
+  const gate = Promise.withResolvers<void>();
+  const looksAgain = Promise.withResolvers<void>();
+  const list = first.list.bind(first);
+  let looks = 0;
+  first.list = async (prefix) => {
+    if (prefix === "" && (looks += 1) === 2) {
+      looksAgain.resolve();
+      await gate.promise;
+    }
+    return await list(prefix);
+  };
+  const refused = dispose(first);
+  await looksAgain.promise;
+
+  const second = view();
+  const deletes = Promise.withResolvers<void>();
+  second.remove = () => {
+    deletes.resolve();
+    return new Promise(() => {}); // stands still before it deletes anything
+  };
+  void dispose(second);
+  await deletes.promise;
+
+  await startFrom(base, "ns/racing", null);
+  gate.resolve();
+  await expect(refused).rejects.toMatchObject({
+    code: "OPERATION_CONFLICT",
+    message: expect.stringContaining("is needed"),
+  });
+  await expect(confirmOrigin(`${SAVEPOINT}/_metadata`, placeOfJob(base, "ns/racing"))).rejects.toThrow(
+    "is being disposed of",
+  );
+});
+
+test("SF4: a disposal that was interrupted is repeated, also one that marked it as older versions did", async () => {
+  for (const interrupted of [
+    (store: MemoryStore) => store.put(`${SAVEPOINT}/DISPOSAL-00000000deadbeef`, new Uint8Array()),
+    (store: MemoryStore) =>
+      store.put(
+        `${SAVEPOINT}/CLAIM-old`,
+        writeFrame("savepoint-claim", 1, { by: "disposal", jobDir: "", uid: "" } satisfies SavepointClaim),
+      ),
+  ]) {
+    const store = await storeWithSavepoint();
+    await interrupted(store);
+    for (const mode of ["NO_CLAIM", "CLAIM"] as const)
+      await expect(take(store, "ns/late", mode)).rejects.toThrow("is being disposed of");
+    await dispose(store);
+    expect(left(store)).toEqual(["notes.txt"]);
+  }
 });

@@ -16,22 +16,27 @@ import { type CommitLogEnv, readCommitHead } from "./commit-log.ts";
 import { type CheckpointPlace, objectsDirectory, placeOf, recordedPath, type StoreOpener } from "./location.ts";
 import { loadOrigin } from "./recovery.ts";
 import {
+  BEING_DISPOSED,
   claimSavepoint,
   deleteSavepoint,
   describeClaim,
   identityOf,
+  isBeingDisposed,
   isSameClaim,
+  markDisposal,
   readClaim,
   readSavepoint,
-  releaseClaim,
+  releaseMark,
   type SavepointClaim,
   type SavepointIo,
 } from "./savepoint-files.ts";
 import { jobDirectories, pinCheckpoint, unpin } from "./store-admin.ts";
 import type { CommitRecord, RecordedClaim } from "./types.ts";
 
-/** A pin in the log of another job ends by itself, should nobody take it back. */
-const PIN_MS = 7 * 24 * 3_600_000;
+/** A pin in the log of another job ends by itself, should nobody take it back ... */
+export const ORIGIN_PIN_MS = 7 * 24 * 3_600_000;
+/** ... and is renewed this often by the job that needs it, as long as that runs. */
+export const ORIGIN_PIN_RENEWAL_MS = 24 * 3_600_000;
 
 export interface OriginPlace {
   readonly store: ObjectStore;
@@ -54,19 +59,19 @@ export async function takeOrigin(order: OriginOrder, place: OriginPlace): Promis
   const { metadata, place: at } = await loadOrigin({ ...place, origin: order.origin });
   const own: SavepointClaim = { by: "job", jobDir: place.jobDir, uid: place.uid };
   const owner = await readClaim(at, metadata, place);
-  if (owner !== undefined && !isSameClaim(owner, own)) throw claimed(order.origin, owner);
+  if (owner !== undefined && !isSameClaim(owner, own)) throw notFree(order.origin, describeClaim(owner));
+  if (await isBeingDisposed(at, metadata, place)) throw notFree(order.origin, BEING_DISPOSED);
   if (metadata.base === "job") await keepCheckpoint(order, place, { metadata, at });
   if (order.claimMode === "NO_CLAIM") return null;
   const winner = await claimSavepoint(at, metadata, { ...place, claim: own });
-  if (!isSameClaim(winner, own)) throw claimed(order.origin, winner);
+  if (!isSameClaim(winner, own)) throw notFree(order.origin, describeClaim(winner));
   return { path: recordedPath(at), kind: metadata.kind, lineage: metadata.lineage, isCondemned: false };
 }
 
 /** After the record: a disposal that was faster has won (SF3). */
 export async function confirmOrigin(origin: string, place: OriginPlace): Promise<void> {
   const { metadata, place: at } = await loadOrigin({ ...place, origin });
-  const owner = await readClaim(at, metadata, place);
-  if (owner?.by === "disposal") throw claimed(origin, owner);
+  if (await isBeingDisposed(at, metadata, place)) throw notFree(origin, BEING_DISPOSED);
 }
 
 /** A checkpoint is kept by its own log: pinned there, unless that is the log of the job that starts (which keeps it itself). */
@@ -90,12 +95,9 @@ async function keepCheckpoint(
       remedy: `start from one that is kept: ${kept.map(({ id }) => `chk-${id}`).join(", ") || "there is none"}`,
     });
   }
-  if (at.storeUri === undefined && jobDir === place.jobDir) return;
+  if (isOwnLog(at, jobDir, place)) return;
   try {
-    await pinCheckpoint(
-      { store: at.store, jobDir, env, signal },
-      { checkpointId: metadata.checkpointId, holder: holderOf(place), expiresAtMs: env.clock.wallMs() + PIN_MS },
-    );
+    await pin(place, at, metadata);
   } catch (thrown) {
     const failure = toFailure(thrown);
     if (failure.code !== "STORAGE_DENIED") throw thrown;
@@ -109,25 +111,60 @@ async function keepCheckpoint(
   }
 }
 
+/** (Until) seven days from now. */
+async function pin(place: OriginPlace, at: CheckpointPlace, metadata: CheckpointMetadata): Promise<void> {
+  const { env, signal } = place;
+  const expiresAtMs = env.clock.wallMs() + ORIGIN_PIN_MS;
+  await pinCheckpoint(
+    { store: at.store, jobDir: objectsDirectory(at, metadata), env, signal },
+    { checkpointId: metadata.checkpointId, holder: holderOf(place), expiresAtMs },
+  );
+}
+
+/** The job that starts keeps its own checkpoints without pins. */
+function isOwnLog(at: CheckpointPlace, jobDir: string, place: Pick<OriginPlace, "jobDir">): boolean {
+  return at.storeUri === undefined && jobDir === place.jobDir;
+}
+
+/**
+ * While there is no own checkpoint: pins the origin anew (OR1). False: there is nothing to pin, ever. Rejects when the log that keeps it
+ * cannot be written, or does not keep it any more.
+ */
+export async function renewOrigin(origin: string, place: OriginPlace): Promise<boolean> {
+  const { metadata, place: at } = await loadOrigin({ ...place, origin });
+  if (metadata.base !== "job") return false;
+  const jobDir = objectsDirectory(at, metadata);
+  if (isOwnLog(at, jobDir, place)) return false;
+  if ((await readCommitHead(at.store, jobDir, place.signal)) === undefined) return false; // copied without its log
+  await pin(place, at, metadata);
+  return true;
+}
+
 /** `chk-7/_metadata`: records name paths from the root of the store their job was started with, which may not be the root here. */
 function nameInJob(path: string): string {
   return path.split("/").slice(-2).join("/");
 }
 
-/** After the first own checkpoint: whoever owns it may delete it now. Pins end by themselves when this fails. */
+/** After the first own checkpoint, or behind another lineage: whoever owns it may delete it now. Pins end by themselves when this fails. */
 export async function releaseOrigin(origin: string, place: OriginPlace): Promise<void> {
   const { metadata, place: at } = await loadOrigin({ ...place, origin });
   if (metadata.base !== "job") return;
   const jobDir = objectsDirectory(at, metadata);
-  if (at.storeUri === undefined && jobDir === place.jobDir) return;
+  if (isOwnLog(at, jobDir, place)) return;
+  if ((await readCommitHead(at.store, jobDir, place.signal)) === undefined) return;
   const { env, signal } = place;
-  await unpin({ store: at.store, jobDir, env, signal }, { holder: holderOf(place), checkpointId: undefined });
+  const { checkpointId } = metadata;
+  await unpin({ store: at.store, jobDir, env, signal }, { holder: holderOf(place), checkpointId });
 }
 
-/** Deletes a claimed savepoint that a record of this epoch has condemned (OR2). False: somebody still needs it, or `mayDelete` says no. */
+/**
+ * Deletes a claimed savepoint that a record has condemned (OR2). False: somebody still needs it, or `mayDelete` says no. Asks last, before
+ * it deletes, who owns the log (CL8): `verifyOwnership` rejects with FENCED. Whoever took it over in between does not start from what
+ * it has condemned (SD6).
+ */
 export async function deleteClaimed(
   claim: RecordedClaim,
-  place: OriginPlace & { readonly mayDelete: () => boolean },
+  place: OriginPlace & { readonly mayDelete: () => boolean; readonly verifyOwnership: () => Promise<void> },
 ): Promise<boolean> {
   if (claim.kind === "checkpoint") return true;
   const at = await placeOf(claim.path, place);
@@ -139,7 +176,9 @@ export async function deleteClaimed(
     throw thrown;
   }
   const others = await usersOf(at, { ...place, stores: [place.store], except: place.jobDir });
-  return others.length === 0 && (await deleteSavepoint(at, metadata, place));
+  if (others.length > 0) return false;
+  await place.verifyOwnership();
+  return await deleteSavepoint(at, metadata, place);
 }
 
 /**
@@ -166,19 +205,19 @@ export async function disposeSavepoint(options: {
     });
   };
   await refuse();
-  const own: SavepointClaim = { by: "disposal", jobDir: "", uid: "" };
-  const owner = await claimSavepoint(at, metadata, { ...options, claim: own });
-  if (!isSameClaim(owner, own)) {
-    throw new Failure("OPERATION_CONFLICT", {
-      retry: "never",
-      message: `savepoint ${location} ${describeClaim(owner)}, which deletes it when it is not needed any more`,
-      remedy: "leave it to that job",
-    });
-  }
+  const mark = await markDisposal(at, options);
   try {
+    const owner = await readClaim(at, metadata, options);
+    if (owner?.by === "job") {
+      throw new Failure("OPERATION_CONFLICT", {
+        retry: "never",
+        message: `savepoint ${location} ${describeClaim(owner)}, which deletes it when it is not needed any more`,
+        remedy: "leave it to that job",
+      });
+    }
     await refuse();
   } catch (thrown) {
-    await releaseClaim(at, metadata, options);
+    await releaseMark(at, mark, options);
     throw thrown;
   }
   await deleteSavepoint(at, metadata, { ...options, mayDelete: () => true });
@@ -226,10 +265,11 @@ function holderOf({ jobDir, uid }: Pick<OriginPlace, "jobDir" | "uid">): string 
   return `restore:${jobDir}:${uid}`;
 }
 
-function claimed(origin: string, owner: SavepointClaim): Failure {
+function notFree(origin: string, why: string): Failure {
   return new Failure("OPERATION_CONFLICT", {
     retry: "never",
-    message: `${origin} ${describeClaim(owner)}: nobody else can start from it`,
-    remedy: "start from another checkpoint or savepoint, or from a copy of the directory without its CLAIM object",
+    message: `${origin} ${why}: nobody else can start from it`,
+    remedy:
+      "start from another checkpoint or savepoint, or from a copy of the directory without its CLAIM and DISPOSAL objects",
   });
 }

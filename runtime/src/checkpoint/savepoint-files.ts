@@ -3,12 +3,14 @@
 //   {savepoint}/_metadata               written last when it is taken, deleted last when it is disposed of
 //   {savepoint}/x-...                   its packs
 //   {savepoint}/CLAIM-{lineage}         one frame of kind savepoint-claim, JSON of SavepointClaim; {lineage} is that of the savepoint
+//   {savepoint}/DISPOSAL-{random}       an empty object: somebody wants to delete the savepoint. One for each who does
 //
 // Invariants (tests cite them):
 //   SF1. At most one claim of a savepoint succeeds: create-if-absent of one name decides (docs/design/0010-savepoints.md).
 //   SF2. Nothing is deleted that cannot be parsed, and nothing whose name Sluice does not write.
-//   SF3. Disposal condemns first (a claim by `disposal`), then looks whether anybody needs it, then deletes; whoever restores records
-//        that it needs it first, then looks for such a claim. Whatever the order, one of the two sees the other.
+//   SF3. Disposal condemns first (a mark of its own), then looks whether anybody needs it, then deletes; whoever restores records
+//        that it needs it first, then looks for such marks. Whatever the order, one of the two sees the other. Nobody takes back
+//        another's mark, so two disposals at once do not expose each other.
 //   SF4. A disposal that was interrupted can be repeated: `_metadata` goes last.
 //
 // Not here: which jobs need a savepoint (origin.ts), taking one (coordinator-shell.ts).
@@ -22,11 +24,15 @@ import { readCheckpointMetadata } from "./metadata.ts";
 import { retryStorage } from "./storage-retry.ts";
 
 const CLAIM_VERSION = 1;
-const OWN_NAME = /^(?:x-\d+\.\d+\.[^/]+|CLAIM-[^/]+)$/u;
+const DISPOSAL_PREFIX = "DISPOSAL-";
+const OWN_NAME = /^(?:x-\d+\.\d+\.[^/]+|CLAIM-[^/]+|DISPOSAL-[0-9a-f]+)$/u;
+
+/** What is said of a savepoint that is about to be deleted. */
+export const BEING_DISPOSED = "is being disposed of";
 
 /** Who owns a savepoint. */
 export interface SavepointClaim {
-  /** `disposal`: it is about to be deleted. */
+  /** `disposal`: it is about to be deleted. Only older versions wrote that; now there are marks. */
   readonly by: "job" | "disposal";
   /** `{namespace}/{job}` of the job that owns it. */
   readonly jobDir: string;
@@ -74,13 +80,35 @@ export async function claimSavepoint(
   }
 }
 
-/** Takes a disposal's claim back. */
-export async function releaseClaim(
+/** SF3: marks the savepoint for deletion, under a name that nobody else uses. Path of the mark. */
+export async function markDisposal(place: CheckpointPlace, { env, signal }: SavepointIo): Promise<string> {
+  const random = [env.rng.u32(), env.rng.u32()].map((word) => word.toString(16).padStart(8, "0")).join("");
+  const path = `${directoryOfMetadata(place.metadataPath)}${DISPOSAL_PREFIX}${random}`;
+  const put = async (): Promise<void> => {
+    if ((await place.store.put(path, new Uint8Array(), signal)) === "stored") return;
+    throw new Failure("STORAGE_UNAVAILABLE", {
+      retry: "backoff",
+      message: `${uriOf(place.store, path)}: outcome unknown`,
+    });
+  };
+  await retryStorage(env, signal, "savepoint-mark", put);
+  return path;
+}
+
+/** Takes a mark of one's own back: the savepoint is needed. */
+export async function releaseMark(place: CheckpointPlace, path: string, { env, signal }: SavepointIo): Promise<void> {
+  await retryStorage(env, signal, "savepoint-mark", () => place.store.remove(path, signal));
+}
+
+/** Whether somebody is about to delete it, or began to and was interrupted (SF3, SF4). */
+export async function isBeingDisposed(
   place: CheckpointPlace,
   metadata: Pick<CheckpointMetadata, "lineage">,
   { env, signal }: SavepointIo,
-): Promise<void> {
-  await retryStorage(env, signal, "savepoint-claim", () => place.store.remove(claimPath(place, metadata), signal));
+): Promise<boolean> {
+  const prefix = `${directoryOfMetadata(place.metadataPath)}${DISPOSAL_PREFIX}`;
+  const marks = await retryStorage(env, signal, "savepoint-list", () => place.store.list(prefix, signal));
+  return marks.length > 0 || (await readClaim(place, metadata, { env, signal }))?.by === "disposal";
 }
 
 export function isSameClaim(a: SavepointClaim, b: SavepointClaim): boolean {
@@ -88,7 +116,7 @@ export function isSameClaim(a: SavepointClaim, b: SavepointClaim): boolean {
 }
 
 export function describeClaim(claim: SavepointClaim): string {
-  return claim.by === "disposal" ? "is being disposed of" : `was claimed by job ${claim.jobDir} (uid ${claim.uid})`;
+  return claim.by === "disposal" ? BEING_DISPOSED : `was claimed by job ${claim.jobDir} (uid ${claim.uid})`;
 }
 
 /** `_metadata` of a savepoint. Failure INPUT_NOT_FOUND, SNAPSHOT_DAMAGED, or CONFIG_INVALID for a checkpoint (SF2). */
@@ -132,9 +160,9 @@ export async function deleteSavepoint(
   const listed = await retryStorage(env, signal, "savepoint-list", () => store.list(directory, signal));
   const names = listed.map(({ path }) => path.slice(directory.length));
   const victims = names.filter((name) => referenced.has(name) || OWN_NAME.test(name));
-  const isClaim = (name: string): boolean => name.startsWith("CLAIM-");
-  // The claim keeps others away to the end, and `_metadata` lets this be repeated.
-  const inOrder = [...victims.filter((name) => !isClaim(name)), "_metadata", ...victims.filter(isClaim)];
+  const isSign = (name: string): boolean => name.startsWith("CLAIM-") || name.startsWith(DISPOSAL_PREFIX);
+  // Claims and marks keep others away to the end, and `_metadata` lets this be repeated.
+  const inOrder = [...victims.filter((name) => !isSign(name)), "_metadata", ...victims.filter(isSign)];
   for (const name of inOrder) {
     if (!mayDelete()) return false;
     await retryStorage(env, signal, "savepoint-remove", () => store.remove(`${directory}${name}`, signal));

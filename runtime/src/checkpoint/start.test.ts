@@ -7,7 +7,7 @@ import { readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { readCheckpointMetadata, writeCheckpointMetadata } from "./metadata.ts";
 import { decideDamaged, type Damage, regressionChange } from "./recovery.ts";
 import { claimedJobState, decideStart, endedBySubmission } from "./start.ts";
-import type { CheckpointRef, CommitRecord, StartRequest } from "./types.ts";
+import type { CheckpointRef, CommitRecord, RecordedClaim, StartRequest } from "./types.ts";
 
 const ref = (id: number): CheckpointRef => ({
   kind: "checkpoint",
@@ -60,6 +60,23 @@ const LOGS: Readonly<Record<string, CommitRecord | undefined>> = {
   "begun by this one, replaced by a newer lineage": record({ lineage: "newer", pastLineages: ["older", "new"] }),
   "begun by this one, replaced, closed": record({ lineage: "newer", pastLineages: ["new"], closed: true }),
 };
+const condemned = (path: string): RecordedClaim => ({ path, kind: "savepoint", lineage: "o", isCondemned: true });
+test.each([
+  ["condemned", record({ claim: condemned("j/chk-3") }), "OPERATION_CONFLICT"],
+  ["condemned in an earlier lineage", record({ condemnedClaims: [condemned("j/chk-3")] }), "OPERATION_CONFLICT"],
+  ["claimed, not condemned", record({ claim: { ...condemned("j/chk-3"), isCondemned: false } }), "new-lineage"],
+  ["another one is condemned", record({ claim: condemned("j/chk-4") }), "new-lineage"],
+  [
+    "condemned, but taken by this submission before",
+    record({ lineage: "new", claim: condemned("j/chk-3") }),
+    "continue",
+  ],
+] as const)("SD6: a start from a savepoint of the own log: %s", (_name, head, expected) => {
+  const request = { jobName: "j", uid: "me", lineage: "new", newLineage: false, mayCreate: true, from: "j/chk-3" };
+  const decision = decideStart(head, request);
+  expect(decision.type === "refuse" ? decision.failure.code : decision.type).toBe(expected);
+});
+
 const REQUESTS: Readonly<Record<string, Partial<StartRequest>>> = {
   plain: {},
   from: { from: "j/chk-3" },

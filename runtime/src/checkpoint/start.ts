@@ -9,6 +9,8 @@
 //        own exit is started again by its supervisor, and a cancelled job, above all one without checkpoints left, would repeat output.
 //   SD4. Starts that are numbered do not overtake one another: a JobManager that comes back where nobody could stop it is refused.
 //   SD5. A log changes its owner (uid) only when the new one says so, and never back.
+//   SD6. Nobody starts from what the log has condemned: whoever wrote that record may delete it at any time, also when it has been
+//        fenced since and does not know.
 //
 // Not here: the plan's digest. Changed code over the same log is an upgrade: whether its state fits, assign.ts says. Within one run all
 // processes must agree on the digest, which every slot checks (PLAN_MISMATCH).
@@ -19,6 +21,7 @@ import type {
   CommitRecord,
   EndedJobState,
   ExpectedHead,
+  RecordedClaim,
   RecordedJobState,
   StartDecision,
   StartRequest,
@@ -70,6 +73,24 @@ export function endStateOf(head: Pick<CommitRecord, "jobState"> | undefined): "s
   return head?.jobState === "stopping" ? "stopped" : "finished";
 }
 
+/** Claimed savepoints that a record has condemned and that may still be there. */
+export function condemnedClaims(record: Pick<CommitRecord, "claim" | "condemnedClaims">): readonly RecordedClaim[] {
+  const { claim, condemnedClaims: earlier = [] } = record;
+  return claim?.isCondemned === true ? [...earlier, claim] : earlier;
+}
+
+/** The record after the deletion of a condemned claim. */
+export function withoutClaim(
+  record: Pick<CommitRecord, "claim" | "condemnedClaims">,
+  { path }: Pick<RecordedClaim, "path">,
+): Pick<CommitRecord, "claim" | "condemnedClaims"> {
+  const { claim = null, condemnedClaims: earlier = [] } = record;
+  return {
+    claim: claim?.isCondemned === true && claim.path === path ? null : claim,
+    condemnedClaims: earlier.filter((other) => other.path !== path),
+  };
+}
+
 /** Pure and total: `head` is the highest record of the log, undefined when the store said that there is none. */
 export function decideStart(head: CommitRecord | undefined, request: StartRequest): StartDecision {
   const restoreFrom = request.from ?? null;
@@ -113,6 +134,13 @@ export function decideStart(head: CommitRecord | undefined, request: StartReques
       "JOB_CLOSED",
       `lineage ${request.lineage} of job ${request.jobName} was replaced by lineage ${head.lineage}: it is not begun again`,
       "let the newer start run the job, or start anew under an identity that this job has not had",
+    );
+  }
+  if (!isOwnSubmission && restoreFrom !== null && condemnedClaims(head).some(({ path }) => path === restoreFrom)) {
+    return refuse(
+      "OPERATION_CONFLICT",
+      `${restoreFrom} is about to be deleted: job ${request.jobName} had claimed it, and its own checkpoints have replaced it`, // SD6
+      "start from one of the job's own checkpoints, or from another savepoint",
     );
   }
   if (!isOwnSubmission && replaces) return { type: "new-lineage", lineage: request.lineage, restoreFrom };
@@ -164,7 +192,8 @@ function headMoved({ head, submission, uid }: CommitRecord, request: StartReques
 }
 
 function refuse(
-  code: "JOB_FOREIGN" | "JOB_FINISHED" | "JOB_CLOSED" | "SNAPSHOT_DAMAGED" | "HEAD_MOVED" | "FENCED",
+  code:
+    "OPERATION_CONFLICT" | "JOB_FOREIGN" | "JOB_FINISHED" | "JOB_CLOSED" | "SNAPSHOT_DAMAGED" | "HEAD_MOVED" | "FENCED",
   message: string,
   remedy: string,
 ): StartDecision {

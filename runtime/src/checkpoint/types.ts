@@ -82,7 +82,7 @@ export interface RecordedClaim {
   readonly kind: CheckpointRef["kind"];
   /** The lineage whose pending output it holds: published by whoever restores it under this claim. */
   readonly lineage: string;
-  /** Own checkpoints have replaced it: it is deleted one commit later. */
+  /** Own checkpoints have replaced it: it is deleted one commit later, and nobody starts from it any more (decideStart). */
   readonly isCondemned: boolean;
 }
 
@@ -125,6 +125,8 @@ export interface CommitRecord {
   readonly origin: string | null;
   /** What this lineage has taken over from another one (claim mode CLAIM), until it is deleted. */
   readonly claim?: RecordedClaim | null;
+  /** Condemned claims of earlier lineages of this log: still to be deleted. */
+  readonly condemnedClaims?: readonly RecordedClaim[];
   /** Ascending by id; the last one is the head unless the head is a savepoint. */
   readonly retained: readonly CheckpointRef[];
   /** Ids whose `chk-{id}/` may be deleted, one commit later (P6). */

@@ -16,10 +16,12 @@ import {
   placeOf,
   readCommitHead,
   recordedPath,
+  releaseOrigin,
+  renewOrigin,
   retryStorage,
   takeOrigin,
 } from "../checkpoint/index.ts";
-import type { CommitRecord, ExpectedHead, StoreOpener } from "../checkpoint/index.ts";
+import type { ClaimResult, CommitRecord, ExpectedHead, OriginPlace, StoreOpener } from "../checkpoint/index.ts";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { JobManagerConfig, JobPlan, StoreConfig } from "../model/index.ts";
 import type { JobStorage } from "./job-master.ts";
@@ -58,7 +60,24 @@ export type StartedJob =
       readonly record: CommitRecord;
     };
 
+const SOON_MS = 5_000;
 const ENDED = { stopped: "FINISHED", finished: "FINISHED", cancelled: "CANCELED", failed: "FAILED" } as const;
+
+/** Does what may fail, and holds up the start of the job for {@link SOON_MS} at most. */
+async function soon(place: OriginPlace, label: string, act: (place: OriginPlace) => Promise<unknown>): Promise<void> {
+  const { env, signal } = place;
+  const late = new AbortController();
+  const cancel = env.timers.after(SOON_MS, label, () => late.abort());
+  try {
+    await act({ ...place, signal: AbortSignal.any([signal, late.signal]) });
+  } catch (thrown) {
+    env.log.warn("the pin of what the job starts from, or started from, stays as it is", {
+      failure: toFailure(thrown).message,
+    });
+  } finally {
+    cancel();
+  }
+}
 
 /**
  * People name checkpoints by path or URI; the log names those in its own store relative to that. A place that cannot be opened keeps
@@ -126,9 +145,9 @@ export async function claimJob(options: {
     takeOrigin: (path) => takeOrigin({ origin: path, claimMode: settings.claimMode }, place),
     signal,
   });
-  let log: CommitLog;
+  let claimed: ClaimResult;
   try {
-    ({ log } = await claiming);
+    claimed = await claiming;
   } catch (thrown) {
     // A JobManager of this submission may have recorded the end meanwhile.
     const code = toFailure(thrown).code;
@@ -138,7 +157,16 @@ export async function claimJob(options: {
     if (end === undefined || now === undefined) throw thrown;
     return { type: "ended", state: ENDED[end], record: now };
   }
+  const { log, decision, previous } = claimed;
   const { head, origin } = log.head;
   if (head === null && origin !== null) await confirmOrigin(origin, place);
+  // The pin of another job's checkpoint: this JobManager may have been away for days ...
+  if (decision.type === "continue" && head === null && origin !== null)
+    await soon(place, "renew-origin", (at) => renewOrigin(origin, at));
+  // ... or the lineage that needed it is not run any more.
+  if (decision.type === "new-lineage" && previous?.head === null && previous.origin !== null) {
+    const { origin: former, uid } = previous;
+    if (former !== origin) await soon(place, "release-origin", (at) => releaseOrigin(former, { ...at, uid }));
+  }
   return { type: "claimed", storage: { store, openStore, log } };
 }

@@ -8,6 +8,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
 
+import { readCommitRecord } from "../../src/checkpoint/index.ts";
 import { Encoders, FileSink, GeneratorSource } from "../../src/connectors/index.ts";
 import type { StreamExecutionEnvironment } from "../../src/datastream/index.ts";
 import { KeyedProcessFunction, Types, ValueStateDescriptor } from "../../src/model/index.ts";
@@ -272,6 +273,29 @@ describe("a job that starts from a savepoint", () => {
     expect(existsSync(checkpoint)).toBe(true);
     expect(expectContiguous(all(), 1_200)).toEqual(FROM_THE_START);
     expect(all().length).toBeGreaterThan(before.length);
+  });
+
+  test("OR1: the checkpoint is pinned in its log while it is needed, and not behind another lineage that does not need it", async () => {
+    await using cluster = await start();
+    await cluster.triggerCheckpoint();
+    const savepoint = await cluster.stopWithSavepoint();
+    const from = join(folder, "checkpoints/test/sums/chk-1");
+    const holders = (): readonly string[] => {
+      const newest = readdirSync(join(folder, COMMITS)).toSorted().at(-1) ?? "";
+      const content = readCommitRecord(readFileSync(join(folder, COMMITS, newest)));
+      return content.type === "ok" ? content.record.pins.map(({ ref, holder }) => `${holder} chk-${ref.id}`) : [];
+    };
+    await using fork = await start({ name: "fork", from });
+    await some(fork);
+    const [holder, ...others] = holders();
+    expect([holder, others]).toEqual([expect.stringMatching(/^restore:test\/fork:.* chk-1$/u), []]);
+    fork.killJobManager();
+    await fork.waitUntil("the next JobManager", ({ isRunning }) => isRunning);
+    expect(holders()).toEqual([holder]);
+    await fork.stop();
+    await using other = await start({ name: "fork", from: savepoint });
+    await some(other);
+    expect(holders()).toEqual([]);
   });
 
   test("a renamed operator is refused with the reason; its state may be dropped on demand", async () => {
