@@ -13,6 +13,7 @@ export interface GeneratedFiles {
 export const GENERATED: readonly GeneratedFiles[] = [
   { program: "tools/generate/configuration.ts", outputs: ["docs/configuration.md"] },
   { program: "tools/generate/openapi.ts", outputs: ["docs/openapi.json"] },
+  { program: "tools/generate/streamjob.ts", outputs: ["docs/operator/streamjob.md"] },
   {
     program: "tools/generate/crd.ts",
     outputs: ["crds/streamjobs.sluice.dev.yaml", "charts/sluice/templates/crd-streamjobs.yaml"],

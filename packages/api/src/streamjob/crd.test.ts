@@ -449,6 +449,14 @@ describeWithPeer(kubernetes, "the CRD at a real apiserver", () => {
     });
   });
 
+  test("the example of the documentation is accepted", async () => {
+    const page = readFileSync(new URL("../../../../docs/operator/streamjob.md", import.meta.url), "utf8");
+    const [, example = ""] = /```yaml\n(.*?)```/su.exec(page) ?? [];
+    const body = parse(example) as Json;
+    const answer = await callApiServer(server, { method: "POST", path: `${OBJECTS}?dryRun=All`, body });
+    expect({ status: answer.status, message: (answer.body as Json)["message"] }).toEqual({ status: 201 });
+  });
+
   test("the status is a subresource with room for all that the controller writes, and only that", async () => {
     expect(await create("status", FULL, "")).toMatchObject({ status: 201 });
     const status = merged(exampleOf(StreamJobStatus.json), {
