@@ -18,7 +18,40 @@ const LINGER_MS = 250;
 const LOG_TAIL_CHARS_MAX = 256 * 1024;
 const SECRETS: ReadonlySet<string> = new Set(["SLUICE_SECRET", "SLUICE_REST_TOKEN"]);
 
+/** Events after which the process exits. */
+export type EndEvent = Exclude<ProcessEvent, { readonly event: "listening" }>;
+
+/** Who looks after this process. As a child of a supervisor it prints its events; in a pod they are reported otherwise. */
+export interface Supervision {
+  /** Besides the line on standard output. */
+  readonly onEvent: (event: ProcessEvent) => void;
+  readonly exitCodeOf: (event: EndEvent) => number;
+}
+
+const CHILD: Supervision = {
+  onEvent: () => {},
+  exitCodeOf: (event) => (event.event === "fatal" || (event.event === "jobEnded" && event.state === "FAILED") ? 1 : 0),
+};
+let supervision = CHILD;
+
+/** Before {@link runProcess}; once. */
+export function superviseBy(other: Supervision): void {
+  supervision = other;
+}
+
+/** Tells of the end without a line on standard output, which would be news to a supervisor that asked for it itself. */
+export function tellEnd(event: EndEvent): number {
+  supervision.onEvent(event);
+  return supervision.exitCodeOf(event);
+}
+
+/** The exit code that goes with it. */
+export function exitCodeOf(event: EndEvent): number {
+  return supervision.exitCodeOf(event);
+}
+
 export function printEvent(event: ProcessEvent): void {
+  supervision.onEvent(event);
   try {
     writeSync(1, `${JSON.stringify(event)}\n`);
   } catch {
@@ -209,17 +242,18 @@ export function exitSoon(code: number): void {
 export function fatal(thrown: unknown): void {
   const isBug = thrown instanceof AssertionError;
   const failure = isBug ? undefined : toFailure(thrown);
-  printEvent({
+  const event: EndEvent = {
     event: "fatal",
     code: failure?.code ?? "INTERNAL",
     message: failure?.message ?? `broken assertion: ${(thrown as Error).message}`,
     remedy: failure?.remedy ?? "this is a bug in Sluice",
     retry: failure === undefined || failure.code === "INTERNAL" ? "backoff" : failure.retry,
-  });
+  };
+  printEvent(event);
   if (thrown instanceof Error && (failure === undefined || failure.code === "INTERNAL")) {
     process.stderr.write(`${thrown.stack ?? thrown.message}\n`);
   }
-  exitSoon(1);
+  exitSoon(exitCodeOf(event));
 }
 
 /** Runs an entry (PS3). */

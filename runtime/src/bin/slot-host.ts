@@ -6,7 +6,7 @@
 //   SH3. A TaskManager without its I/O thread is useless: the process ends with it.
 
 import { createInterface } from "node:readline";
-import { MessageChannel, Worker } from "node:worker_threads";
+import { MessageChannel, Worker, type WorkerOptions } from "node:worker_threads";
 
 import { assert } from "@sluice/kit";
 import type { Host, LogLevel } from "@sluice/kit/env";
@@ -32,10 +32,16 @@ export class IoThread implements IoGate {
 
   constructor(options: {
     readonly data: IoWorkerData;
+    /** Undefined: V8's own limit. */
+    readonly heapBytesMax: number | undefined;
     readonly host: Host;
     readonly onEvent: (event: IoEvent) => void;
   }) {
-    this.#worker = new Worker(besides("io-worker"), { workerData: options.data, name: "io" });
+    this.#worker = new Worker(besides("io-worker"), {
+      workerData: options.data,
+      name: "io",
+      ...heapLimit(options.heapBytesMax),
+    });
     this.#worker.on("message", options.onEvent);
     this.#worker.on("error", (error) => options.host.crash(`the I/O thread died: ${String((error as Error).message)}`)); // SH3
     this.#worker.on("exit", (code) => options.host.crash(`the I/O thread ended with exit code ${code}`));
@@ -84,7 +90,6 @@ export class ThreadSlotHost implements SlotHost {
       s3: this.#s3,
       collections,
     };
-    const heap = this.#heapBytesMax;
     const worker = new Worker(besides("slot-worker"), {
       name: `slot-${spec.slotIndex}`,
       workerData: data,
@@ -92,7 +97,7 @@ export class ThreadSlotHost implements SlotHost {
       env: userEnvironment(spec.plan.environment),
       stdout: true,
       stderr: true,
-      ...(heap === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: Math.ceil(heap / 2 ** 20) } }),
+      ...heapLimit(this.#heapBytesMax),
     });
     this.#io.attach({ type: "attachSlot", origin: { epoch: spec.epoch, attempt: spec.attempt }, port: port2 });
     passOn(worker); // SH2
@@ -140,6 +145,10 @@ export class ThreadSlotHost implements SlotHost {
     }
     return [...this.#heaps.values()];
   }
+}
+
+function heapLimit(bytes: number | undefined): Pick<WorkerOptions, "resourceLimits"> {
+  return bytes === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: Math.ceil(bytes / 2 ** 20) } };
 }
 
 /** SH2. A supervisor knows events by their beginning; a blank before it makes a line of a user an ordinary one. */

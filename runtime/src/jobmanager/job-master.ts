@@ -6,7 +6,7 @@
 //   JM3. Checkpoints run only while every task of the attempt runs (or has ended); they stop before anything is restored.
 //   JM4. The order of a restart: suspend checkpoints, read the head, assign state, deploy.
 //
-// Not here: decisions (scheduler.ts, checkpoint/coordinator.ts), what to restore (restore.ts), the process (bin/jobmanager.ts).
+// Not here: decisions (scheduler.ts, checkpoint/coordinator.ts), what to restore (restore.ts), the process (bin/run-jobmanager.ts).
 
 import { assert, AssertionError, describeFailure, Failure, failureFromJson, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, Net, ObjectStore, Rng, Timers } from "@sluice/kit/env";

@@ -40,8 +40,8 @@ export interface HttpServerOptions {
   readonly address: string;
   /** Values for GET /metrics, asked at every scrape. */
   readonly metrics: () => MetricsPage | Promise<MetricsPage>;
-  /** Everything but /metrics; without it all else is 404. */
-  readonly answer?: (request: HttpRequest) => Promise<HttpResponse>;
+  /** Everything but /metrics; without it, and where it resolves with undefined, it is 404. */
+  readonly answer?: (request: HttpRequest) => Promise<HttpResponse | undefined>;
   /** What clients must show as `Authorization: Bearer TOKEN`; undefined: nothing. */
   readonly token: string | undefined;
   /** Paths that need no token. */

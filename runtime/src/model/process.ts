@@ -62,11 +62,15 @@ export interface TaskManagerConfig {
   readonly jobManagerAddress: string;
   /** `host:port` to listen on for data, port 0 for any. */
   readonly dataAddress: string;
+  /** Host by which other TaskManagers reach it; default: the one it listens on. */
+  readonly dataHost?: string;
   readonly metricsAddress: string;
   readonly slots: number;
   /** Directory of local snapshot copies and scratch files; survives a restart of the process in one place. */
   readonly workDir: string;
   readonly store: StoreConfig | undefined;
+  /** Largest JavaScript heap of the I/O thread; default: V8's own limit. */
+  readonly ioHeapBytes?: number;
   readonly configuration: Readonly<Record<string, string>>;
   readonly plantedBugs: readonly string[];
 }

@@ -1,6 +1,6 @@
 // What a TaskManager asks of its process: threads for slots, a thread for I/O, figures of the machine.
 //
-// Not here: the real ones (bin/taskmanager.ts), simulated ones (sim).
+// Not here: the real ones (bin/run-taskmanager.ts), simulated ones (sim).
 
 import type { SlotSpec } from "../model/index.ts";
 import type { IoCommand } from "./io/index.ts";

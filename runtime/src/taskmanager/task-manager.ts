@@ -6,7 +6,7 @@
 //   TM3. An order for another attempt than the running one changes nothing.
 //   TM4. Messages of an attempt go to the JobManager that deployed it, and to no later one.
 //
-// Not here: slots (slot.ts), store and local disk (io/), sockets and threads of the process (bin/taskmanager.ts).
+// Not here: slots (slot.ts), store and local disk (io/), sockets and threads of the process (bin/run-taskmanager.ts).
 
 import { assert, Backoff, Failure, sleep, toFailure } from "@sluice/kit";
 import type { Clock, Host, Log, Net, Rng, Timers } from "@sluice/kit/env";
@@ -27,6 +27,7 @@ import { Attempt } from "./attempt.ts";
 import type { DataPlane } from "./data-plane.ts";
 import type { IoEvent } from "./io/index.ts";
 import { IoRequests } from "./io-requests.ts";
+import type { TaskManagerHealth } from "./metrics/metrics-server.ts";
 import { TaskRates } from "./metrics/task-rates.ts";
 import type { IoGate, MachineFigures, SlotHost } from "./seams.ts";
 
@@ -90,6 +91,7 @@ export class TaskManager {
   readonly #life = new AbortController();
   readonly #rates = new TaskRates();
   #peer: RpcPeer | undefined;
+  #isRegistered = false;
   #running: RunningAttempt | undefined;
   /** Deployments take turns (TM1). */
   #deploying: Promise<void> = Promise.resolve();
@@ -138,6 +140,16 @@ export class TaskManager {
     };
   }
 
+  /** Whether its JobManager may give it work. */
+  health(): TaskManagerHealth {
+    if (this.#isRegistered) return { isReady: true, reason: "" };
+    const { jobManagerAddress } = this.#options;
+    const reason = this.#life.signal.aborted
+      ? "it ends"
+      : `it is not registered at the JobManager ${jobManagerAddress} (yet)${this.#lastProblem === "" ? "" : `: ${this.#lastProblem}`}`;
+    return { isReady: false, reason };
+  }
+
   /** From the I/O thread. */
   onIoEvent(event: IoEvent): void {
     switch (event.type) {
@@ -178,7 +190,10 @@ export class TaskManager {
           onRequest: (body) => this.#onRequest(opened, body),
           heartbeatBody: () => this.#heartbeat(),
           onClose: (failure) => {
-            if (this.#peer === opened) this.#peer = undefined;
+            if (this.#peer === opened) {
+              this.#peer = undefined;
+              this.#isRegistered = false;
+            }
             this.#cancelOf(opened); // TM2
             closed.resolve(failure);
           },
@@ -195,6 +210,7 @@ export class TaskManager {
       throw thrown;
     }
     this.#lastProblem = "";
+    this.#isRegistered = !peer.isClosed;
     env.log.info("registered", { jobManager: peer.identity.id, address: jobManagerAddress });
     const failure = await closed.promise;
     if (!this.#life.signal.aborted) this.#problem(failure);

@@ -3,7 +3,7 @@
 // Invariants:
 //   AW1. Only what a client asks for again counts, and only as long as it does: whoever stays away is not waited for.
 //
-// Not here: going (bin/jobmanager.ts).
+// Not here: going (bin/run-jobmanager.ts).
 
 import type { Clock } from "@sluice/kit/env";
 import type { CommitRecord } from "../../checkpoint/index.ts";

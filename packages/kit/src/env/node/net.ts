@@ -30,12 +30,16 @@ const KEEP_ALIVE_MS = 30_000;
 export interface NodeNetOptions {
   /** `send` answers false above this many unsent bytes; `onDrain` comes at half of it. Default 1 MiB. */
   readonly highWaterBytes?: number;
+  /** `connect` gives up after this time. Default 10 s. */
+  readonly connectTimeoutMs?: number;
 }
 
 export class NodeNet implements Net {
   readonly #highWaterBytes: number;
+  readonly #connectTimeoutMs: number;
 
   constructor(options: NodeNetOptions = {}) {
+    this.#connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
     this.#highWaterBytes = options.highWaterBytes ?? 1024 * 1024;
     assert(this.#highWaterBytes > 0, "the high-water mark is positive");
   }
@@ -62,7 +66,7 @@ export class NodeNet implements Net {
     return await new Promise((resolve, reject) => {
       const socket = connect({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS });
       const onAbort = (): void => fail("the caller gave up while connecting");
-      const onTimeout = (): void => fail(`no answer within ${CONNECT_TIMEOUT_MS / 1000} s`);
+      const onTimeout = (): void => fail(`no answer within ${this.#connectTimeoutMs / 1000} s`);
       const onError = (error: Error): void => fail(error.message, error);
       const forget = (): void => {
         signal.removeEventListener("abort", onAbort);
@@ -76,7 +80,7 @@ export class NodeNet implements Net {
         reject(peerLost(address, reason, cause));
       };
       signal.addEventListener("abort", onAbort, { once: true });
-      socket.setTimeout(CONNECT_TIMEOUT_MS);
+      socket.setTimeout(this.#connectTimeoutMs);
       socket.once("timeout", onTimeout).once("error", onError);
       socket.once("connect", () => {
         forget();
