@@ -13,7 +13,7 @@ import { cachedOpener } from "../checkpoint/index.ts";
 import { Awaited, claimJob, jobIdOf, JobMaster, startRestServer, storeOf } from "../jobmanager/index.ts";
 import { observeProcess, processMetricValues } from "../metrics/index.ts";
 import { configurationOf, runtimeSettings } from "../model/configuration/index.ts";
-import type { CheckpointId, JobManagerConfig, JobPlan } from "../model/index.ts";
+import type { CheckpointId, EndOfLog, JobManagerConfig, JobPlan } from "../model/index.ts";
 import { allocateCollections, countCollections } from "./collections.ts";
 import { installFaultSwitch } from "./fault-switch.ts";
 import {
@@ -30,11 +30,16 @@ import {
   takeRestToken,
   takeSecret,
   tellEnd,
+  type EndEvent,
 } from "./process-shell.ts";
 
 /** Longest time that the end of a job waits for clients that have not heard of it. */
 const LINGER_MAX_MS = 10_000;
 const LINGER_LOOK_MS = 25;
+
+function endOf({ uid, lineage, submission, seq, jobState, closed, head }: EndOfLog): EndOfLog {
+  return { uid, lineage, submission, seq, jobState, closed, head };
+}
 
 /** Resolves when nobody waits for an answer any more. */
 async function linger(awaited: Awaited): Promise<void> {
@@ -64,7 +69,8 @@ export async function runJobManager(config: JobManagerConfig, given: { readonly 
   const allowReplay = config.start.allowReplay ?? settings.allowReplay;
 
   const onEnded = (state: "FINISHED" | "CANCELED" | "FAILED", message: string): void => {
-    const event = { event: "jobEnded", state, message } as const;
+    const log = master.log();
+    const event: EndEvent = { event: "jobEnded", state, message, ...(log === undefined ? {} : { log: endOf(log) }) };
     printEvent(event);
     const code = exitCodeOf(event);
     const lingering = linger(awaited);

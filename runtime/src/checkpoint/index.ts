@@ -15,6 +15,7 @@ export type { CoordinatorOptions } from "./coordinator-shell.ts";
 export {
   cachedOpener,
   directoryOfMetadata,
+  jobDirectory,
   joinPath,
   objectsDirectory,
   placeName,

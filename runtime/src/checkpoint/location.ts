@@ -60,6 +60,11 @@ function isStoreUri(uri: string): boolean {
   return /^[a-z][a-z0-9+.-]*:\/\/.*[^/:]$/iu.test(uri);
 }
 
+/** `{namespace}/{job}`, safe as a path on every store: where a job's commit log and checkpoints lie. */
+export function jobDirectory(namespace: string, jobName: string): string {
+  return `${encodeURIComponent(namespace)}/${encodeURIComponent(jobName)}`;
+}
+
 /** What a commit record calls a `_metadata` in this place. */
 export function recordedPath(place: CheckpointPlace): string {
   return place.storeUri === undefined ? place.metadataPath : uriOf(place.store, place.metadataPath);

@@ -2,7 +2,7 @@
 
 export { JobMaster } from "./job-master.ts";
 export type { JobMasterOptions, JobStorage } from "./job-master.ts";
-export { claimJob, jobDirectory, jobIdOf, storeOf } from "./start-job.ts";
+export { claimJob, jobIdOf, storeOf } from "./start-job.ts";
 export { Awaited } from "./rest/awaited.ts";
 export { startRestServer } from "./rest/rest-server.ts";
 export type { JobManagerView, RestSource } from "./rest/source.ts";

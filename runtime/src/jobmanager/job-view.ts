@@ -97,12 +97,15 @@ export function jobView(options: JobViewOptions): JobView {
 
 /** What a record of the log says, with places as people name them. */
 export function logView(store: Pick<ObjectStore, "uri">, record: CommitRecord): LogView {
-  const { seq, epoch, uid, lineage, head, pins } = record;
+  const { seq, epoch, uid, lineage, submission, jobState, closed, head, pins } = record;
   return {
     seq,
     epoch,
     uid,
     lineage,
+    submission,
+    jobState,
+    closed,
     head: head === null ? null : { id: head.id, path: placeName(store, head.path) },
     pins: pins.map(({ holder, ref }) => ({ holder, id: ref.id, path: placeName(store, ref.path) })),
   };

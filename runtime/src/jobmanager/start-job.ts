@@ -13,6 +13,7 @@ import {
   CommitLog,
   confirmOrigin,
   endedBySubmission,
+  jobDirectory,
   placeOf,
   readCommitHead,
   recordedPath,
@@ -25,11 +26,6 @@ import type { ClaimResult, CommitRecord, ExpectedHead, OriginPlace, StoreOpener 
 import type { RuntimeSettings } from "../model/configuration/index.ts";
 import type { JobManagerConfig, JobPlan, StoreConfig } from "../model/index.ts";
 import type { JobStorage } from "./job-master.ts";
-
-/** `{namespace}/{job}`, safe as a path on every store. */
-export function jobDirectory(namespace: string, jobName: string): string {
-  return `${encodeURIComponent(namespace)}/${encodeURIComponent(jobName)}`;
-}
 
 /** 32 hex digits (Flink: JobID): the same for every JobManager of this lineage. */
 export function jobIdOf(config: Pick<JobManagerConfig, "namespace" | "jobName" | "uid" | "start">): string {
@@ -95,13 +91,10 @@ async function recordedName(
 }
 
 async function recordedHead(
-  { id, path }: NonNullable<JobManagerConfig["start"]["expectHead"]>,
+  { path, ...rest }: NonNullable<JobManagerConfig["start"]["expectHead"]>,
   stores: { readonly store: ObjectStore; readonly openStore: StoreOpener },
 ): Promise<ExpectedHead> {
-  return {
-    ...(id === undefined ? {} : { id }),
-    ...(path === undefined ? {} : { path: await recordedName(path, stores) }),
-  };
+  return { ...rest, ...(path === undefined ? {} : { path: await recordedName(path, stores) }) };
 }
 
 /** Opens and claims. Rejects with what checkpoint/decideStart refuses, or with a failure of the store. */

@@ -148,7 +148,7 @@ export type {
   TaskSpec,
   TaskState,
 } from "./slot.ts";
-export type { JobManagerConfig, ProcessEvent, StoreConfig, TaskManagerConfig } from "./process.ts";
+export type { EndOfLog, JobManagerConfig, ProcessEvent, StoreConfig, TaskManagerConfig } from "./process.ts";
 export {
   CheckpointingOptions,
   ConfigOption,

@@ -75,6 +75,18 @@ export interface TaskManagerConfig {
   readonly plantedBugs: readonly string[];
 }
 
+/** What the commit log says when the job has ended. */
+export interface EndOfLog {
+  readonly uid: string;
+  readonly lineage: string;
+  readonly submission: string;
+  readonly seq: number;
+  readonly jobState: "active" | "stopping" | "draining" | "stopped" | "finished" | "failed" | "cancelled";
+  readonly closed: boolean;
+  /** `path`: URI of its directory. */
+  readonly head: { readonly id: number; readonly path: string } | null;
+}
+
 /** Lines on standard output. */
 export type ProcessEvent =
   | {
@@ -85,7 +97,12 @@ export type ProcessEvent =
       readonly metricsAddress?: string;
     }
   /** The job has ended for good; exit code 0 for FINISHED and CANCELED, 1 for FAILED. */
-  | { readonly event: "jobEnded"; readonly state: "FINISHED" | "CANCELED" | "FAILED"; readonly message: string }
+  | {
+      readonly event: "jobEnded";
+      readonly state: "FINISHED" | "CANCELED" | "FAILED";
+      readonly message: string;
+      readonly log?: EndOfLog;
+    }
   /** Somebody asked for the end of the processes, not of the job: they are not to be started again. */
   | { readonly event: "stopped"; readonly message: string }
   /** The process cannot start or go on; `message` holds code, what, where and remedy. The supervisor restarts it only when `retry` says so. */

@@ -48,7 +48,7 @@ export const LogHead = anyOf(
     },
     {
       headId: integer("Of the newest checkpoint; absent: there is none."),
-      headPath: text("URI of its `_metadata`."),
+      headPath: text("URI of its directory."),
     },
   ),
 );
@@ -65,12 +65,15 @@ export type ReportedFailure = Message<typeof ReportedFailure>;
 export const PodReport = anyOf(
   object({ formatVersion, kind: literal("preflight"), plan: PlanSummary, log: LogHead }),
   object({ formatVersion, kind: literal("failure"), failure: ReportedFailure }),
-  object({
-    formatVersion,
-    kind: literal("jobEnded"),
-    state: oneOf(["FINISHED", "CANCELED", "FAILED"]),
-    message: text(),
-  }),
+  object(
+    {
+      formatVersion,
+      kind: literal("jobEnded"),
+      state: oneOf(["FINISHED", "CANCELED", "FAILED"]),
+      message: text(),
+    },
+    { log: LogHead },
+  ),
   object({ formatVersion, kind: literal("stopped"), message: text() }),
   object({ formatVersion, kind: literal("fatal"), failure: ReportedFailure }),
 );

@@ -16,7 +16,7 @@ import type {
   RecordedOperation,
   ResourceRequirements,
 } from "../../checkpoint/index.ts";
-import type { CheckpointId, JobPlan } from "../../model/index.ts";
+import type { CheckpointId, EndOfLog, JobPlan } from "../../model/index.ts";
 
 /** Flink: JobStatus. */
 export type JobStatus = JobStateName;
@@ -155,13 +155,8 @@ export interface TaskManagerView {
 }
 
 /** What the newest record of the commit log says. */
-export interface LogView {
-  readonly seq: number;
+export interface LogView extends EndOfLog {
   readonly epoch: number;
-  readonly uid: string;
-  readonly lineage: string;
-  /** `path`: URI of its directory. */
-  readonly head: { readonly id: CheckpointId; readonly path: string } | null;
   readonly pins: readonly { readonly holder: string; readonly id: CheckpointId; readonly path: string }[];
 }
 

@@ -58,6 +58,7 @@ function summary(job: JobView, stats: CheckpointStats | null): SnapshotSummary |
   };
 }
 
-function logMessage({ head, ...log }: LogView): NonNullable<SluiceStatusMessage["log"]> {
-  return { ...log, headId: head?.id ?? null, headPath: head?.path ?? null };
+function logMessage(log: LogView): NonNullable<SluiceStatusMessage["log"]> {
+  const { seq, epoch, uid, lineage, head, pins } = log;
+  return { seq, epoch, uid, lineage, headId: head?.id ?? null, headPath: head?.path ?? null, pins };
 }
