@@ -83,3 +83,28 @@ export {
   SERVICES,
 } from "./api/resources.ts";
 export type { ResourceType } from "./api/resources.ts";
+export { ObjectCache } from "./cache/object-cache.ts";
+export type { CacheChange, ObjectCacheOptions, ReadableCache } from "./cache/object-cache.ts";
+export { Reflector, withoutManagedFields } from "./cache/reflector.ts";
+export type { ReflectorCounts, ReflectorOptions } from "./cache/reflector.ts";
+export { compareVersions, hasReached } from "./cache/versions.ts";
+export { WriteGate } from "./cache/write-gate.ts";
+export type { Settled, WriteGateOptions } from "./cache/write-gate.ts";
+export { LeaseElection, microTime } from "./election.ts";
+export type { ElectionOptions, LeaderTerm } from "./election.ts";
+export { cacheIsSynced, HealthChecks, queueMoves, watchIsFresh } from "./health.ts";
+export type { Check, HealthReport } from "./health.ts";
+export { KubeMetrics } from "./metrics.ts";
+export { EventRecorder, referenceTo } from "./recorder.ts";
+export type { EventRecorderOptions, EventToRecord } from "./recorder.ts";
+export { Controller, whenAllSynced } from "./work/controller.ts";
+export type {
+  ControllerObserver,
+  ControllerOptions,
+  Reconcile,
+  ReconcileOutcome,
+  ReconcileResult,
+} from "./work/controller.ts";
+export { ItemBackoff, TokenBucket } from "./work/rate-limits.ts";
+export { LOW_PRIORITY, NORMAL_PRIORITY, WorkQueue } from "./work/work-queue.ts";
+export type { QueueObserver, WorkQueueOptions } from "./work/work-queue.ts";

@@ -1,5 +1,7 @@
 // Public module of the simulated Kubernetes API server. Tests of the controller and simulated worlds use it; nothing ships it.
 
+export { kubeBench } from "./bench.ts";
+export type { KubeBench } from "./bench.ts";
 export { simKubeClient } from "./client.ts";
 export { HEALTHY_KUBE, unreliable } from "./faults.ts";
 export type { CallFault, KubeFaults } from "./faults.ts";

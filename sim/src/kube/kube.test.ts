@@ -15,9 +15,8 @@ import {
   resourceType,
 } from "@sluice/controller/internal/kube";
 import type { ConfigMap, KubeObject, Pod, WatchEvent } from "@sluice/controller/internal/kube";
-import { HEALTHY, World } from "../index.ts";
-import { SimKubeServer, simKubeClient } from "./index.ts";
-import type { KubeFaults } from "./index.ts";
+import { kubeBench, simKubeClient } from "./index.ts";
+import type { KubeBench } from "./index.ts";
 
 interface Thing extends KubeObject {
   readonly spec?: { readonly size?: number; readonly colour?: string };
@@ -36,33 +35,15 @@ function thing(spec: Thing["spec"], metadata: Thing["metadata"] = AT): Thing {
   return { apiVersion: "example.dev/v1", kind: "Thing", metadata, ...(spec && { spec }) };
 }
 
-interface Bench {
-  readonly world: World;
-  readonly server: SimKubeServer;
+interface Bench extends KubeBench {
   readonly client: KubeClient;
-  /** Runs `body` in virtual time; its rejection is the test's. */
-  readonly run: (body: () => Promise<void>) => Promise<void>;
   readonly wait: (ms: number) => Promise<void>;
 }
 
-function bench(seed = 1, faults: Partial<KubeFaults> = {}): Bench {
-  const world = new World({ seed, faults: HEALTHY, keepsTrace: false });
-  const server = new SimKubeServer(world);
-  server.faults = { ...server.faults, ...faults };
-  const client = new KubeClient(simKubeClient(server, "test"), { fieldManager: "test" });
-  return {
-    world,
-    server,
-    client,
-    run: async (body) => {
-      let done = false;
-      const running = body().finally(() => (done = true));
-      running.catch(() => {});
-      expect(await world.runUntil(() => done, { virtualMs: 3_600_000, events: 200_000 })).toBe("done");
-      await running;
-    },
-    wait: (ms) => new Promise((resolve) => world.after(ms, "wait", resolve)),
-  };
+function bench(seed = 1): Bench {
+  const made = kubeBench(seed);
+  const client = new KubeClient(simKubeClient(made.server, "test"), { fieldManager: "test" });
+  return { ...made, client, wait: made.pass };
 }
 
 /** The error of a call that must fail. */
