@@ -40,6 +40,7 @@ const TASKS = {
   peers: { program: "tools/peers/main.ts", about: "build or get what tests run against, for example MinIO" },
   pack: { program: "tools/pack/main.ts", about: "packages for other projects, as tarballs in dist/packages" },
   image: { program: "e2e/image/main.ts", about: "build the container image sluice:dev" },
+  e2e: { program: "e2e/src/main.ts", about: "end-to-end tests on a real cluster" },
   "e2e:cluster": { program: "e2e/cluster/main.ts", about: "a Kubernetes cluster on this machine" },
   generate: { program: "tools/check/generated.ts", about: "write generated files anew" },
   format: {

@@ -48,6 +48,17 @@ export class Bucket {
     });
   }
 
+  /** Bytes of all objects below the prefix: how much is published, without reading it. */
+  async sizeBytes(prefix: string): Promise<number> {
+    return await this.#retried(async (client) => {
+      let sizeBytes = 0;
+      for await (const item of client.listObjectsV2(this.#bucket, prefix, true)) {
+        sizeBytes += (item as { readonly size?: number }).size ?? 0;
+      }
+      return sizeBytes;
+    });
+  }
+
   /** All objects below the prefix, whole. */
   async read(prefix: string): Promise<readonly LedgerFile[]> {
     const names = [...(await this.list(prefix))];

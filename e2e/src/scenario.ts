@@ -1,0 +1,227 @@
+// What a scenario is, and what it has to do its work: a namespace of its own, jobs, ledgers, and a place for what it found.
+//
+// Invariants:
+//   SC1. A scenario that moves records audits them, and runs the control of the auditor on the same ledger.
+//   SC2. A fault counts with its proof, and with at least CROSSING_MIN records of which some were published before it and some after.
+//   SC3. Times are reported beside their goals; they fail nothing, because the machine may be busy.
+
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { JobHandle, LEDGER_KEYS, RESOURCES, containerOf, ledgerArgs, ledgerSource } from "./harness/index.ts";
+import type { World } from "./harness/index.ts";
+import { auditLedger, auditTheAuditor, damageLedger, lineageOf, outageAt } from "./ledger/index.ts";
+import type { Damage, LedgerAudit, LedgerFile, Outage } from "./ledger/index.ts";
+
+export const CROSSING_MIN = 100_000;
+/** Of either side of a fault. */
+const SIDE_MIN = 10_000;
+/** No line of a ledger is longer. */
+const LINE_BYTES_MAX = 64;
+const VISIBLE_TIMEOUT_MS = 150_000;
+const LOOK_INTERVAL_MS = 400;
+
+export interface Scenario {
+  readonly name: string;
+  readonly about: string;
+  /** "quiet": measures, so nothing else runs beside it. */
+  readonly lane: "parallel" | "quiet";
+  readonly run: (context: Context) => Promise<void>;
+}
+
+export interface Measurement {
+  readonly name: string;
+  readonly ms: number;
+  readonly goalMs?: number;
+}
+
+export interface AuditRow {
+  readonly what: string;
+  readonly audit: LedgerAudit;
+}
+
+export interface Findings {
+  readonly proofs: string[];
+  readonly audits: AuditRow[];
+  readonly measurements: Measurement[];
+}
+
+export interface ContextOptions {
+  readonly world: World;
+  readonly namespace: string;
+  /** Picks the records that the control damages. */
+  readonly seed: number;
+  /** `--control`: every audit sees a damaged ledger, so that it must fail. */
+  readonly control: Damage | undefined;
+}
+
+export class Context {
+  readonly world: World;
+  readonly namespace: string;
+  readonly findings: Findings = { proofs: [], audits: [], measurements: [] };
+  readonly jobs: JobHandle[] = [];
+  readonly #options: ContextOptions;
+
+  constructor(options: ContextOptions) {
+    this.#options = options;
+    this.world = options.world;
+    this.namespace = options.namespace;
+  }
+
+  /** What has been proven to have happened. */
+  proof(text: string): void {
+    this.findings.proofs.push(text);
+    this.world.say(`${this.namespace}: ${text}`);
+  }
+
+  measure(name: string, ms: number | undefined, goalMs?: number): void {
+    if (ms === undefined) throw new Error(`${name} could not be measured`);
+    this.findings.measurements.push({ name, ms, ...(goalMs === undefined ? {} : { goalMs }) });
+    this.world.say(`${this.namespace}: ${name}: ${(ms / 1000).toFixed(2)} s`);
+  }
+
+  check(isTrue: boolean, what: string): void {
+    if (!isTrue) throw new Error(what);
+  }
+
+  /** Where this run keeps data of a job. */
+  place(kind: string): string {
+    return `${this.world.runId}/${this.namespace}/${kind}`;
+  }
+
+  uri(kind: string): string {
+    return `s3://${this.world.store.bucket}/${this.place(kind)}`;
+  }
+
+  /** Another StreamJob of this namespace, with what all have; nothing is applied yet. */
+  streamJob(name: string, spec: Readonly<Record<string, unknown>>): JobHandle {
+    const { store, image } = this.world;
+    const job = new JobHandle(this.world, {
+      apiVersion: "sluice.dev/v1alpha1",
+      kind: "StreamJob",
+      metadata: { name, namespace: this.namespace },
+      spec: {
+        image,
+        imagePullPolicy: "IfNotPresent",
+        parallelism: 2,
+        checkpointing: { dir: this.uri("checkpoints"), interval: "1s" },
+        objectStore: { endpoint: store.endpoint, region: store.region, secretRef: { name: "minio" } },
+        ...RESOURCES,
+        ...spec,
+      },
+    });
+    this.jobs.push(job);
+    return job;
+  }
+
+  /** A job of numbered records and the ledger that it writes. */
+  ledger(name: string, options: LedgerJobOptions): LedgerJob {
+    return new LedgerJob(this, name, options);
+  }
+
+  get options(): ContextOptions {
+    return this.#options;
+  }
+}
+
+export interface LedgerJobOptions {
+  readonly count: number;
+  /** Records per second of the whole job. */
+  readonly rate?: number;
+  readonly parallelism?: number;
+  readonly spec?: Readonly<Record<string, unknown>>;
+}
+
+export class LedgerJob {
+  readonly job: JobHandle;
+  readonly #context: Context;
+  readonly #name: string;
+  readonly #count: number;
+  readonly #rate: number;
+  /** Parallelism of the first start: the number of the source's splits. */
+  readonly #splits: number;
+
+  constructor(context: Context, name: string, options: LedgerJobOptions) {
+    const { count, rate = 6_000, parallelism = 2, spec = {} } = options;
+    this.#context = context;
+    this.#name = name;
+    this.#count = count;
+    this.#rate = rate;
+    this.#splits = parallelism;
+    this.job = context.streamJob(name, { job: { inline: ledgerSource() }, parallelism, ...this.args("v1"), ...spec });
+  }
+
+  /** `args` of a version, to be applied. */
+  args(version: string, more: { readonly throwAt?: number } = {}): { readonly args: readonly string[] } {
+    const output = this.#context.uri(`${this.#name}-out`);
+    return { args: ledgerArgs({ output, count: this.#count, rate: this.#rate, version, ...more }) };
+  }
+
+  /** Waits until at least so many records are published. */
+  async untilVisible(records: number): Promise<void> {
+    const { bucket } = this.#context.world;
+    const endMs = performance.now() + VISIBLE_TIMEOUT_MS;
+    while ((await bucket.sizeBytes(this.#prefix)) < records * LINE_BYTES_MAX) {
+      if (performance.now() > endMs) {
+        throw new Error(`${records} records of ${this.#name} were not published in time; ${this.job.describe()}`);
+      }
+      await sleep(LOOK_INTERVAL_MS);
+    }
+  }
+
+  get #prefix(): string {
+    return `${this.#context.place(`${this.#name}-out`)}/`;
+  }
+
+  async read(): Promise<readonly LedgerFile[]> {
+    return await this.#context.world.bucket.read(this.#prefix);
+  }
+
+  /** Waits for the end of the job and audits all of its ledger (SC1). */
+  async finishAndAudit(): Promise<readonly LedgerFile[]> {
+    await this.job.untilLifecycle("Finished");
+    return await this.audit(this.#count);
+  }
+
+  /** SC1. `count` undefined: the job was stopped somewhere. */
+  async audit(count: number | undefined, from?: readonly LedgerFile[], about = ""): Promise<readonly LedgerFile[]> {
+    const { seed, control } = this.#context.options;
+    const whole = from ?? (await this.read());
+    const files = control === undefined ? whole : damageLedger(whole, control, seed);
+    const expected = { keys: LEDGER_KEYS, count, splits: this.#splits };
+    const audit = auditLedger(files, expected);
+    this.#context.findings.audits.push({ what: `${this.#name}${about}`, audit });
+    if (!audit.passed) throw new Error(`the ledger of ${this.#name}${about} is wrong: ${audit.problems.join("; ")}`);
+    const missed = auditTheAuditor(files, expected, seed);
+    if (missed.length > 0) throw new Error(`the auditor is blind: ${missed.join("; ")}`);
+    return files;
+  }
+
+  /** Lineages of the published files: more than one after a Stateless upgrade. */
+  static lineages(files: readonly LedgerFile[]): ReadonlyMap<string, readonly LedgerFile[]> {
+    return Map.groupBy(files, lineageOf);
+  }
+
+  /** SC2. Records were published before and after the fault, enough of them. */
+  crossed(files: readonly LedgerFile[], faultMs: number, what: string): Outage {
+    const outage = outageAt(files, faultMs);
+    const { recordsBefore, recordsAfter } = outage;
+    const isCrossed =
+      recordsBefore >= SIDE_MIN && recordsAfter >= SIDE_MIN && recordsBefore + recordsAfter >= CROSSING_MIN;
+    if (!isCrossed) {
+      throw new Error(
+        `${what}: ${recordsBefore} records before it and ${recordsAfter} after it are too few to prove anything`,
+      );
+    }
+    this.#context.proof(`${what}: ${recordsBefore} records published before it, ${recordsAfter} after it`);
+    return outage;
+  }
+
+  /** Uids and restarts of the living pods: the same text means the same processes. */
+  processes(): string {
+    return (["jobmanager", "taskmanager"] as const)
+      .flatMap((component) => this.job.pods(component))
+      .map((pod) => `${pod.metadata.name}=${pod.metadata.uid}/${containerOf(pod)?.restartCount ?? 0}`)
+      .toSorted()
+      .join(" ");
+  }
+}

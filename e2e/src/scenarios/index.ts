@@ -1,0 +1,10 @@
+// All scenarios, in the order in which they are listed.
+
+import type { Scenario } from "../scenario.ts";
+import { KILLS } from "./kills.ts";
+import { LIFECYCLE } from "./lifecycle.ts";
+import { MEASURE } from "./measure.ts";
+import { REFUSALS } from "./refusals.ts";
+import { UPGRADES } from "./upgrades.ts";
+
+export const SCENARIOS: readonly Scenario[] = [...MEASURE, ...LIFECYCLE, ...UPGRADES, ...KILLS, ...REFUSALS];

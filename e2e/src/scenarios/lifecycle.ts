@@ -1,0 +1,79 @@
+// A job from kubectl apply to kubectl delete, and what a second one of the same name finds.
+
+import { kubectl, ledgerSource } from "../harness/index.ts";
+import type { Context, Scenario } from "../scenario.ts";
+
+async function configMap(context: Context): Promise<void> {
+  const { world, namespace } = context;
+  const manifest = {
+    apiVersion: "v1",
+    kind: "ConfigMap",
+    metadata: { name: "jobs", namespace },
+    data: { "ledger.ts": ledgerSource() },
+  };
+  await kubectl(world, ["apply", "-f", "-"], JSON.stringify(manifest));
+  const ledger = context.ledger("from-config-map", {
+    count: 120_000,
+    rate: 12_000,
+    spec: { job: { configMap: { name: "jobs", key: "ledger.ts" } } },
+  });
+  const { job } = ledger;
+  await job.apply();
+  await ledger.finishAndAudit();
+  const checkpoints = `${context.place("checkpoints")}/`;
+  const before = (await world.bucket.list(checkpoints)).length;
+  context.check(before > 0, "the job left no checkpoints");
+  await job.delete();
+  const left = await kubectl(world, [
+    "-n",
+    namespace,
+    "get",
+    "pods,services,configmaps,secrets",
+    "-l",
+    "sluice.dev/job",
+    "-o",
+    "name",
+  ]);
+  context.check(left.trim() === "", `the deleted StreamJob left ${left}`);
+  const after = (await world.bucket.list(checkpoints)).length;
+  context.check(after > 0, "the data of a deleted StreamJob is gone");
+  context.proof(`finished, deleted: no object of it is left, its data is (${after} objects of checkpoints)`);
+}
+
+async function deleteAndApply(context: Context): Promise<void> {
+  const ledger = context.ledger("sum", { count: 260_000 });
+  const { job } = ledger;
+  await job.apply();
+  await job.untilStable();
+  await ledger.untilVisible(30_000);
+  const first = job.uid;
+  const faultMs = Date.now();
+  await job.delete();
+  context.proof("deleted while it ran: its pods are gone");
+  await job.apply();
+  const message = await job.untilStalled("ExistingData");
+  context.check(job.uid !== first, "it is the same StreamJob");
+  for (const choice of ["Resume", "NewLineage"])
+    context.check(message.includes(choice), `the message does not name ${choice}: ${message}`);
+  context.check(job.pods("jobmanager").length === 0, "a JobManager was started over the data of another StreamJob");
+  context.proof(`applied again: ExistingData: ${message.split("\n")[0]}`);
+  await job.apply({ onExistingData: "Resume" });
+  await job.untilStable();
+  const files = await ledger.finishAndAudit();
+  ledger.crossed(files, faultMs, "deleted, applied again, resumed");
+}
+
+export const LIFECYCLE: readonly Scenario[] = [
+  {
+    name: "config-map",
+    about: "a job out of a ConfigMap: applied, finished, deleted, its data kept",
+    lane: "parallel",
+    run: configMap,
+  },
+  {
+    name: "delete-and-apply",
+    about: "deleted while it runs, applied again: refused, then resumed",
+    lane: "parallel",
+    run: deleteAndApply,
+  },
+];

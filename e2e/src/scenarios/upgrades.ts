@@ -1,0 +1,151 @@
+// A new version of a job that runs: in each mode, with other arguments, another image and another parallelism.
+
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { recordsPerVersion } from "../ledger/index.ts";
+import { LedgerJob } from "../scenario.ts";
+import type { Context, Scenario } from "../scenario.ts";
+
+const COUNT = 240_000;
+const BEFORE = 40_000;
+
+async function savepoint(context: Context): Promise<void> {
+  const { otherImage } = context.world;
+  const ledger = context.ledger("sum", { count: COUNT, spec: { upgradeMode: "Savepoint" } });
+  const { job } = ledger;
+  await job.apply();
+  await job.untilStable();
+  await ledger.untilVisible(BEFORE);
+  const before = ledger.processes();
+  const faultMs = await job.apply({ ...ledger.args("v2"), parallelism: 3, image: otherImage });
+  const upgraded = await job.untilStable();
+  const { lastSavepoint, deployed } = upgraded.status ?? {};
+  context.check(lastSavepoint !== undefined, "the upgrade left no savepoint in the status");
+  context.check(deployed?.parallelism === 3, `parallelism is ${deployed?.parallelism}, not 3`);
+  context.check(deployed?.image === otherImage, `the image is ${deployed?.image}, not ${otherImage}`);
+  context.check(ledger.processes() !== before, "the pods are the same as before");
+  context.proof(
+    `stopped with savepoint ${lastSavepoint?.id}, generation ${upgraded.metadata.generation} runs at parallelism 3 from another image`,
+  );
+  const files = await ledger.finishAndAudit();
+  ledger.crossed(files, faultMs, "upgrade with a savepoint");
+  await checkVersions(context, files, ["v1", "v2"]);
+}
+
+async function lastState(context: Context): Promise<void> {
+  const ledger = context.ledger("sum", { count: COUNT, spec: { upgradeMode: "LastState" } });
+  const { job } = ledger;
+  await job.apply();
+  await job.untilStable();
+  await ledger.untilVisible(BEFORE);
+  const savepoints = job.job?.status?.lastSavepoint?.id;
+  const faultMs = await job.apply({ ...ledger.args("v2"), parallelism: 1 });
+  const upgraded = await job.untilStable();
+  context.check(upgraded.status?.lastSavepoint?.id === savepoints, "LastState took a savepoint");
+  context.check(upgraded.status?.deployed?.parallelism === 1, "parallelism is not 1");
+  context.proof(
+    `generation ${upgraded.metadata.generation} goes on from the newest checkpoint at parallelism 1, without a savepoint`,
+  );
+  const files = await ledger.finishAndAudit();
+  ledger.crossed(files, faultMs, "upgrade from the last state");
+  await checkVersions(context, files, ["v1", "v2"]);
+  // The nonce alone restarts too, also a job that has nothing else to change; here it has finished and must stay so.
+}
+
+async function stateless(context: Context): Promise<void> {
+  const ledger = context.ledger("sum", { count: 120_000, spec: { upgradeMode: "Stateless" } });
+  const { job } = ledger;
+  await job.apply();
+  await job.untilStable();
+  await ledger.untilVisible(BEFORE);
+  const faultMs = await job.apply({ ...ledger.args("v2") });
+  await job.untilStable();
+  await job.untilLifecycle("Finished");
+  const files = await ledger.read();
+  const lineages = [...LedgerJob.lineages(files)];
+  context.check(lineages.length === 2, `${lineages.length} lineages have written, not 2`);
+  for (const [lineage, written] of lineages) {
+    const versions = [...recordsPerVersion(written).keys()].join(" and ");
+    context.check(versions === "v1" || versions === "v2", `lineage ${lineage} was written by ${versions}`);
+    await ledger.audit(versions === "v1" ? undefined : 120_000, written, ` ${versions}`);
+  }
+  ledger.crossed(files, faultMs, "upgrade without state");
+  context.proof("each version's output is whole by itself: the second one began from nothing, in a lineage of its own");
+}
+
+async function suspendResume(context: Context): Promise<void> {
+  const ledger = context.ledger("sum", { count: COUNT });
+  const { job } = ledger;
+  await job.apply();
+  await job.untilStable();
+  await ledger.untilVisible(BEFORE);
+  const faultMs = await job.apply({ state: "Suspended" });
+  await job.untilLifecycle("Suspended");
+  await job.until("a suspended job has no pods", ({ pods }) => pods.length === 0);
+  const stopped = await ledger.audit(undefined, undefined, " while suspended");
+  await sleep(2_000); // nothing may be written now: there is no event to wait for
+  context.check((await ledger.read()).length === stopped.length, "a suspended job has written output");
+  context.proof(
+    `suspended with savepoint ${job.job?.status?.lastSavepoint?.id}: no pods, all output up to it is published`,
+  );
+  await job.apply({ state: "Running", parallelism: 3 });
+  await job.untilStable();
+  const files = await ledger.finishAndAudit();
+  ledger.crossed(files, faultMs, "suspended and resumed at parallelism 3");
+}
+
+async function restartNonce(context: Context): Promise<void> {
+  const ledger = context.ledger("sum", { count: 200_000 });
+  const { job } = ledger;
+  await job.apply();
+  await job.untilStable();
+  await ledger.untilVisible(BEFORE);
+  const before = ledger.processes();
+  const faultMs = await job.apply({ restartNonce: 1 });
+  const restarted = await job.untilStable();
+  context.check(ledger.processes() !== before, "the pods are the same as before");
+  context.check(restarted.status?.lastSavepoint === undefined, "a restart took a savepoint");
+  const files = await ledger.finishAndAudit();
+  ledger.crossed(files, faultMs, "restarted by its nonce");
+}
+
+async function checkVersions(
+  context: Context,
+  files: Parameters<typeof recordsPerVersion>[0],
+  wanted: readonly string[],
+): Promise<void> {
+  const versions = recordsPerVersion(files);
+  context.check(
+    [...versions.keys()].join() === wanted.join(),
+    `versions ${[...versions.keys()].join()} have written, not ${wanted.join()}`,
+  );
+  context.proof([...versions].map(([version, records]) => `${version} wrote ${records} records`).join(", "));
+}
+
+export const UPGRADES: readonly Scenario[] = [
+  {
+    name: "upgrade-savepoint",
+    about: "other arguments, another image, parallelism 2 -> 3, from a savepoint",
+    lane: "parallel",
+    run: savepoint,
+  },
+  {
+    name: "upgrade-last-state",
+    about: "other arguments, parallelism 2 -> 1, from the newest checkpoint",
+    lane: "parallel",
+    run: lastState,
+  },
+  {
+    name: "upgrade-stateless",
+    about: "other arguments, from nothing, in a new lineage",
+    lane: "parallel",
+    run: stateless,
+  },
+  {
+    name: "suspend-resume",
+    about: "suspended with a savepoint, resumed at parallelism 3",
+    lane: "parallel",
+    run: suspendResume,
+  },
+  { name: "restart-nonce", about: "restarted without a savepoint", lane: "parallel", run: restartNonce },
+];
