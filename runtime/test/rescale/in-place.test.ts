@@ -22,8 +22,8 @@ import { headOf, newestMetadata } from "../support/store.ts";
 const TEST_TIMEOUT_MS = 240_000;
 const WAIT = { timeoutMs: 60_000 };
 const COUNT = 15_000;
-/** Of each subtask: so slow that a run lasts as long as what is done to it; drained at full speed. */
-const PER_SECOND = 80;
+/** Of each slot's source: so slow that a run lasts as long as what is done to it; drained at full speed. */
+const PER_SECOND = 60;
 
 let run: NumbersRun;
 afterEach(async () => await run.dispose());
@@ -54,7 +54,7 @@ test(
     run = new NumbersRun({ seed: 31, count: COUNT });
     const store = await openObjectStore(run.storeUri);
     const head = (): Promise<CommitRecord> => headOf(store, `default/${run.name}`);
-    const cluster = await run.start({ perSecond: PER_SECOND }, { taskManagers: 2, slots: 2 });
+    const cluster = await run.start({ sourcePerSecond: PER_SECOND }, { taskManagers: 2, slots: 2 });
     await untilCompleted(cluster, 1);
     const job = await cluster.rest.job();
     expect(await cluster.rest.get(`/jobs/${job.jid}/resource-requirements`)).toEqual(bounds(job, 2));

@@ -53,6 +53,7 @@ export function refuseRescale(
   view: JobManagerView,
   job: JobView,
 ): void {
+  if (job.state === "INITIALIZING") throw logUnread(); // nor is any TaskManager known
   const decision = decideRescale({
     plan: job.plan,
     requirements,
@@ -82,9 +83,12 @@ const KINDS: Readonly<Record<keyof typeof NOUNS, readonly OperationKind[]>> = {
 export function findOperation(view: JobManagerView, id: string, what: keyof typeof NOUNS): RecordedOperation {
   const operation = view.operation(id.toLowerCase());
   if (operation !== undefined && KINDS[what].includes(operation.request.kind)) return operation;
-  if (view.job().state === "INITIALIZING")
-    throw new Refusal(503, "The JobManager has not read the job's log yet. Ask again.");
+  if (view.job().state === "INITIALIZING") throw logUnread();
   throw Refusal.notFound(`There is no ${NOUNS[what]} operation with triggerId=${id} for job ${view.job().jid}.`);
+}
+
+function logUnread(): Refusal {
+  return new Refusal(503, "The JobManager has not read the job's log yet. Ask again.");
 }
 
 const IN_PROGRESS = { status: { id: "IN_PROGRESS" }, operation: null } as const;

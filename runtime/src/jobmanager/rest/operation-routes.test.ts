@@ -205,6 +205,7 @@ describe("PUT resource-requirements", () => {
       runningJob({ checkpointConfig: { ...runningJob().checkpointConfig, intervalMs: null } }),
     ],
     [{ [SOURCE_ID]: bounds(1, 1), [SUM_ID]: bounds(1, 1) }, 409, "terminal state", runningJob({ state: "FINISHED" })],
+    [{ [SOURCE_ID]: bounds(1, 1), [SUM_ID]: bounds(9, 9) }, 503, "Ask again", runningJob({ state: "INITIALIZING" })],
   ])("%j is refused with %i", async (body, status, message, job = runningJob()) => {
     const started: Started[] = [];
     const response = await put(body, sourceOf(job, started));
