@@ -13,13 +13,9 @@ import { createHash } from "node:crypto";
 import type { AttemptNumber, CheckpointAck, CheckpointId, CheckpointMetadata, SubtaskId } from "../model/index.ts";
 import { fitVertices } from "./assign.ts";
 import { type CommitLog, ID_BLOCK_COUNT } from "./commit-log.ts";
-import {
-  commitChange,
-  type CoordinatorEffect,
-  type CoordinatorEvent,
-  initialCoordinatorState,
-  step,
-} from "./coordinator.ts";
+import { commitChange } from "./commit-change.ts";
+import { type CoordinatorEffect, type CoordinatorEvent, initialCoordinatorState } from "./coordinator-state.ts";
+import { step } from "./coordinator.ts";
 import { cancellationChange, deletionChange, lastCondemned } from "./deletion.ts";
 import { CheckpointGarbage } from "./garbage.ts";
 import { directoryOfMetadata, placeOf, recordedPath, type StoreOpener, uriOf } from "./location.ts";

@@ -2,14 +2,14 @@
 
 import { describe, expect, test } from "@jest/globals";
 import type { AttemptNumber, CheckpointId, Epoch } from "../model/index.ts";
+import { commitChange } from "./commit-change.ts";
 import {
-  commitChange,
   type CoordinatorEffect,
   type CoordinatorEvent,
   type CoordinatorState,
   initialCoordinatorState,
-  step,
-} from "./coordinator.ts";
+} from "./coordinator-state.ts";
+import { step } from "./coordinator.ts";
 import { type CheckpointConfig, type CheckpointRef, type CommitRecord, DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
 
 const EPOCH = 3 as Epoch;
