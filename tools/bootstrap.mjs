@@ -42,6 +42,7 @@ const TASKS = {
   image: { program: "e2e/image/main.ts", about: "build the container image sluice:dev" },
   e2e: { program: "e2e/src/main.ts", about: "end-to-end tests on a real cluster" },
   "e2e:cluster": { program: "e2e/cluster/main.ts", about: "a Kubernetes cluster on this machine" },
+  chart: { program: "tools/chart/main.ts", about: "the Helm chart as a package in dist" },
   generate: { program: "tools/check/generated.ts", about: "write generated files anew" },
   format: {
     program: "node_modules/prettier/bin/prettier.cjs",

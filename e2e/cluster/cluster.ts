@@ -204,7 +204,7 @@ async function preparePublic(progress: Progress): Promise<string> {
   const engine = engineOf("public");
   const image = publicNodeImage();
   offerProgram("kind", await kindProgram(progress, true));
-  offerProgram("helm", await helmProgram(progress, true));
+  offerProgram("helm", await helmProgram(progress));
   if (!(await isPresent(engine, image)))
     await progress.part("pull the node image", () => engine.docker(["pull", "-q", image]));
   return image;
@@ -258,6 +258,6 @@ async function buildAll(progress: Progress): Promise<OwnPrograms> {
   const kubernetes = dirname(await kubernetesPrograms(progress));
   const programs = await nodePrograms(progress);
   const kind = await kindProgram(progress, false);
-  const helm = await helmProgram(progress, false);
+  const helm = await helmProgram(progress);
   return { kind, helm, kubernetes, programs };
 }

@@ -1,5 +1,5 @@
-// The programs of the cluster that are compiled: kind, helm, and what runs inside our own nodes. Kubernetes and etcd are
-// the peer "kubernetes" of @sluice/tools, which tests use without a cluster.
+// The programs of the cluster that are compiled: kind, and what runs inside our own nodes. Kubernetes with etcd, and helm, are
+// peers of @sluice/tools, which tests use without a cluster.
 
 import { join } from "node:path";
 
@@ -8,16 +8,17 @@ import {
   buildWithGo,
   findOnPath,
   goBuildKey,
+  helm,
   isExecutable,
   kubernetes,
   whyNoGo,
 } from "@sluice/tools/peers";
-import type { GoBuild } from "@sluice/tools/peers";
+import type { GoBuild, Peer } from "@sluice/tools/peers";
 
 import { cached } from "./places.ts";
 import { Stop } from "./terminal.ts";
 import type { Progress } from "./terminal.ts";
-import { HELM_MODULE, HELM_VERSION, KIND_MODULE, KIND_VERSION } from "./versions.ts";
+import { KIND_MODULE, KIND_VERSION } from "./versions.ts";
 
 /** Progress tells already that a part is at work. */
 const QUIET = (): void => undefined;
@@ -32,12 +33,6 @@ const KIND: BuiltProgram = {
   what: `kind ${KIND_VERSION}`,
   name: `kind-${KIND_VERSION}`,
   build: { programs: { kind: `${KIND_MODULE}@${KIND_VERSION}` } },
-};
-
-const HELM: BuiltProgram = {
-  what: `helm ${HELM_VERSION}`,
-  name: `helm-${HELM_VERSION}`,
-  build: { programs: { helm: `${HELM_MODULE}@${HELM_VERSION}` } },
 };
 
 const NODE_PROGRAMS: BuiltProgram = {
@@ -83,10 +78,9 @@ export async function kindProgram(progress: Progress, anyWillDo: boolean): Promi
   return present ?? join(await folderOf(KIND, progress), "kind");
 }
 
-/** The path of helm: the one on PATH if any will do, else ours. */
-export async function helmProgram(progress: Progress, anyWillDo: boolean): Promise<string> {
-  const present = anyWillDo ? findOnPath("helm") : undefined;
-  return present ?? join(await folderOf(HELM, progress), "helm");
+/** The path of helm, which tests use too. */
+export function helmProgram(progress: Progress): Promise<string> {
+  return peerProgram(helm, progress);
 }
 
 /** Where what runs inside our own nodes is, or will be. */
@@ -100,11 +94,15 @@ export function nodePrograms(progress: Progress): Promise<string> {
 }
 
 /** The path of kube-apiserver, beside which all components of Kubernetes and etcd lie. */
-export async function kubernetesPrograms(progress: Progress): Promise<string> {
-  const found = kubernetes.find();
+export function kubernetesPrograms(progress: Progress): Promise<string> {
+  return peerProgram(kubernetes, progress);
+}
+
+async function peerProgram(peer: Peer, progress: Progress): Promise<string> {
+  const found = peer.find();
   if (found.available) return found.program;
-  return progress.part("build Kubernetes and etcd", async () => {
-    const built = await kubernetes.prepare(QUIET);
+  return progress.part(`build ${peer.name}`, async () => {
+    const built = await peer.prepare(QUIET);
     if (built.available) return built.program;
     throw new Stop(
       built.reason,

@@ -1,13 +1,10 @@
-// Every version that the test cluster is made of, in one place. Two more are pinned elsewhere because tests use them
-// without a cluster: Kubernetes and etcd (tools/peers/kubernetes.ts) and MinIO (tools/peers/minio.ts). The Go modules
+// Every version that the test cluster is made of, in one place. Three more are pinned elsewhere because tests use
+// them without a cluster: Kubernetes with etcd, helm and MinIO (tools/peers/kubernetes.ts, helm.ts, minio.ts). The Go modules
 // below programs/ hold those of CoreDNS and the storage provisioner.
 
 /** https://kind.sigs.k8s.io: makes the nodes, and brings the files that turn a Debian root into one. */
 export const KIND_MODULE = "sigs.k8s.io/kind";
 export const KIND_VERSION = "v0.33.0";
-
-export const HELM_MODULE = "helm.sh/helm/v3/cmd/helm";
-export const HELM_VERSION = "v3.22.0";
 
 /** The node image that kind publishes for this release of kind and the minor version of Kubernetes that we build ourselves. */
 export const PUBLIC_NODE_IMAGE =

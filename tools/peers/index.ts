@@ -1,6 +1,7 @@
 // Public module of the peers: what tests and programs may use (as "@sluice/tools/peers").
 
 import { flinkClient } from "./flink-client.ts";
+import { helm } from "./helm.ts";
 import { kubernetes } from "./kubernetes.ts";
 import { minio } from "./minio.ts";
 import type { Peer } from "./peer.ts";
@@ -16,6 +17,7 @@ export { flinkClient, runFlink, runFlinkProgram } from "./flink-client.ts";
 export type { FlinkRun } from "./flink-client.ts";
 export { buildInPlace, buildWithGo, goBuildKey, whyNoGo } from "./go.ts";
 export type { GoBuild } from "./go.ts";
+export { HELM_VERSION, helm } from "./helm.ts";
 export { KUBERNETES_COMPONENTS, KUBERNETES_VERSION, kubernetes, kubernetesFolder } from "./kubernetes.ts";
 export { minio, startMinio } from "./minio.ts";
 export type { MinioOptions, MinioServer } from "./minio.ts";
@@ -24,4 +26,4 @@ export type { Peer, PeerState } from "./peer.ts";
 export { checkMetrics, promtool } from "./promtool.ts";
 export type { MetricsVerdict } from "./promtool.ts";
 
-export const PEERS: readonly Peer[] = [minio, promtool, flinkClient, kubernetes];
+export const PEERS: readonly Peer[] = [minio, promtool, flinkClient, kubernetes, helm];
