@@ -25,6 +25,8 @@ export interface PlanProcessOptions extends Omit<PlanRequest, "environment"> {
   /** JavaScript heap of the process. */
   readonly heapBytes?: number;
   readonly signal?: AbortSignal;
+  /** Hears what the user's code printed, also when there is no plan; cut at 64 k characters. */
+  readonly onOutput?: (output: string) => void;
 }
 
 export interface PlanProcessResult {
@@ -91,6 +93,7 @@ async function askProcess<A>(
       child.once("error", reject);
       child.once("close", (code, signal) => resolve(signal === null ? `exit code ${code ?? 0}` : `signal ${signal}`));
     });
+    options.onOutput?.(output.text);
     return read<A>({ moduleUrl, timeoutMs, heapMb, ending, exit, answer: answer.text, output: output.text });
   } finally {
     clearTimeout(timer);
