@@ -214,7 +214,7 @@ async function preparePublic(progress: Progress): Promise<string> {
 async function offerPublicKubectl(engine: Engine): Promise<void> {
   const target = join(programsFolder(), "kubectl");
   rmSync(target, { force: true });
-  await engine.docker(["cp", `${CLUSTER_NAME}-control-plane:/usr/bin/kubectl`, target]);
+  await engine.docker(["cp", "--follow-link", `${CLUSTER_NAME}-control-plane:/usr/bin/kubectl`, target]);
 }
 
 async function prepareOwn(progress: Progress): Promise<string> {

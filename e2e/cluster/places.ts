@@ -9,7 +9,8 @@ import { cacheFolder } from "@sluice/tools/peers";
 
 import { Stop } from "./terminal.ts";
 
-export const CLUSTER_NAME = "sluice-e2e";
+/** Engines are shared in public mode, and so are the names of clusters: two caches need two names. */
+export const CLUSTER_NAME = process.env["SLUICE_CLUSTER_NAME"] ?? "sluice-e2e";
 
 /** A folder or file of the cache. */
 export function cached(...names: readonly string[]): string {

@@ -60,13 +60,19 @@ interface Part {
   readonly durationMs: number;
 }
 
-/** Lines on standard error, each with the time since the command began; and a table of what took how long. */
+/** Lines (on standard error unless told otherwise), each with the time since the command began; and a table of what took how long. */
 export class Progress {
   readonly #originMs = performance.now();
   readonly #parts: Part[] = [];
 
+  readonly #print: (line: string) => void;
+
+  constructor(print: (line: string) => void = console.error) {
+    this.#print = print;
+  }
+
   readonly say = (line: string): void => {
-    console.error(`[${seconds(performance.now() - this.#originMs)}] ${line}`);
+    this.#print(`[${seconds(performance.now() - this.#originMs)}] ${line}`);
   };
 
   /** Runs a part and remembers how long it took. Parts may overlap. */
