@@ -30,6 +30,17 @@ export class UploadSpace {
       putPart: (upload, { number, bytes }) => this.#call(() => this.#putPart(upload, number, bytes.slice())),
       complete: (upload, parts) => this.#call(() => this.#complete(upload, parts)),
       abort: (upload) => this.#call(() => void this.#open.delete(keyOf(upload))),
+      list: (prefix) =>
+        this.#call(() =>
+          [...this.#open.keys()]
+            .map((key) => ({
+              uploadId: key.slice(0, key.indexOf(" ")),
+              path: key.slice(key.indexOf(" ") + 1),
+              startedMs: 0,
+            }))
+            .filter(({ path }) => path.startsWith(prefix))
+            .sort((a, b) => (a.path < b.path ? -1 : 1)),
+        ),
       exists: (path) => this.#call(() => this.objects.has(path)),
     };
   }

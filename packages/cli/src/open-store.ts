@@ -7,9 +7,10 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { resolve } from "node:path";
 
 import { Failure } from "@sluice/kit";
-import type { ObjectStore } from "@sluice/kit/env";
-import { openStore } from "@sluice/runtime/internal/bin";
+import type { ObjectStore, StagedUploads } from "@sluice/kit/env";
+import { openStore, openUploads } from "@sluice/runtime/internal/bin";
 import { parseConfiguration, S3Options } from "@sluice/runtime/internal/model";
+import type { StoreConfig } from "@sluice/runtime/internal/model";
 
 /** A plain path as its file URI; anything with a scheme as it is. */
 export function uriOf(text: string): string {
@@ -23,9 +24,6 @@ export function uriOf(text: string): string {
  */
 export async function openStoreAt(text: string, definitions: Readonly<Record<string, string>>): Promise<ObjectStore> {
   const uri = uriOf(text);
-  const configuration = parseConfiguration(
-    Object.entries(definitions).map(([key, value]) => ({ key, value, origin: "command line" as const })),
-  );
   if (uri.startsWith("file:")) {
     const path = fileURLToPath(uri);
     if (!existsSync(path) || !statSync(path).isDirectory()) {
@@ -36,11 +34,26 @@ export async function openStoreAt(text: string, definitions: Readonly<Record<str
       });
     }
   }
+  return await openStore(storeConfig(uri, definitions));
+}
+
+/** Uploads in parts at the same place; undefined for a store that has none. */
+export async function openUploadsAt(
+  text: string,
+  definitions: Readonly<Record<string, string>>,
+): Promise<StagedUploads | undefined> {
+  return await openUploads(storeConfig(uriOf(text), definitions));
+}
+
+function storeConfig(uri: string, definitions: Readonly<Record<string, string>>): StoreConfig {
+  const configuration = parseConfiguration(
+    Object.entries(definitions).map(([key, value]) => ({ key, value, origin: "command line" as const })),
+  );
   const endpoint = configuration.get(S3Options.ENDPOINT);
   const region = configuration.get(S3Options.REGION);
-  return await openStore({
+  return {
     uri,
     ...(endpoint === undefined ? {} : { endpoint }),
     ...(region === undefined ? {} : { region }),
-  });
+  };
 }

@@ -20,14 +20,17 @@ Examples:
   $ sluice store pin .sluice/first/checkpoints --holder audit-2026 --for "7 d"
   $ sluice store close .sluice/first/checkpoints --job first
   $ sluice store purge .sluice/first/checkpoints --job first
+  $ sluice store purge s3://bucket/checkpoints --job first --output s3://bucket/out --dry-run
 
 All of it works while the job runs, and when nobody runs it any more. Only objects with names that Sluice writes are ever deleted, and
-only after a commit record has condemned them; a checkpoint that is kept and cannot be read stops every deletion.`;
+only after a commit record has condemned them; a checkpoint that is kept and cannot be read stops every deletion. Uploads in parts that
+nobody will complete are aborted too, those of a file sink (--output) only once its job is closed.`;
 
 interface PlaceFlags {
   readonly job?: string;
   readonly define: Readonly<Record<string, string>>;
   readonly json?: boolean;
+  readonly output?: readonly string[];
 }
 
 interface AgeFlags extends PlaceFlags {
@@ -62,12 +65,19 @@ export function addStoreCommands(program: Command, done: (exitCode: number) => v
       .option("--job <name>", jobHelp, notEmpty)
       .option("-D, --define <key=value>", "set a configuration key, such as s3.endpoint; may be repeated", define, {})
       .option("--json", "JSON instead of text");
+  const output = [
+    "--output <uri>",
+    "s3:// directory of a file sink of the job, for its unfinished uploads; may be repeated",
+    (text: string, before: readonly string[]): readonly string[] => [...before, notEmpty(text)],
+    [] as readonly string[],
+  ] as const;
   const only = "only this job, by its name or {namespace}/{name}";
   const which = "which job, where there are several";
 
   sub("inspect", "jobs at a place: state, checkpoints that are kept and why, objects by what they are", only)
     .option("--older-than <time>", "garbage that is younger is shown as not sure", age, age(QUARANTINE))
     .option("--objects", "every object")
+    .option(...output)
     .action(async (place: string, flags: AgeFlags & { readonly objects?: boolean }) => {
       const { inspectStore } = await import("./store.ts");
       const options = { quarantineMs: flags.olderThan, showsObjects: flags.objects ?? false };
@@ -79,6 +89,7 @@ export function addStoreCommands(program: Command, done: (exitCode: number) => v
     .option("--dry-run", "only say what would be deleted (the default)")
     .option("--delete", "condemn it in the commit log, then delete it")
     .option("--older-than <time>", "leave alone what is younger: it may be on its way", age, age(QUARANTINE))
+    .option(...output)
     .action(async (place: string, flags: AgeFlags & { readonly delete?: boolean; readonly dryRun?: boolean }) => {
       const { collectStore } = await import("./store.ts");
       const deletes = flags.delete === true && flags.dryRun !== true;
@@ -115,15 +126,19 @@ export function addStoreCommands(program: Command, done: (exitCode: number) => v
     },
   );
 
-  sub("purge", "delete all checkpoints of a closed job", which).action(async (place: string, flags: PlaceFlags) => {
-    const { purgeInStore } = await import("./store.ts");
-    report(await purgeInStore(placeOf(place, flags), { onProgress }), flags);
-    done(EXIT.ok);
-  });
+  sub("purge", "delete all checkpoints of a closed job, and abort its unfinished uploads", which)
+    .option("--dry-run", "only say what would be deleted")
+    .option(...output)
+    .action(async (place: string, flags: PlaceFlags & { readonly dryRun?: boolean }) => {
+      const { purgeInStore } = await import("./store.ts");
+      const options = { onProgress, isDryRun: flags.dryRun === true };
+      report(await purgeInStore(placeOf(place, flags), options), flags);
+      done(EXIT.ok);
+    });
 }
 
 function placeOf(place: string, flags: PlaceFlags): StorePlace {
-  return { place, job: flags.job, define: flags.define };
+  return { place, job: flags.job, define: flags.define, outputs: flags.output ?? [] };
 }
 
 function report({ lines, json }: StoreReport, flags: PlaceFlags): void {

@@ -7,6 +7,7 @@
 // Not here: what is garbage (runtime: checkpoint/survey.ts), snapshots from inside (snapshot commands).
 
 import { Failure, formatBytes, formatDuration } from "@sluice/kit";
+import type { StagedUploads } from "@sluice/kit/env";
 import { NodeClock, nodeRng, NodeTimers } from "@sluice/kit/env/node";
 import {
   closeJob,
@@ -14,6 +15,7 @@ import {
   inspectJob,
   jobDirectories,
   pinCheckpoint,
+  purgeable,
   purgeJob,
   unpin,
 } from "@sluice/runtime/internal/checkpoint";
@@ -23,9 +25,10 @@ import type {
   JobInspection,
   ObjectClass,
   SurveyedObject,
+  SurveyedUpload,
 } from "@sluice/runtime/internal/checkpoint";
 
-import { openStoreAt, uriOf } from "./open-store.ts";
+import { openStoreAt, openUploadsAt, uriOf } from "./open-store.ts";
 
 export interface StorePlace {
   /** URI or path: of a job's directory, or of one above it. */
@@ -33,6 +36,8 @@ export interface StorePlace {
   /** Name of the job's directory, where there are several. */
   readonly job: string | undefined;
   readonly define: Readonly<Record<string, string>>;
+  /** URIs of directories that file sinks of the job write to. */
+  readonly outputs: readonly string[];
 }
 
 /** What a command found, as text for people and as JSON for programs. */
@@ -52,12 +57,15 @@ async function findPlaces(where: StorePlace): Promise<readonly AdminPlace[]> {
     // Records name paths from the root of the store the job was started with: {root}/{namespace}/{name}.
     const root = uri.split("/").slice(0, -2).join("/");
     const jobDir = uri.split("/").slice(-2).map(decodeURIComponent).join("/");
-    return [adminPlace(await openStoreAt(root, define), jobDir)];
+    return [adminPlace(await openStoreAt(root, define), jobDir, await openAllUploads(root, where))];
   }
   const { jobs } = jobDirectories(await here.list(""));
   const names = [...jobs.keys()].sort();
   const wanted = job === undefined ? names : names.filter((name) => name === job || name.endsWith(`/${job}`));
-  if (wanted.length > 0) return wanted.map((jobDir) => adminPlace(here, jobDir));
+  if (wanted.length > 0) {
+    const uploads = await openAllUploads(uri, where);
+    return wanted.map((jobDir) => adminPlace(here, jobDir, uploads));
+  }
   throw new Failure("INPUT_NOT_FOUND", {
     retry: "never",
     message: job === undefined ? `no job has its checkpoints at ${here.uri}` : `no job "${job}" at ${here.uri}`,
@@ -68,9 +76,41 @@ async function findPlaces(where: StorePlace): Promise<readonly AdminPlace[]> {
   });
 }
 
-function adminPlace(store: AdminPlace["store"], jobDir: string): AdminPlace {
+type Uploads = Pick<AdminPlace, "uploads" | "outputs">;
+
+/** Of the store itself, and of the sinks' directories. */
+async function openAllUploads(uri: string, { define, outputs: named }: StorePlace): Promise<Uploads> {
+  const outputs: StagedUploads[] = [];
+  for (const output of named) {
+    const opened = await openUploadsAt(output, define);
+    if (opened === undefined) {
+      throw new Failure("CONFIG_INVALID", {
+        retry: "never",
+        message: `--output ${output}: only s3:// has uploads that can be left unfinished`,
+        remedy: "Leave it out: files in a directory are looked after by their sink.",
+      });
+    }
+    outputs.push(opened);
+  }
+  const uploads = await openUploadsAt(uri, define);
+  return { outputs, ...(uploads === undefined ? {} : { uploads }) };
+}
+
+function adminPlace(store: AdminPlace["store"], jobDir: string, uploads: Uploads): AdminPlace {
   const env = { clock: new NodeClock(), timers: new NodeTimers(), rng: nodeRng() };
-  return { store, jobDir, env, signal: new AbortController().signal };
+  return { store, jobDir, env, signal: new AbortController().signal, ...uploads };
+}
+
+function uploadLine({ uploads, upload, class: found }: SurveyedUpload): string {
+  return `  ${uploads.uri}/${upload.path} (unfinished upload ${upload.uploadId}, begun ${timeOf(upload.startedMs)}, ${found})`;
+}
+
+function uploadJson({ uploads, upload, class: found }: SurveyedUpload): unknown {
+  return { store: uploads.uri, ...upload, class: found };
+}
+
+function unfinished(count: number): string {
+  return count === 1 ? "1 unfinished upload" : `${count} unfinished uploads`;
 }
 
 /** SC1: the one job that is meant. */
@@ -110,7 +150,7 @@ export async function inspectStore(
 }
 
 function inspectionLines(place: AdminPlace, inspection: JobInspection, showsObjects: boolean): readonly string[] {
-  const { record, survey, recordCount } = inspection;
+  const { record, survey, recordCount, uploads } = inspection;
   const lines = [
     `${place.store.uri}/${place.jobDir}`,
     `  ${record.closed ? "closed, " : ""}${record.jobState}; epoch ${record.epoch}, lineage ${record.lineage}, identity ${record.uid}`,
@@ -127,10 +167,15 @@ function inspectionLines(place: AdminPlace, inspection: JobInspection, showsObje
   for (const [name, { count, sizeBytes }] of totals(survey.objects)) {
     lines.push(`  ${String(count).padStart(6)} objects, ${formatBytes(sizeBytes)}: ${CLASSES[name]}`);
   }
+  for (const [found, group] of Map.groupBy(uploads, (upload) => upload.class))
+    lines.push(`  ${String(group.length).padStart(6)} unfinished uploads: ${CLASSES[found]}`);
   if (survey.blockedBy !== undefined)
     lines.push(`  nothing will be deleted here: a checkpoint that is kept cannot be read: ${survey.blockedBy}`);
   if (showsObjects)
-    lines.push(...survey.objects.map((o) => `    ${o.class.padEnd(12)} ${o.path} (${formatBytes(o.sizeBytes)})`));
+    lines.push(
+      ...survey.objects.map((o) => `    ${o.class.padEnd(12)} ${o.path} (${formatBytes(o.sizeBytes)})`),
+      ...uploads.map(uploadLine),
+    );
   return lines;
 }
 
@@ -163,6 +208,7 @@ function inspectionJson(place: AdminPlace, inspection: JobInspection): unknown {
     })),
     blockedBy: survey.blockedBy ?? null,
     objects: survey.objects,
+    uploads: inspection.uploads.map(uploadJson),
   };
 }
 
@@ -191,6 +237,8 @@ export async function collectStore(
       garbage: outcome.victims,
       deletedCount: outcome.deletedCount,
       deletedBytes: outcome.deletedBytes,
+      uploads: outcome.uploads.map(uploadJson),
+      abortedCount: outcome.abortedCount,
     });
   }
   return { lines, json };
@@ -201,7 +249,7 @@ function garbageLines(
   outcome: GarbageOutcome,
   options: { readonly quarantineMs: number; readonly deletes: boolean },
 ): readonly string[] {
-  const { victims, inspection } = outcome;
+  const { victims, inspection, uploads } = outcome;
   const { survey } = inspection;
   const name = `${place.store.uri}/${place.jobDir}`;
   if (survey.blockedBy !== undefined) {
@@ -211,12 +259,15 @@ function garbageLines(
     ];
   }
   const sizeBytes = victims.reduce((sum, object) => sum + object.sizeBytes, 0);
-  const young = survey.objects.filter((object) => object.class === "quarantined").length;
+  const young = [...survey.objects, ...inspection.uploads].filter((found) => found.class === "quarantined").length;
   const quarantine = formatDuration(options.quarantineMs);
   const note = young === 0 ? "" : `; ${young} more are younger than ${quarantine} (--older-than) and stay`;
-  if (victims.length === 0) return [`${name}: no garbage${note}`];
-  const listed = victims.map((object) => `  ${object.path} (${formatBytes(object.sizeBytes)}, ${object.class})`);
-  const what = `${victims.length} objects, ${formatBytes(sizeBytes)}`;
+  if (victims.length === 0 && uploads.length === 0) return [`${name}: no garbage${note}`];
+  const listed = [
+    ...victims.map((object) => `  ${object.path} (${formatBytes(object.sizeBytes)}, ${object.class})`),
+    ...uploads.map(uploadLine),
+  ];
+  const what = `${victims.length} objects, ${formatBytes(sizeBytes)}${uploads.length === 0 ? "" : `, and ${unfinished(uploads.length)}`}`;
   if (options.deletes) return [`${name}: deleted ${what}${note}`, ...listed];
   return [`${name}: ${what} would be deleted (give --delete)${note}`, ...listed];
 }
@@ -268,17 +319,29 @@ export async function closeInStore(where: StorePlace): Promise<StoreReport> {
 
 export async function purgeInStore(
   where: StorePlace,
-  options: { readonly onProgress: (text: string) => void },
+  options: { readonly onProgress: (text: string) => void; readonly isDryRun: boolean },
 ): Promise<StoreReport> {
   const place = await onePlace(where, "purge");
-  const { deletedCount, deletedBytes } = await purgeJob(place, {
+  if (options.isDryRun) {
+    const { objects, uploads } = await purgeable(place);
+    const bytes = formatBytes(objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
+    return {
+      lines: [
+        `${place.jobDir}: ${objects.length} objects, ${bytes} and ${unfinished(uploads.length)} would be deleted`,
+        ...objects.map((object) => `  ${object.path} (${formatBytes(object.sizeBytes)})`),
+        ...uploads.map(uploadLine),
+      ],
+      json: { jobDir: place.jobDir, objects, uploads: uploads.map(uploadJson) },
+    };
+  }
+  const { deletedCount, deletedBytes, abortedCount } = await purgeJob(place, {
     onProgress: (done, of) => options.onProgress(`${done} of ${of} objects deleted`),
   });
   return {
     lines: [
-      `${place.jobDir} is purged: ${deletedCount} objects, ${formatBytes(deletedBytes)} deleted.`,
+      `${place.jobDir} is purged: ${deletedCount} objects, ${formatBytes(deletedBytes)} deleted${abortedCount === 0 ? "" : `, ${unfinished(abortedCount)} aborted`}.`,
       "Its last commit record stays, so that the name does not start empty by accident; --new-lineage starts it anew.",
     ],
-    json: { jobDir: place.jobDir, deletedCount, deletedBytes },
+    json: { jobDir: place.jobDir, deletedCount, deletedBytes, abortedCount },
   };
 }

@@ -5,7 +5,7 @@ import type { runTaskManager } from "./run-taskmanager.ts";
 import { besides } from "./process-shell.ts";
 
 export { runPlanProcess, runStatesProcess } from "./plan-process.ts";
-export { openStore, processLog, runProcess, superviseBy } from "./process-shell.ts";
+export { openStore, openUploads, processLog, runProcess, superviseBy } from "./process-shell.ts";
 export type { EndEvent, Supervision } from "./process-shell.ts";
 export type { PlanProcessOptions, PlanProcessResult, StatesProcessResult } from "./plan-process.ts";
 export type { PlanRequest } from "./main-process.ts";

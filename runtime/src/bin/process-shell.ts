@@ -8,8 +8,8 @@
 import { fstatSync, readFileSync, writeSync } from "node:fs";
 
 import { AssertionError, Failure, toFailure } from "@sluice/kit";
-import type { LogLevel, ObjectStore } from "@sluice/kit/env";
-import { NodeLog, openObjectStore } from "@sluice/kit/env/node";
+import type { LogLevel, ObjectStore, StagedUploads } from "@sluice/kit/env";
+import { NodeLog, openObjectStore, openStagedUploads } from "@sluice/kit/env/node";
 import type { S3StoreOptions } from "@sluice/kit/env/node";
 import type { PlanEnvironment, ProcessEvent, StoreConfig } from "../model/index.ts";
 
@@ -213,6 +213,11 @@ export function openStore(config: StoreConfig): Promise<ObjectStore> {
       ? {}
       : { faults: JSON.parse(faults) as { readonly seed: number; readonly rates: object } }),
   });
+}
+
+/** Uploads in parts at the place of a configuration; undefined where the store has none. */
+export async function openUploads(config: StoreConfig): Promise<StagedUploads | undefined> {
+  return /^s3[ap]?:/iu.test(config.uri) ? await openStagedUploads(config.uri, { s3: s3Access(config) }) : undefined;
 }
 
 /** Calls `stop` once on the first wish to end (PS2). */

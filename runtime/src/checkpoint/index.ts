@@ -66,6 +66,7 @@ export {
   inspectJob,
   jobDirectories,
   pinCheckpoint,
+  purgeable,
   purgeJob,
   QUARANTINE_MS,
   unpin,
@@ -75,6 +76,8 @@ export { isStartPin, startHolder, withoutStartPins } from "./pins.ts";
 export type { OriginPlace } from "./origin.ts";
 export { confirmOrigin, disposeSavepoint, releaseOrigin, renewOrigin, takeOrigin } from "./origin.ts";
 export { decideStart, endedBySubmission, endStateOf, onlyPublishes } from "./start.ts";
+export { lineageOfOutput } from "./incomplete-uploads.ts";
+export type { SurveyedUpload } from "./incomplete-uploads.ts";
 export { retryStorage } from "./storage-retry.ts";
 export { keptRefs } from "./survey.ts";
 export type { KeptCheckpoint, ObjectClass, Survey, SurveyedObject } from "./survey.ts";

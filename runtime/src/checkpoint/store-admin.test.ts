@@ -3,12 +3,22 @@
 import { createHash } from "node:crypto";
 
 import { beforeEach, describe, expect, test } from "@jest/globals";
-import { isFailure } from "@sluice/kit";
+import { isFailure, SeededRng } from "@sluice/kit";
+import { UploadSpace } from "@sluice/sim";
 import type { AttemptNumber, CheckpointId, CheckpointMetadata } from "../model/index.ts";
 import { CommitLog, readCommitHead } from "./commit-log.ts";
 import { memoryEnv, MemoryStore } from "./memory-store.fixture.ts";
 import { metadataPath, writeCheckpointMetadata } from "./metadata.ts";
-import { closeJob, collectGarbage, inspectJob, jobDirectories, pinCheckpoint, purgeJob, unpin } from "./store-admin.ts";
+import {
+  closeJob,
+  collectGarbage,
+  inspectJob,
+  jobDirectories,
+  pinCheckpoint,
+  purgeable,
+  purgeJob,
+  unpin,
+} from "./store-admin.ts";
 import type { AdminPlace } from "./store-admin.ts";
 import type { CheckpointRef, CommitRecord } from "./types.ts";
 
@@ -282,4 +292,65 @@ test("a list of a store falls apart into jobs, the innermost directory counts", 
     ["b", 2],
   ]);
   expect(others.map(({ path }) => path)).toEqual(["a/x"]);
+});
+
+describe("uploads that nobody has completed", () => {
+  const spaces = { own: new UploadSpace(new SeededRng(1)), output: new UploadSpace(new SeededRng(2)) };
+  beforeEach(() => {
+    spaces.own = new UploadSpace(new SeededRng(1));
+    spaces.output = new UploadSpace(new SeededRng(2));
+  });
+  const at = (): AdminPlace => ({ ...place(), uploads: spaces.own.client(), outputs: [spaces.output.client()] });
+  const names = async (space: UploadSpace): Promise<readonly string[]> =>
+    (await space.client().list("")).map(({ path }) => path);
+
+  /** A job that runs in its second epoch, with uploads of both, of other jobs, and of somebody else. */
+  async function running(): Promise<CommitLog> {
+    await commit(await claim(), 1);
+    const log = await claim();
+    await commit(log, 65);
+    for (const name of ["chk-9/x-1.0.tm-1.bbbb-0", "chk-66/x-2.0.tm-1.cccc-0", "chk-65/x-2.0.tm-1.aaaa-0", "notes"])
+      await spaces.own.client().begin(`${JOB}/${name}`);
+    await spaces.own.client().begin("ns/other/chk-9/x-1.0.tm-1.bbbb-0");
+    for (const name of ["part-l-out-0-1.0-7.ndjson", "part-l2-out-0-1.0-7.ndjson", "part-of-mine.csv"])
+      await spaces.output.client().begin(name);
+    return log;
+  }
+
+  test("IU1: gc says which are garbage, and aborts those that nobody can be writing; a sink's stay while its job may go on", async () => {
+    await running();
+    const dry = await collectGarbage(at(), { ...ALL, deletes: false });
+    const garbage = ["chk-65/x-2.0.tm-1.aaaa-0", "chk-9/x-1.0.tm-1.bbbb-0"].map((name) => `${JOB}/${name}`);
+    expect([dry.uploads.map(({ upload }) => upload.path), dry.abortedCount]).toEqual([garbage, 0]);
+    expect([spaces.own.openCount, spaces.output.openCount]).toEqual([5, 3]);
+    expect((await collectGarbage(at(), { quarantineMs: NOW_MS + 1, deletes: true })).abortedCount).toBe(0);
+    expect((await collectGarbage(at(), ALL)).abortedCount).toBe(2);
+    expect(await names(spaces.own)).toEqual([
+      `${JOB}/chk-66/x-2.0.tm-1.cccc-0`,
+      `${JOB}/notes`,
+      "ns/other/chk-9/x-1.0.tm-1.bbbb-0",
+    ]);
+    expect(spaces.output.openCount).toBe(3);
+  });
+
+  test("SV3: a checkpoint that is kept and cannot be read stops this too", async () => {
+    await running();
+    store.objects.set(`${JOB}/chk-65/_metadata`, new Uint8Array(7));
+    expect((await collectGarbage(at(), ALL)).abortedCount).toBe(0);
+    expect(spaces.own.openCount).toBe(5);
+  });
+
+  test("IU2: purge aborts those of the closed job, in its store and its sinks' output, and nobody else's", async () => {
+    await running();
+    expect(await codeOf(purgeJob(at(), {}))).toBe("OPERATION_CONFLICT");
+    expect(await codeOf(purgeable(at()))).toBe("OPERATION_CONFLICT");
+    await closeJob(place());
+    const { objects, uploads } = await purgeable(at());
+    expect([objects.length, uploads.length]).toEqual([4, 4]);
+    expect([spaces.own.openCount, spaces.output.openCount, store.removed]).toEqual([5, 3, []]);
+    expect(await purgeJob(at(), {})).toMatchObject({ deletedCount: 4, abortedCount: 4 });
+    expect(await names(spaces.own)).toEqual([`${JOB}/notes`, "ns/other/chk-9/x-1.0.tm-1.bbbb-0"]);
+    expect(await names(spaces.output)).toEqual(["part-l2-out-0-1.0-7.ndjson", "part-of-mine.csv"]);
+    expect(left()).toEqual([]);
+  });
 });

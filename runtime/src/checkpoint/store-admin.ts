@@ -11,10 +11,11 @@
 // Not here: classes of objects (survey.ts), text for people (packages/cli).
 
 import { Failure, toFailure } from "@sluice/kit";
-import type { ObjectInfo, ObjectStore } from "@sluice/kit/env";
+import type { ObjectInfo, ObjectStore, StagedUploads } from "@sluice/kit/env";
 import type { CheckpointId } from "../model/index.ts";
 import { closeCommitLog, CommitLog, readCommit, type CommitChange, type CommitLogEnv } from "./commit-log.ts";
 import { commitSeq } from "./commit-record.ts";
+import { listUploads, outputUploads, ownUploads, type SurveyedUpload } from "./incomplete-uploads.ts";
 import { metadataPath, readCheckpointMetadata } from "./metadata.ts";
 import { isEnded } from "./start.ts";
 import { retryStorage } from "./storage-retry.ts";
@@ -31,6 +32,10 @@ export interface AdminPlace {
   readonly jobDir: string;
   readonly env: CommitLogEnv;
   readonly signal: AbortSignal;
+  /** Of the same store, where it has uploads in parts. */
+  readonly uploads?: StagedUploads;
+  /** Directories that file sinks of the job write to. */
+  readonly outputs?: readonly StagedUploads[];
 }
 
 /** A job as its directory shows it. */
@@ -39,6 +44,8 @@ export interface JobInspection {
   readonly record: CommitRecord;
   readonly recordCount: number;
   readonly survey: Survey;
+  /** Uploads in parts that were begun and not completed. */
+  readonly uploads: readonly SurveyedUpload[];
 }
 
 export interface GarbageOutcome {
@@ -47,6 +54,9 @@ export interface GarbageOutcome {
   readonly victims: readonly SurveyedObject[];
   readonly deletedCount: number;
   readonly deletedBytes: number;
+  /** Uploads that are garbage, and how many of them were aborted. */
+  readonly uploads: readonly SurveyedUpload[];
+  readonly abortedCount: number;
 }
 
 /** Directories with a commit log, ascending, in a list of a whole store; and what lies in none of them. */
@@ -100,12 +110,39 @@ async function inspect(
   const idHighBefore = await idHighBeforeEpoch(place, record);
   const listed = await retryStorage(env, signal, "store-list", () => store.list(`${jobDir}/`, signal));
   const { quarantineMs } = options;
+  const known = { jobDir, record, kept, idHighBefore, quarantineMs, wallMs };
   return {
     jobDir,
     record,
     recordCount: listed.filter(({ path }) => commitSeq(jobDir, path) !== undefined).length,
-    survey: survey({ jobDir, listed, record, kept, idHighBefore, quarantineMs, wallMs }),
+    survey: survey({ ...known, listed }),
+    uploads: await surveyUploads(place, (objects) => survey({ ...known, listed: objects }).objects, known),
   };
+}
+
+async function surveyUploads(
+  place: AdminPlace,
+  classify: (objects: readonly ObjectInfo[]) => readonly SurveyedObject[],
+  options: { readonly record: CommitRecord; readonly quarantineMs: number; readonly wallMs: number },
+): Promise<readonly SurveyedUpload[]> {
+  const { jobDir, uploads, outputs = [] } = place;
+  const found: SurveyedUpload[] = [];
+  if (uploads !== undefined) {
+    const listed = await listUploads(uploads, `${jobDir}/`, place);
+    const asObjects = listed.map(({ path, startedMs }) => ({ path, sizeBytes: 0, modifiedMs: startedMs }));
+    found.push(...ownUploads(uploads, listed, classify(asObjects), options));
+  }
+  for (const output of outputs) found.push(...outputUploads(output, await listUploads(output, "", place), options));
+  return found;
+}
+
+/** Asks before each who owns the log (CL8): no record names an upload, because nothing that the log keeps can consist of one. */
+async function abortAll(place: AdminPlace, log: CommitLog, victims: readonly SurveyedUpload[]): Promise<void> {
+  const { env, signal } = place;
+  for (const { uploads, upload } of victims) {
+    await log.verifyOwnership(signal);
+    await retryStorage(env, signal, "upload-abort", () => uploads.abort(upload, signal));
+  }
 }
 
 async function readKept(place: AdminPlace, record: CommitRecord, wallMs: number): Promise<readonly KeptCheckpoint[]> {
@@ -166,7 +203,12 @@ export async function collectGarbage(
       blockedBy !== undefined
         ? []
         : objects.filter((o) => o.class === "garbage" || (hasEnded && o.class === "condemned"));
-    if (!options.deletes || victims.length === 0) return { inspection, victims, deletedCount: 0, deletedBytes: 0 };
+    const uploads = blockedBy === undefined ? inspection.uploads.filter((u) => u.class === "garbage") : [];
+    const found = { inspection, victims, uploads };
+    if (!options.deletes) return { ...found, deletedCount: 0, deletedBytes: 0, abortedCount: 0 };
+    await abortAll(place, log, uploads);
+    const abortedCount = uploads.length;
+    if (victims.length === 0) return { ...found, deletedCount: 0, deletedBytes: 0, abortedCount };
     await append(place, log, (previous) => condemnation(place.jobDir, previous, victims));
     await removeAll(place, log, victims, options.onProgress);
     const looked = log.head.condemned;
@@ -176,7 +218,7 @@ export async function collectGarbage(
       condemnedObjects: [],
     }));
     const deletedBytes = victims.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    return { inspection, victims, deletedCount: victims.length, deletedBytes };
+    return { ...found, deletedCount: victims.length, deletedBytes, abortedCount };
   });
 }
 
@@ -302,22 +344,43 @@ export async function closeJob(place: AdminPlace): Promise<CommitRecord> {
   });
 }
 
-/** Deletes all checkpoints of a closed job (SA3); its last record stays as a tombstone. Savepoints lie elsewhere and stay. */
+/** What {@link purgeJob} would delete and abort now. Rejects as it does. */
+export async function purgeable(place: AdminPlace): Promise<{
+  readonly objects: readonly SurveyedObject[];
+  readonly uploads: readonly SurveyedUpload[];
+}> {
+  const log = await attach(place);
+  refusePurge(place, log.head);
+  return purgeableOf(await inspect(place, log, { quarantineMs: 0 }));
+}
+
+function purgeableOf({ survey: found, uploads }: JobInspection): Awaited<ReturnType<typeof purgeable>> {
+  return { objects: found.objects.filter((object) => object.class !== "log" && object.class !== "foreign"), uploads };
+}
+
+/**
+ * Deletes all checkpoints of a closed job (SA3), and aborts its unfinished uploads; its last record stays as a tombstone. Savepoints lie
+ * elsewhere and stay; output that only a savepoint could still have published (by a claim) is gone with its upload.
+ */
 export async function purgeJob(
   place: AdminPlace,
   options: { readonly onProgress?: (deleted: number, of: number) => void },
-): Promise<{ readonly deletedCount: number; readonly deletedBytes: number }> {
+): Promise<{ readonly deletedCount: number; readonly deletedBytes: number; readonly abortedCount: number }> {
   const { store, jobDir, env, signal } = place;
   return await startingOver(async () => {
     const log = await attach(place);
     refusePurge(place, log.head);
     let deletedCount = 0;
     let deletedBytes = 0;
+    const aborted = new Set<string>(); // a store may list for a while what is gone
     // Twice: an upload that was on its way when the job was closed may have ended since.
     for (;;) {
-      const { survey: found } = await inspect(place, log, { quarantineMs: 0 });
-      const victims = found.objects.filter((object) => object.class !== "log" && object.class !== "foreign");
-      if (victims.length === 0) break;
+      const { objects: victims, uploads } = purgeableOf(await inspect(place, log, { quarantineMs: 0 }));
+      const open = uploads.filter((found) => !aborted.has(identityOf(found)));
+      await abortAll(place, log, open);
+      for (const found of open) aborted.add(identityOf(found));
+      if (victims.length === 0 && open.length === 0) break;
+      if (victims.length === 0) continue;
       const ids = [...new Set(victims.flatMap(({ checkpointId }) => checkpointId ?? []))].sort((a, b) => a - b);
       await append(place, log, (previous) => ({
         head: null,
@@ -339,8 +402,12 @@ export async function purgeJob(
       if (seq !== undefined && seq < log.head.seq)
         await retryStorage(env, signal, "store-remove", () => store.remove(path, signal));
     }
-    return { deletedCount, deletedBytes };
+    return { deletedCount, deletedBytes, abortedCount: aborted.size };
   });
+}
+
+function identityOf({ uploads, upload }: SurveyedUpload): string {
+  return JSON.stringify([uploads.uri, upload.path, upload.uploadId]);
 }
 
 function refusePurge(place: AdminPlace, record: CommitRecord): void {

@@ -14,7 +14,8 @@
 //   OF5. At most PARTS_WAITING_MAX parts wait for the store; then the operator is not available.
 //   OF6. A published object is never hidden again: a job with such a sink does not go back by itself (canRetract is false).
 //
-// Uploads of attempts that died are invisible, and the store's rule for incomplete uploads deletes them (kit/env/uploads.ts).
+// Uploads of attempts that died are invisible; `sluice store purge --output` aborts them (checkpoint/incomplete-uploads.ts), or the store's
+// own rule for incomplete uploads does (kit/env/uploads.ts).
 //
 // Not here: calls and retries (kit/env/uploads.ts, retrying-uploads.ts), files on a local file system (pending-files.ts).
 

@@ -5,6 +5,7 @@ import { SeededRng } from "@sluice/kit";
 import { UploadSpace } from "@sluice/sim";
 import fc from "fast-check";
 
+import { lineageOfOutput } from "../checkpoint/index.ts";
 import type { CheckpointId, OneInputOperator, OperatorState, RestoredOperatorState } from "../model/index.ts";
 import { OperatorHarness, restoredStates, testSubtask } from "../operators/index.ts";
 import { Encoders, FileSink, retryingUploads } from "./index.ts";
@@ -62,6 +63,18 @@ const published = (): readonly number[] =>
     .map(Number)
     .sort((a, b) => a - b);
 const upTo = (count: number): readonly number[] => Array.from({ length: count }, (_, i) => i);
+
+test("IU2: the lineage of an upload is in its name, whatever it is called", async () => {
+  for (const lineage of ["0a1b2c", "op-1", "ä/b~c.d"]) {
+    const sink = await openSink({ lineage });
+    sink.process({ n: 1 });
+    await sink.snapshot(1);
+    const [upload] = (await space.client().list("")).filter(({ path }) => lineageOfOutput(path) === lineage);
+    expect(upload?.path).toMatch(/^part-/u);
+  }
+  for (const name of ["part-1.csv", "part-a-b.csv", "notes", "part-%E0%A4%A-out-0-1.0-0"])
+    expect(lineageOfOutput(name)).not.toBe("a");
+});
 
 describe("one sink", () => {
   test("OF1: visible with the notification of its checkpoint or a later one, as objects with the writer's name", async () => {

@@ -21,6 +21,7 @@ export function retryingUploads(
     complete: (upload, parts, signal) =>
       again("upload-complete", signal, () => uploads.complete(upload, parts, signal)),
     abort: (upload, signal) => uploads.abort(upload, signal), // a courtesy, tried once
+    list: (prefix, signal) => again("upload-list", signal, () => uploads.list(prefix, signal)),
     exists: (path, signal) => again("upload-exists", signal, () => uploads.exists(path, signal)),
   };
 }

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { startLocalCluster } from "@sluice/cli";
 import type { LocalCluster, ProcessRef } from "@sluice/cli";
 import type { ObjectStore } from "@sluice/kit/env";
-import { openObjectStore } from "@sluice/kit/env/node";
+import { openObjectStore, openStagedUploads } from "@sluice/kit/env/node";
 import { minio, startMinio } from "@sluice/tools/peers";
 import type { MinioServer } from "@sluice/tools/peers";
 import { describeWithPeer } from "@sluice/tools/peers/jest";
@@ -15,6 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { type } from "../support/command-line.ts";
 import { endOf, QUICK, untilCompleted } from "../support/numbers-run.ts";
 import { makeBucket, s3Environment } from "../support/store.ts";
 
@@ -95,6 +96,54 @@ describeWithPeer(minio, "the file sink on S3", () => {
         return key !== n % 10 || sum !== 5 * i * (i + 1) + key * (i + 1);
       });
       expect(wrong).toEqual([]);
+    },
+    TEST_TIMEOUT_MS,
+  );
+
+  test(
+    "IU1, IU2: uploads that a dead attempt left are listed and aborted by purge, of the checkpoint writer and of the sink; others stay",
+    async () => {
+      const { endpoint, accessKey, secretKey } = server;
+      const uploads = await openStagedUploads("s3://jobs", { s3: { endpoint, accessKey, secretKey } });
+      const names = async (): Promise<readonly string[]> => (await uploads.list("")).map(({ path }) => path);
+      const lineage = cluster?.lineage ?? "";
+      const left = [
+        `out/part-${lineage}-out-0-1.0-999.ndjson`,
+        "checkpoints/default/s3-sink/chk-3/x-1.0.tm-1.0badcafe-0",
+      ];
+      const others = [
+        "out/part-ffffffffffff-out-0-1.0-0.ndjson",
+        "checkpoints/default/s3-sink/chk-3/notes",
+        "checkpoints/default/other/chk-3/x-1.0.tm-1.0badcafe-0",
+      ];
+      for (const path of [...left, ...others]) {
+        const upload = await uploads.begin(path);
+        expect(await uploads.putPart(upload, { number: 1, bytes: new Uint8Array(1_000) })).not.toBe("absent");
+      }
+      const before = await names(); // also what the killed processes have left
+      expect(before).toEqual(expect.arrayContaining([...left, ...others]));
+      const store = async (...args: readonly string[]): Promise<string> => {
+        const place = ["s3://jobs/checkpoints", "--job", "s3-sink", "--output", "s3://jobs/out"];
+        const typed = type(
+          ["store", ...args.slice(0, 1), ...place, "-D", `s3.endpoint=${endpoint}`, ...args.slice(1)],
+          {
+            directory: folder,
+            env: s3Environment(server),
+          },
+        );
+        expect([args, await typed.exit, typed.text()]).toEqual([args, 0, typed.text()]);
+        return typed.text();
+      };
+      expect(await store("gc")).toContain("are younger than 1 h");
+      const garbage = await store("gc", "--older-than", "0");
+      const purge = await store("purge", "--dry-run");
+      for (const path of left)
+        for (const said of [garbage, purge]) expect(said).toContain(`s3://jobs/${path} (unfinished`);
+      for (const path of others) for (const said of [garbage, purge]) expect(said).not.toContain(path);
+      expect(await names()).toEqual(before);
+      expect(await store("purge")).toMatch(/is purged: \d+ objects, .* deleted, \d+ unfinished uploads aborted/u);
+      expect(await names()).toEqual(others.toSorted());
+      expect((await rows()).length).toBe(COUNT); // what was published stays
     },
     TEST_TIMEOUT_MS,
   );

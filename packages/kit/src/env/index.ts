@@ -12,7 +12,7 @@ export { FaultInjectingStore, writesFailing } from "./faults.ts";
 export type { StoreFaults, StruckFaults } from "./faults.ts";
 export { checkPath, PATH_BYTES_MAX } from "./paths.ts";
 export { UPLOAD_PART_BYTES_MIN, UPLOAD_PARTS_MAX } from "./uploads.ts";
-export type { StagedUpload, StagedUploads, UploadedPart } from "./uploads.ts";
+export type { IncompleteUpload, StagedUpload, StagedUploads, UploadedPart } from "./uploads.ts";
 export { CONDITIONAL_BYTES_MAX } from "./storage.ts";
 export type { Disk, ObjectInfo, ObjectStore, PutOutcome, PutIfAbsentOutcome } from "./storage.ts";
 export type { Log, LogFields, LogLevel } from "./log.ts";

@@ -79,6 +79,35 @@ export function uploadsContract(make: () => Promise<UploadsAndStore>): readonly 
         assert((await store.get("a"))?.length === 20, "and has its own content");
       },
     ],
+    [
+      "what was begun and neither completed nor aborted is listed, by prefix, with its start",
+      async ({ uploads }) => {
+        const [left, other, done, gone] = [
+          await uploads.begin("dir/left"),
+          await uploads.begin("other"),
+          await uploads.begin("dir/done"),
+          await uploads.begin("dir/gone"),
+        ];
+        await put(uploads, left, 1, patternBytes(10));
+        await uploads.complete(done, [await put(uploads, done, 1, patternBytes(10))]);
+        await uploads.abort(gone);
+        const again = await uploads.begin("dir/left");
+        const found = await uploads.list("dir/");
+        assert(
+          found.length === 2 && found.every(({ path }) => path === "dir/left"),
+          "two uploads of one name, and no others",
+        );
+        const ids = new Set(found.map(({ uploadId }) => uploadId));
+        assert(ids.has(left.uploadId) && ids.has(again.uploadId), "each by its id");
+        assert(
+          found.every(({ startedMs }) => Number.isFinite(startedMs)),
+          "with their start",
+        );
+        assert((await uploads.list("")).length === 3, "the other one too");
+        for (const upload of [...found, other]) await uploads.abort(upload);
+        assert((await uploads.list("")).length === 0, "then nothing is left");
+      },
+    ],
   ];
   return cases.map(([name, run]) => ({ name, run: async () => await run(await make()) }));
 }

@@ -6,8 +6,8 @@
 //   SU3. Every call may be repeated: a part replaces the part of its number, a completed or aborted upload is "absent".
 //   SU4. `absent` is only what the store said. What may or may not have happened rejects with retry `backoff`: ask again.
 //
-// Not here: when an upload is completed (the sinks' protocol). What nobody completes or aborts lies in the store invisibly, until the
-// store's own rule for incomplete uploads deletes it: MinIO does after 24 h, a bucket of Amazon needs a lifecycle rule.
+// Not here: when an upload is completed (the sinks' protocol). What nobody completes or aborts lies in the store invisibly, until somebody
+// lists and aborts it (`sluice store`), or the store's own rule deletes it: MinIO does after 24 h, a bucket of Amazon needs a lifecycle rule.
 
 /** Smallest part that is not the last of its upload (S3's limit). */
 export const UPLOAD_PART_BYTES_MIN = 5 * 1024 * 1024;
@@ -19,6 +19,12 @@ export interface StagedUpload {
   /** Of the object, relative to the root. */
   readonly path: string;
   readonly uploadId: string;
+}
+
+/** An upload that was neither completed nor aborted. */
+export interface IncompleteUpload extends StagedUpload {
+  /** Wall clock of the store, milliseconds. */
+  readonly startedMs: number;
 }
 
 /** A part that is stored. */
@@ -43,6 +49,11 @@ export interface StagedUploads {
   complete(upload: StagedUpload, parts: readonly UploadedPart[], signal?: AbortSignal): Promise<"completed" | "absent">;
   /** Absent is success. */
   abort(upload: StagedUpload, signal?: AbortSignal): Promise<void>;
+  /**
+   * Incomplete uploads whose path begins with `prefix`, ascending by path. What it lists was there; some may be missing: MinIO remembers the
+   * names of those only that were begun since it was started.
+   */
+  list(prefix: string, signal?: AbortSignal): Promise<readonly IncompleteUpload[]>;
   /** Whether an object is visible under this path. */
   exists(path: string, signal?: AbortSignal): Promise<boolean>;
 }

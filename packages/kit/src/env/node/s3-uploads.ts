@@ -6,9 +6,15 @@
 import { assert } from "../../assert.ts";
 import { isFailure } from "../../failure.ts";
 import { UPLOAD_PARTS_MAX } from "../uploads.ts";
-import type { StagedUpload, StagedUploads, UploadedPart } from "../uploads.ts";
-import { asBuffer, S3Calls } from "./s3-calls.ts";
+import type { IncompleteUpload, StagedUpload, StagedUploads, UploadedPart } from "../uploads.ts";
+import { asBuffer, PART_BYTES, S3Calls } from "./s3-calls.ts";
 import type { Call, Run, S3StoreOptions } from "./s3-calls.ts";
+
+interface ListedUpload {
+  readonly key: string;
+  readonly uploadId: string;
+  readonly initiated: Date;
+}
 
 export class S3StagedUploads implements StagedUploads {
   readonly uri: string;
@@ -88,6 +94,40 @@ export class S3StagedUploads implements StagedUploads {
     const found = await this.#calls.found(call, (client, key) => client.statObject(this.#calls.bucket, key));
     if (found === undefined) await this.#calls.bucketMustExist(call); // M3
     return found !== undefined;
+  }
+
+  /**
+   * Asked twice: Amazon lists by prefix; MinIO takes a prefix for the whole name of one object, and lists a bucket only without any (read in
+   * its cmd/erasure-server-pool.go).
+   */
+  async list(prefix: string, signal?: AbortSignal): Promise<readonly IncompleteUpload[]> {
+    const { keyPrefix } = this.#calls;
+    const wanted = `${keyPrefix}${prefix}`;
+    const found = new Map<string, IncompleteUpload>();
+    for (const asked of new Set([wanted, ""])) {
+      for (const { key, uploadId, initiated } of await this.#listed(asked, prefix, signal)) {
+        if (!key.startsWith(wanted)) continue;
+        const upload = { path: key.slice(keyPrefix.length), uploadId, startedMs: initiated.getTime() };
+        found.set(`${uploadId} ${key}`, upload);
+      }
+    }
+    return [...found.values()].sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
+  }
+
+  async #listed(asked: string, path: string, signal: AbortSignal | undefined): Promise<readonly ListedUpload[]> {
+    const call: Call = { verb: "list", path, signal, sizeBytes: PART_BYTES, idempotent: true };
+    return await this.#done(call, async (client) => {
+      const listed: ListedUpload[] = [];
+      let [keyMarker, uploadIdMarker] = ["", ""];
+      for (;;) {
+        const page = await client.listIncompleteUploadsQuery(this.#calls.bucket, asked, keyMarker, uploadIdMarker, "");
+        listed.push(...page.uploads);
+        const next = [page.nextKeyMarker, page.nextUploadIdMarker] as const;
+        // A page that says that there is more, and not where, would be read for ever.
+        if (!page.isTruncated || (next[0] === keyMarker && next[1] === uploadIdMarker)) return listed;
+        [keyMarker, uploadIdMarker] = next;
+      }
+    });
   }
 
   /** SU4: every one of these calls may be repeated, so an ambiguous end is a failure like any other. */
