@@ -51,7 +51,10 @@ export const RUNTIME_PUBLIC_ENTRY = {
 } as const;
 
 /** Folders inside folders that have a public module of their own, because they are a room of their own. */
-export const INNER_PUBLIC_MODULES: readonly string[] = ["runtime/src/model/configuration/index.ts"];
+export const INNER_PUBLIC_MODULES: readonly string[] = [
+  "runtime/src/model/configuration/index.ts",
+  "controller/src/kube/node/index.ts",
+];
 
 /** Who may import "@sluice/runtime/internal/*"; everybody else uses the public entry. Test code always may. */
 export const RUNTIME_INTERNALS: readonly string[] = [
