@@ -153,9 +153,11 @@ export {
 } from "./streamjob/index.ts";
 export type {
   DeployedVersion,
+  EndedState,
   LifecycleState,
   OperationKind,
   OperationStep,
+  PodRef,
   ReadPodReport,
   Resources,
   StableVersion,

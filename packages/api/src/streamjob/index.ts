@@ -65,5 +65,13 @@ export {
   SnapshotStatus,
   StreamJobStatus,
 } from "./status.ts";
-export type { DeployedVersion, LifecycleState, OperationKind, OperationStep, StableVersion } from "./status.ts";
+export type {
+  DeployedVersion,
+  EndedState,
+  LifecycleState,
+  OperationKind,
+  OperationStep,
+  PodRef,
+  StableVersion,
+} from "./status.ts";
 export { StreamJob } from "./stream-job.ts";

@@ -7,6 +7,7 @@ import { explained, flag, hexId, integer, limited, list, object, oneOf, opaque, 
 import type { Message } from "../schema.ts";
 import { JOB_STATE_NAMES } from "../rest/index.ts";
 import { StartInstructions } from "./pod-config.ts";
+import { UPGRADE_MODES } from "./spec-fields.ts";
 import type { StreamJobSpec } from "./spec.ts";
 
 const count = (description: string): ReturnType<typeof integer> => limited(integer(description), { format: "int64" });
@@ -57,21 +58,35 @@ export type SnapshotStatus = Message<typeof SnapshotStatus>;
 
 const attempt = text("10 hex digits in the names of its pods.");
 
+/** How a running job is stopped: `upgradeMode` of the spec that asks for it. */
+const stopMode = oneOf(UPGRADE_MODES, "How the running job is stopped.");
+
 export const Operation = object(
   {
-    id: text("uid/generation/number: the same operation keeps it, whoever carries it out."),
+    id: text("uid/generation/tries: the same operation keeps it, whoever carries it out."),
     kind: oneOf(OPERATION_KINDS),
     step: oneOf(OPERATION_STEPS),
     generation: count("Of the spec that it brings about."),
     hash: text("Of that spec."),
+    tries: integer("Number of this try."),
+    mode: stopMode,
     startedAt: time(),
+    stepAt: time("When this step began."),
   },
   {
-    restore: explained("What its JobManager is told to start from.", StartInstructions),
     deadline: time("When the step has failed."),
-    triggerId: hexId("Of the stop with a savepoint."),
-    podUids: list(text(), "Pods of the attempt that it ends."),
-    message: text("What the step waits for."),
+    triggerId: hexId("Of the stop with a savepoint; written before it is asked for."),
+    isStopped: flag("What ran before is stopped, or being ended."),
+    savepoint: text("What it was stopped with."),
+    foundNoLog: flag("Preflight found no commit log, and none is missing."),
+    returns: flag("The version before is started again: the newest spec was refused after the job had been stopped."),
+    slots: integer("That the plan needs, as preflight found."),
+    podUids: list(text(), "Pods that are to end."),
+    baseline: explained(
+      "Where the verification counts from.",
+      object({ process: text("Run of a JobManager."), restarts: integer(), completed: integer("Checkpoints.") }),
+    ),
+    message: text("What an earlier try met."),
   },
 );
 export type Operation = Message<typeof Operation>;
@@ -79,14 +94,44 @@ export type Operation = Message<typeof Operation>;
 export const Decision = object({ at: time(), generation: count("Of the spec."), decision: text(), reason: text() });
 export type Decision = Message<typeof Decision>;
 
-const DeployedVersion = object({
-  generation: count("Of its spec."),
-  hash: text("Of its spec: what a change of it would restart."),
-  attempt,
-  submission: text("12 hex digits: the lineage that its JobManager would create."),
-  image: text(),
-  parallelism: integer(),
-});
+export const ENDED_STATES = ["FINISHED", "CANCELED", "FAILED", "STALLED", "SUSPENDED"] as const;
+export type EndedState = (typeof ENDED_STATES)[number];
+
+/** A pod that ought to be there. Its uid is written down once it was seen: when it is missing afterwards, the pod is lost. */
+const PodRef = object({ index: integer("In its name.") }, { uid: text() });
+export type PodRef = Message<typeof PodRef>;
+
+const DeployedVersion = object(
+  {
+    generation: count("Of its spec."),
+    hash: text("Of its spec: what a change of it would restart."),
+    attempt,
+    submission: text("12 hex digits: the lineage that its JobManager would create."),
+    image: text(),
+    parallelism: integer(),
+    restore: explained("What its JobManager is told to start from.", StartInstructions),
+    startedAt: time("When its pods were begun to be made."),
+    pods: object({
+      next: integer("Index of the next pod that is made: none is used twice."),
+      jobManager: PodRef,
+      taskManagers: list(PodRef),
+    }),
+  },
+  {
+    savepoint: text("What the version before stopped with."),
+    runningAt: time("When the job was first seen RUNNING in this attempt."),
+    ended: oneOf(ENDED_STATES, "Nothing of it runs any more."),
+    process: explained(
+      "The run of its JobManager whose restarts were counted last.",
+      object({ id: text(), restarts: integer() }),
+    ),
+    replaced: integer("Pods that failed and were replaced."),
+    progress: explained(
+      "Crashes up to a completed checkpoint: later ones count against the job.",
+      object({ checkpointId: count("Its id."), crashes: integer() }),
+    ),
+  },
+);
 export type DeployedVersion = Message<typeof DeployedVersion>;
 
 const StableVersion = object({ generation: count("Of its spec."), hash: text(), attempt, at: time() });
