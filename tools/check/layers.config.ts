@@ -38,7 +38,7 @@ export const LEVELS: Readonly<Record<string, readonly (readonly string[])[]>> = 
     ["bin"],
     ["testing"],
   ],
-  controller: [["kube"], ["observe", "objects"], ["decide"], ["apply", "status"], ["main"]],
+  controller: [["kube"], ["objects", "status"], ["observe"], ["decide"], ["apply"], ["main"]],
 };
 
 /** [from, to, why]: `from` may import `to` though they are of one level. */
