@@ -82,6 +82,11 @@ export class World {
     this.#violation ??= reason;
   }
 
+  /** The first broken invariant, if any. */
+  get violation(): string | undefined {
+    return this.#violation;
+  }
+
   /** Ends all faults: from now on the world is slow but healthy. */
   heal(): void {
     this.loop.note("world", "heal");

@@ -2,11 +2,9 @@
 
 import { spawn } from "node:child_process";
 
-const OUTPUT_CHARS_MAX = 65_536;
-
 export interface CommandOutcome {
   readonly code: number;
-  /** Standard output and standard error as they came, the last 64 KiB of them, or `outputCharsMax`. */
+  /** Standard output and standard error as they came, the last 64 KiB of them. */
   readonly output: string;
 }
 
@@ -16,16 +14,15 @@ export function runToEnd(options: {
   readonly cwd?: string;
   readonly env?: NodeJS.ProcessEnv;
   readonly input?: string;
-  readonly outputCharsMax?: number;
   /** Hears the output while it comes. */
   readonly onOutput?: (text: string) => void;
 }): Promise<CommandOutcome> {
   return new Promise((resolve, reject) => {
-    const { command, args, cwd, env, input, outputCharsMax = OUTPUT_CHARS_MAX, onOutput } = options;
+    const { command, args, cwd, env, input, onOutput } = options;
     const child = spawn(command, args, { cwd, env: env ?? process.env, stdio: ["pipe", "pipe", "pipe"] });
     let output = "";
     const keep = (chunk: Buffer): void => {
-      output = (output + chunk.toString()).slice(-outputCharsMax);
+      output = (output + chunk.toString()).slice(-65_536);
       onOutput?.(chunk.toString());
     };
     child.stdout.on("data", keep);
