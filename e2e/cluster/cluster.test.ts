@@ -38,11 +38,22 @@ describe("the lock", () => {
     const other = spawn(process.execPath, ["-e", "setInterval(() => {}, 1e6)"]);
     const gone = once(other, "exit");
     writeFileSync(state("lock"), processIdentity(other.pid ?? 0) ?? "");
-    const refused = withLock(() => Promise.resolve("entered"));
+    const refused = withLock(() => Promise.resolve("entered"), 0);
     await expect(refused).rejects.toThrow(`process ${other.pid} is working on the cluster`);
     other.kill("SIGKILL");
     await gone;
     await expect(withLock(() => Promise.resolve("entered"))).resolves.toBe("entered");
+  });
+
+  test("keeps two apart: the second enters when the first has left", async () => {
+    const order: string[] = [];
+    const enter = (name: string) => async (): Promise<void> => {
+      order.push(`${name} in`);
+      await new Promise((resolve) => setImmediate(resolve));
+      order.push(`${name} out`);
+    };
+    await Promise.all([withLock(enter("a")), withLock(enter("b"))]);
+    expect(order).toEqual(["a in", "a out", "b in", "b out"]);
   });
 
   test("with the id of a process that started at another time is one that was left behind", async () => {

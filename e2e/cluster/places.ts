@@ -4,10 +4,14 @@
 import { createHash } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { cacheFolder } from "@sluice/tools/peers";
 
 import { Stop } from "./terminal.ts";
+
+const LOCK_PATIENCE_MS = 30 * 60_000;
+const LOCK_POLL_INTERVAL_MS = 300;
 
 /** Engines are shared in public mode, and so are the names of clusters: two caches need two names. */
 export const CLUSTER_NAME = process.env["SLUICE_CLUSTER_NAME"] ?? "sluice-e2e";
@@ -74,21 +78,27 @@ export function writeRecord(record: ClusterRecord | undefined): void {
 }
 
 /**
- * One driver at a time works on the cluster. The lock names a process; one that ended has left it behind.
+ * One driver at a time works on the cluster; the others wait. The lock names a process; one that ended has left it behind.
  *
- * @throws Stop when another one is at work.
+ * @throws Stop when another one has been at work for longer than `patienceMs`.
  */
-export async function withLock<T>(body: () => Promise<T>): Promise<T> {
+export async function withLock<T>(body: () => Promise<T>, patienceMs = LOCK_PATIENCE_MS): Promise<T> {
   const path = state("lock");
   const own = state(`lock.${process.pid}`);
   writeFileSync(own, processIdentity(process.pid) ?? "");
+  const deadlineMs = performance.now() + patienceMs;
   try {
-    while (!isLinked(own, path)) {
+    for (let told = false; !isLinked(own, path); told = true) {
       const holder = existsSync(path) ? readFileSync(path, "utf8") : "";
       const pid = Number(holder.split(" ")[0]);
-      if (processIdentity(pid) === holder)
+      if (processIdentity(pid) !== holder) {
+        rmSync(path, { force: true });
+      } else if (performance.now() > deadlineMs) {
         throw new Stop(`process ${pid} is working on the cluster`, "wait until it has ended and run the command again");
-      rmSync(path, { force: true });
+      } else {
+        if (!told) console.error(`process ${pid} is working on the cluster; waiting for it`);
+        await sleep(LOCK_POLL_INTERVAL_MS);
+      }
     }
   } finally {
     rmSync(own, { force: true });

@@ -30,6 +30,13 @@ const TYPES_AND_MAPS = /\.(?:d\.[cm]?ts|map)$/u;
 const LIBRARY_PROSE = /\.(?:md|markdown)$/u;
 const STARTS_MEASURED = 3;
 
+const FOLDERS: readonly (readonly [folder: string, mode: number])[] = [
+  ["etc/sluice", 0o755],
+  ["etc/sluice-job", 0o755],
+  ["opt/sluice/job", 0o777],
+  ["var/lib/sluice", 0o777],
+];
+
 interface Options {
   readonly tag: string;
   readonly base: string | undefined;
@@ -45,9 +52,13 @@ async function main(options: Options): Promise<void> {
   try {
     const context = join(work, "context");
     await progress.part("compile the packages", () => stage(work, context));
+    const before = await idOf(engine, options.tag);
     await progress.part("build the image", () =>
       engine.docker(["build", "-q", "--build-arg", `BASE=${base}`, "-t", options.tag, context]),
     );
+    // The one that had the tag before has no name now, and nobody would ever remove it. One in use stays.
+    if (before !== undefined && before !== (await idOf(engine, options.tag)))
+      await engine.docker(["rmi", before]).catch(() => undefined);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
@@ -64,6 +75,14 @@ async function findEngine(): Promise<{ readonly engine: Engine; readonly mode: "
     if (await answers(engine)) return { engine, mode };
   }
   throw new Stop("no container engine answers", "npm run e2e:cluster starts one (or finds yours) and makes a cluster");
+}
+
+async function idOf(engine: Engine, tag: string): Promise<string | undefined> {
+  try {
+    return (await engine.docker(["image", "inspect", "--format", "{{.Id}}", tag])).trim();
+  } catch {
+    return undefined;
+  }
 }
 
 /** Everything that the Dockerfile copies. */
@@ -94,9 +113,11 @@ async function stage(work: string, context: string): Promise<void> {
   mkdirSync(dirname(command), { recursive: true });
   copyFileSync(join(import.meta.dirname, "sluice.js"), command);
   chmodSync(command, 0o755);
-  // Pods mount over these; on a read-only root they must exist.
-  for (const folder of ["opt/sluice/job", "etc/sluice", "etc/sluice-job", "var/lib/sluice"])
+  // Pods mount over these; on a read-only root they must exist. Without Kubernetes they may be volumes of any user.
+  for (const [folder, mode] of FOLDERS) {
     mkdirSync(join(context, "root", folder), { recursive: true });
+    chmodSync(join(context, "root", folder), mode);
+  }
   copyFileSync(join(import.meta.dirname, "Dockerfile"), join(context, "Dockerfile"));
 }
 
