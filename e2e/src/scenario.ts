@@ -123,6 +123,9 @@ export class Context {
   }
 }
 
+/** More than any scenario has time for: such a job is stopped, it does not finish. */
+export const ENDLESS = 50_000_000;
+
 export interface LedgerJobOptions {
   readonly count: number;
   /** Records per second of the whole job. */
@@ -180,6 +183,17 @@ export class LedgerJob {
   async finishAndAudit(): Promise<readonly LedgerFile[]> {
     await this.job.untilLifecycle("Finished");
     return await this.audit(this.#count);
+  }
+
+  /**
+   * Waits until so many records are published, stops the job with a savepoint, which publishes all that was emitted, and audits.
+   * Not for jobs whose upgradeMode takes no savepoint: their last output waits in their last checkpoint.
+   */
+  async stopAndAudit(records: number): Promise<readonly LedgerFile[]> {
+    await this.untilVisible(records);
+    await this.job.apply({ state: "Suspended" });
+    await this.job.untilLifecycle("Suspended");
+    return await this.audit(undefined);
   }
 
   /** SC1. `count` undefined: the job was stopped somewhere. */

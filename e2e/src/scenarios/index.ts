@@ -4,7 +4,15 @@ import type { Scenario } from "../scenario.ts";
 import { KILLS } from "./kills.ts";
 import { LIFECYCLE } from "./lifecycle.ts";
 import { MEASURE } from "./measure.ts";
+import { README_SCENARIOS } from "./readme.ts";
 import { REFUSALS } from "./refusals.ts";
 import { UPGRADES } from "./upgrades.ts";
 
-export const SCENARIOS: readonly Scenario[] = [...MEASURE, ...LIFECYCLE, ...UPGRADES, ...KILLS, ...REFUSALS];
+export const SCENARIOS: readonly Scenario[] = [
+  ...MEASURE,
+  ...README_SCENARIOS,
+  ...LIFECYCLE,
+  ...UPGRADES,
+  ...KILLS,
+  ...REFUSALS,
+];

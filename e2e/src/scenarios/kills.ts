@@ -2,12 +2,13 @@
 
 import { killLeader, killPod } from "../harness/index.ts";
 import type { Component, KillKind, Strike } from "../harness/index.ts";
+import { CROSSING_MIN, ENDLESS } from "../scenario.ts";
 import type { Context, Scenario } from "../scenario.ts";
 
 const BEFORE = 30_000;
 
 async function killEach(context: Context, component: Component): Promise<void> {
-  const ledger = context.ledger("sum", { count: 300_000 });
+  const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
   await job.apply();
   await job.untilStable();
@@ -19,14 +20,14 @@ async function killEach(context: Context, component: Component): Promise<void> {
     context.proof(await strike.proof());
     await job.until("the job is ready again", ({ job: seen }) => seen?.status?.jobState === "RUNNING");
   }
-  const files = await ledger.finishAndAudit();
+  const files = await ledger.stopAndAudit(BEFORE * 5.5);
   for (const [index, { atMs, victim }] of strikes.entries()) {
     ledger.crossed(files, atMs, `${index === 0 ? "SIGKILL of the process" : "loss of the pod"} ${victim}`);
   }
 }
 
 async function killController(context: Context): Promise<void> {
-  const ledger = context.ledger("sum", { count: 300_000 });
+  const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
   await job.apply();
   await job.untilStable();
@@ -46,7 +47,7 @@ async function killController(context: Context): Promise<void> {
   context.proof(`in the step ${step} of an upgrade: ${await second.proof()}`);
   const upgraded = await job.untilStable();
   context.check(upgraded.status?.deployed?.parallelism === 3, "the upgrade was not carried through");
-  const files = await ledger.finishAndAudit();
+  const files = await ledger.stopAndAudit(CROSSING_MIN * 1.3);
   ledger.crossed(files, upgradeMs, "upgrade with the leading controller killed");
 }
 

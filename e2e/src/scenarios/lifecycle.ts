@@ -1,6 +1,7 @@
 // A job from kubectl apply to kubectl delete, and what a second one of the same name finds.
 
 import { kubectl, ledgerSource } from "../harness/index.ts";
+import { CROSSING_MIN, ENDLESS } from "../scenario.ts";
 import type { Context, Scenario } from "../scenario.ts";
 
 async function configMap(context: Context): Promise<void> {
@@ -41,7 +42,7 @@ async function configMap(context: Context): Promise<void> {
 }
 
 async function deleteAndApply(context: Context): Promise<void> {
-  const ledger = context.ledger("sum", { count: 260_000 });
+  const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
   await job.apply();
   await job.untilStable();
@@ -59,7 +60,7 @@ async function deleteAndApply(context: Context): Promise<void> {
   context.proof(`applied again: ExistingData: ${message.split("\n")[0]}`);
   await job.apply({ onExistingData: "Resume" });
   await job.untilStable();
-  const files = await ledger.finishAndAudit();
+  const files = await ledger.stopAndAudit(CROSSING_MIN * 1.3);
   ledger.crossed(files, faultMs, "deleted, applied again, resumed");
 }
 

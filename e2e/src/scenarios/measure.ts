@@ -4,6 +4,7 @@ import { killPod } from "../harness/index.ts";
 import type { Component, Strike } from "../harness/index.ts";
 import { outageAt } from "../ledger/index.ts";
 import type { LedgerFile } from "../ledger/index.ts";
+import { ENDLESS } from "../scenario.ts";
 import type { Context, LedgerJob, Scenario } from "../scenario.ts";
 
 export const GOALS_MS = {
@@ -14,8 +15,6 @@ export const GOALS_MS = {
 } as const;
 
 const REPETITIONS = 3;
-/** Long enough for all that happens to one job. */
-const COUNT = 900_000;
 
 async function numbers(context: Context): Promise<void> {
   for (let n = 1; n <= REPETITIONS; n += 1) await oneJob(context, n);
@@ -23,7 +22,7 @@ async function numbers(context: Context): Promise<void> {
 
 /** Applied, upgraded, both kinds of process killed; then stopped and audited. */
 async function oneJob(context: Context, n: number): Promise<void> {
-  const ledger = context.ledger(`sum-${n}`, { count: COUNT });
+  const ledger = context.ledger(`sum-${n}`, { count: ENDLESS });
   const { job } = ledger;
   const appliedMs = await job.apply();
   await job.untilStable();
@@ -36,12 +35,9 @@ async function oneJob(context: Context, n: number): Promise<void> {
   const taskManager = await kill(context, ledger, "taskmanager");
   await ledger.untilVisible(150_000);
   const jobManager = await kill(context, ledger, "jobmanager");
-  await ledger.untilVisible(210_000);
 
   const uid = job.uid;
-  await job.apply({ state: "Suspended" });
-  await job.untilLifecycle("Suspended");
-  const files = await ledger.audit(undefined);
+  const files = await ledger.stopAndAudit(210_000);
   context.measure("StreamJob applied to first record", since(files, appliedMs), GOALS_MS.start);
   const upgrade = ledger.crossed(files, upgradedMs, "upgrade with a savepoint");
   context.measure("savepoint upgrade: gap between records", gapOf(upgrade), GOALS_MS.upgrade);

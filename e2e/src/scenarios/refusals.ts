@@ -1,5 +1,6 @@
 // Bad versions: the job that runs is not touched, the reason is said, and a good version is taken.
 
+import { CROSSING_MIN, ENDLESS } from "../scenario.ts";
 import type { Context, Scenario } from "../scenario.ts";
 
 const THROWS = `export function main() {
@@ -8,7 +9,7 @@ const THROWS = `export function main() {
 `;
 
 async function badUpgrade(context: Context): Promise<void> {
-  const ledger = context.ledger("sum", { count: 400_000 });
+  const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
   await job.apply();
   await job.untilStable();
@@ -56,13 +57,13 @@ async function badUpgrade(context: Context): Promise<void> {
   await job.untilStable();
   context.check(ledger.processes() !== before, "the good version was not deployed");
   context.proof("a good version after them was taken");
-  const files = await ledger.finishAndAudit();
+  const files = await ledger.stopAndAudit(CROSSING_MIN * 1.3);
   ledger.crossed(files, faultMs, "bad versions, then a good one");
 }
 
 async function unstableUpgrade(context: Context): Promise<void> {
   const ledger = context.ledger("sum", {
-    count: 240_000,
+    count: ENDLESS,
     spec: { stability: { checkpoints: 1, deadline: "25s" } },
   });
   const { job } = ledger;
@@ -81,7 +82,7 @@ async function unstableUpgrade(context: Context): Promise<void> {
   context.proof(`a version that throws: Stalled, ${stalled.reason}: ${stalled.message.split("\n")[0]}`);
   await job.apply(ledger.args("v3"));
   await job.untilStable();
-  const files = await ledger.finishAndAudit();
+  const files = await ledger.stopAndAudit(CROSSING_MIN * 1.3);
   ledger.crossed(files, faultMs, "a version that was given up, then a good one");
 }
 
