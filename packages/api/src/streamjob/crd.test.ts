@@ -360,7 +360,8 @@ describeWithPeer(kubernetes, "the CRD at a real apiserver", () => {
   });
 
   test("the fewest fields get their defaults, and the same ones from withDefaults", async () => {
-    const fewest = { job: { inline: "export function main() {}" }, upgradeMode: "Stateless", jobManager: {} };
+    const checkpointing = { dir: "file:///mnt/checkpoints" };
+    const fewest = { job: { inline: "export function main() {}" }, checkpointing, jobManager: {} };
     const { status, body } = await create("fewest", fewest);
     expect(status).toBe(201);
     const { spec } = body as { readonly spec: Json };
@@ -368,7 +369,9 @@ describeWithPeer(kubernetes, "the CRD at a real apiserver", () => {
     expect(spec).toMatchObject({
       parallelism: 1,
       state: "Running",
+      upgradeMode: "Savepoint",
       onExistingData: "Refuse",
+      checkpointing: { interval: "10s" },
       taskManager: { slots: 1, resources: { cpu: "1", memory: "1Gi" }, localState: { sizeLimit: "1Gi" } },
     });
   });

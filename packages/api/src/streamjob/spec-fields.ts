@@ -75,13 +75,17 @@ export const Checkpointing = explained(
       dir: storeUri(
         "execution.checkpointing.dir: where checkpoints and the commit log live, in {namespace}/{name} below it.",
       ),
+      // Without one there would be no commit log, and nothing that an upgrade could go on from.
+      interval: limited(
+        duration(
+          "execution.checkpointing.interval: time between the starts of periodic checkpoints. The job's code may set another one.",
+        ),
+        { default: "10s" },
+      ),
     },
     {
       savepointDir: storeUri(
         "execution.checkpointing.savepoint-dir: where savepoints go. Without it {dir}/_savepoints/{namespace}/{name}.",
-      ),
-      interval: duration(
-        "execution.checkpointing.interval: time between the starts of periodic checkpoints. The job's code may set it instead.",
       ),
       mode: oneOf(["EXACTLY_ONCE", "AT_LEAST_ONCE"], "execution.checkpointing.mode; Flink's default EXACTLY_ONCE."),
       timeout: duration("execution.checkpointing.timeout; default 10m."),
