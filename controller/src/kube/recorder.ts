@@ -32,13 +32,13 @@ export interface EventToRecord {
   readonly reason: string;
   /** What was done or tried, in CamelCase: "Upgrade". */
   readonly action: string;
-  /** For people; cut at {@link NOTE_LENGTH_MAX}. */
+  /** For people; cut at NOTE_BYTES_MAX. */
   readonly note: string;
   readonly related?: Stored<KubeObject>;
 }
 
-/** The API server refuses longer ones. */
-const NOTE_LENGTH_MAX = 1024;
+/** The API server refuses longer ones. It says characters and counts bytes of UTF-8. */
+const NOTE_BYTES_MAX = 1024;
 const SERIES_MS = 360_000;
 /** A series is written at most this often. */
 const SERIES_WRITE_MS = 30_000;
@@ -203,7 +203,7 @@ export class EventRecorder {
       type: what.type,
       reason: what.reason,
       action: what.action,
-      note: what.note.length > NOTE_LENGTH_MAX ? `${what.note.slice(0, NOTE_LENGTH_MAX - 1)}…` : what.note,
+      note: cut(what.note, NOTE_BYTES_MAX),
       regarding: referenceTo(regarding),
       ...(what.related && { related: referenceTo(what.related) }),
     };
@@ -225,6 +225,14 @@ export function referenceTo(object: Stored<KubeObject>): ObjectReference {
   const { apiVersion, kind, metadata } = object;
   const { namespace, name, uid, resourceVersion } = metadata;
   return { apiVersion, kind, name, uid, resourceVersion, ...(namespace !== undefined && { namespace }) };
+}
+
+/** The text, or as much of it as fits, with an ellipsis. */
+function cut(text: string, bytesMax: number): string {
+  const bytes = new TextEncoder().encode(text);
+  if (bytes.length <= bytesMax) return text;
+  // A character cut in half would become a replacement character: decoding as a stream leaves it out.
+  return `${new TextDecoder().decode(bytes.subarray(0, bytesMax - 3), { stream: true })}…`;
 }
 
 function dropOldest(map: Map<string, unknown>, countMax: number): void {

@@ -217,6 +217,7 @@ describe("watches", () => {
     });
     const version = (n: number): string => String(n + 1);
     expect(seen).toEqual([
+      "OPENED",
       `ADDED ${version(2)}`,
       `MODIFIED ${version(3)}`,
       `DELETED ${version(4)}`,
@@ -303,6 +304,6 @@ describe("faults", () => {
 });
 
 function describeEvent(event: WatchEvent): string {
-  if (event.type === "ERROR") return "ERROR";
+  if (event.type === "ERROR" || event.type === "OPENED") return event.type;
   return `${event.type} ${event.type === "BOOKMARK" ? event.resourceVersion : event.object.metadata.resourceVersion}`;
 }

@@ -46,6 +46,8 @@ export class SimKubeServer {
   readonly loop: EventLoop;
   readonly rng: Rng;
   readonly bookmarkIntervalMs = BOOKMARK_INTERVAL_MS;
+  /** Real servers send none about a resource that nobody changes. */
+  sendsBookmarks = true;
   /** Faults that struck, and calls by verb and resource. */
   readonly struck: Record<string, number> = {};
   readonly callCounts: Record<string, number> = {};

@@ -105,6 +105,7 @@ export class SimWatch implements AsyncIterator<WatchEvent> {
       return;
     }
     this.#seen = from;
+    this.#send({ type: "OPENED" });
     const leaveServer = this.#server.addWatcher(
       (change) => this.#tell(change),
       () => this.#send({ thrown: connectionLost() }),
@@ -131,7 +132,7 @@ export class SimWatch implements AsyncIterator<WatchEvent> {
   }
 
   #bookmark(): void {
-    if (!this.#request.allowWatchBookmarks) return;
+    if (!this.#request.allowWatchBookmarks || !this.#server.sendsBookmarks) return;
     this.#seen = Math.max(this.#seen, this.#server.state.version);
     this.#send({ type: "BOOKMARK", resourceVersion: String(this.#seen) });
   }
@@ -173,8 +174,8 @@ export class SimWatch implements AsyncIterator<WatchEvent> {
   /** Towards the client, in order. */
   #send(item: Item): void {
     this.#sentCount += 1;
-    if (this.#isSilent && this.#sentCount > 3) {
-      if (this.#sentCount === 4) this.#server.strike("watchSilent");
+    if (this.#isSilent && this.#sentCount > 4) {
+      if (this.#sentCount === 5) this.#server.strike("watchSilent");
       return;
     }
     const { loop } = this.#server;

@@ -122,8 +122,10 @@ export interface Answers {
 }
 
 export type WatchEvent<T extends KubeObject = KubeObject> =
+  /** First: the server has accepted the watch. */
+  | { readonly type: "OPENED" }
   | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: Stored<T> }
-  /** Nothing happened up to this version. */
+  /** Nothing else happened up to this version. Servers send none while a resource is quiet. */
   | { readonly type: "BOOKMARK"; readonly resourceVersion: string }
   | { readonly type: "ERROR"; readonly error: ApiError };
 

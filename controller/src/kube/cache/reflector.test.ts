@@ -199,6 +199,24 @@ describe("following", () => {
     });
   });
 
+  test("RF3: a quiet resource, of which servers send no bookmarks, is not taken for a dead connection", async () => {
+    const bench = kubeBench(7);
+    const { server, run, until, pass } = bench;
+    server.sendsBookmarks = false;
+    await run(async () => {
+      const followed = follow(bench, { auditIntervalMs: Number.POSITIVE_INFINITY });
+      await until(() => followed.cache.isSynced, "synced");
+      let longestMs = 0;
+      for (let minute = 0; minute < 60; minute += 1) {
+        await pass(60_000);
+        longestMs = Math.max(longestMs, followed.reflector.stalenessMs);
+      }
+      expect(longestMs).toBeLessThan(200_000);
+      expect(followed.reflector.counts).toMatchObject({ lists: 1, errors: 0, missed: 0 });
+      await followed.stop();
+    });
+  });
+
   test("RF4: what no watch told of is found by the audit, counted and repaired; lag and deletions are no misses", async () => {
     const bench = kubeBench(6);
     const { server, run, until, pass } = bench;

@@ -54,14 +54,14 @@ const PAGE_COUNT = 500;
 const WATCH_SECONDS_MIN = 300;
 const WATCH_SECONDS_MAX = 600;
 const KILL_AFTER_MS = 5_000;
-/** Servers send a bookmark about once a minute. */
+/** Servers send a bookmark about once a minute, but none while a resource is quiet: then the watch is opened anew for nothing. */
 const SILENCE_MS = 180_000;
 const AUDIT_INTERVAL_MS = 600_000;
 /** How late a watch may be before an audit calls it a miss. */
 const AUDIT_GRACE_MS = 30_000;
 /** A watch that ends sooner than this without a word is treated as an error, so that nothing spins. */
 const SHORT_WATCH_MS = 1_000;
-/** A watch that lived longer, and said something, starts the delays anew. */
+/** A watch that was open for longer starts the delays anew. */
 const GOOD_WATCH_MS = 10_000;
 const BACKOFF = { initialMs: 1_000, maxMs: 60_000, multiplier: 2, jitter: 0.3, resetAfterMs: 120_000 };
 
@@ -75,6 +75,7 @@ export class Reflector<T extends KubeObject> {
   /** "": list the newest; else not older than this. */
   #listFrom = "";
   #mustList = true;
+  #replaceCount = 0;
   #giveUpWatch: (() => void) | undefined;
   #onGoodWatch: () => void = () => {};
 
@@ -93,7 +94,7 @@ export class Reflector<T extends KubeObject> {
     return this.#what;
   }
 
-  /** Time since the server last said anything about this resource: events, bookmarks, lists. */
+  /** Time since the server last said anything about this resource: events, bookmarks, lists, accepted watches. */
   get stalenessMs(): number {
     return this.#options.env.clock.nowMs() - this.#lastContactMs;
   }
@@ -138,6 +139,7 @@ export class Reflector<T extends KubeObject> {
     this.#counts.lists += 1;
     const { items, resourceVersion } = await this.#pages(this.#listFrom, signal);
     this.#options.cache.replace(items, resourceVersion);
+    this.#replaceCount += 1;
     this.#mustList = false;
     this.#listFrom = resourceVersion;
   }
@@ -177,6 +179,7 @@ export class Reflector<T extends KubeObject> {
     let cancelSilence = timers.after(SILENCE_MS, "watch silent", kill);
     const startedMs = clock.nowMs();
     let seenCount = 0;
+    let isOpened = false;
     this.#giveUpWatch = () => stop.abort();
     try {
       const stream = api.watch(
@@ -191,7 +194,8 @@ export class Reflector<T extends KubeObject> {
         { signal: AbortSignal.any([signal, stop.signal]) },
       );
       for await (const event of stream) {
-        seenCount += 1;
+        if (event.type === "OPENED") isOpened = true;
+        else seenCount += 1;
         this.#contact();
         cancelSilence();
         cancelSilence = timers.after(SILENCE_MS, "watch silent", kill);
@@ -200,14 +204,14 @@ export class Reflector<T extends KubeObject> {
     } catch (thrown) {
       if (signal.aborted || !stop.signal.aborted) throw thrown;
     } finally {
-      if (seenCount > 0 && clock.nowMs() - startedMs > GOOD_WATCH_MS) this.#onGoodWatch();
+      if (isOpened && clock.nowMs() - startedMs > GOOD_WATCH_MS) this.#onGoodWatch();
       this.#giveUpWatch = undefined;
       cancelKill();
       cancelSilence();
     }
     if (isSilent) {
       this.#counts.silent += 1; // RF3
-      this.#options.env.log.warn("watch said nothing and is opened anew", { resource: this.#what });
+      this.#options.env.log.debug("watch said nothing and is opened anew", { resource: this.#what });
       return "ended";
     }
     if (stop.signal.aborted) return this.#mustList ? "relist" : "ended"; // an audit found it wanting
@@ -230,8 +234,9 @@ export class Reflector<T extends KubeObject> {
         break;
       case "ERROR":
         throw event.error;
+      case "OPENED":
       default:
-        break; // a kind of event that a newer server has
+        break; // or a kind of event that a newer server has
     }
   }
 
@@ -266,6 +271,7 @@ export class Reflector<T extends KubeObject> {
   async #misses(signal: AbortSignal): Promise<{ readonly missed: number; readonly late: number }> {
     const { cache } = this.#options;
     const told = new Set<string>(); // uids that a watch told of meanwhile: not held any more is no miss then
+    const replaceCount = this.#replaceCount;
     const leave = cache.onChange((change) => void told.add(change.object.metadata.uid));
     try {
       const listed = await this.#pages(cache.resourceVersion, signal);
@@ -282,6 +288,8 @@ export class Reflector<T extends KubeObject> {
         );
       if (stale.length + surplus.length === 0) return { missed: 0, late: 0 };
       await sleep(this.#options.env.timers, AUDIT_GRACE_MS, signal);
+      // A list may have skipped an object's whole life, and has put everything right anyway.
+      if (this.#replaceCount !== replaceCount) return { missed: 0, late: 0 };
       const wrong = [
         ...stale.filter(isStale).map(({ metadata }) => metadata.resourceVersion),
         ...surplus.filter(({ metadata }) => cache.byUid(metadata.uid)).map(() => listed.resourceVersion),

@@ -65,6 +65,7 @@ export class HttpKubeApi implements KubeApi {
       if (status >= 400) throw apiErrorOf(status, await call.body(response), response.headers["retry-after"]);
       call.untimed();
       response.socket.setKeepAlive(true, TCP_KEEPALIVE_MS); // HA2
+      yield { type: "OPENED" };
       const lines = new WatchLines();
       for await (const bytes of response) {
         for (const event of lines.push(bytes as Uint8Array)) yield event;
