@@ -20,10 +20,9 @@ import { productionFolders } from "./production.ts";
 import type { LockedPackages } from "./production.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
-const ENTRY = "src/main/main.ts";
 
 /** What the image holds: what users install, and the controller. */
-const WORKSPACES = [...PUBLISHED, ...["controller"].filter((folder) => existsSync(join(ROOT, folder, ENTRY)))];
+const WORKSPACES = [...PUBLISHED, "controller"];
 
 /** Files that no process opens; licences stay. */
 const TYPES_AND_MAPS = /\.(?:d\.[cm]?ts|map)$/u;
