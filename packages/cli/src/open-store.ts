@@ -9,7 +9,7 @@ import { resolve } from "node:path";
 import { Failure } from "@sluice/kit";
 import type { ObjectStore, StagedUploads } from "@sluice/kit/env";
 import { openStore, openUploads } from "@sluice/runtime/internal/bin";
-import { parseConfiguration, S3Options } from "@sluice/runtime/internal/model";
+import { parseConfiguration, s3Settings } from "@sluice/runtime/internal/model";
 import type { StoreConfig } from "@sluice/runtime/internal/model";
 
 /** A plain path as its file URI; anything with a scheme as it is. */
@@ -49,11 +49,5 @@ function storeConfig(uri: string, definitions: Readonly<Record<string, string>>)
   const configuration = parseConfiguration(
     Object.entries(definitions).map(([key, value]) => ({ key, value, origin: "command line" as const })),
   );
-  const endpoint = configuration.get(S3Options.ENDPOINT);
-  const region = configuration.get(S3Options.REGION);
-  return {
-    uri,
-    ...(endpoint === undefined ? {} : { endpoint }),
-    ...(region === undefined ? {} : { region }),
-  };
+  return { uri, ...s3Settings(configuration) };
 }

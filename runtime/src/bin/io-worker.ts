@@ -10,7 +10,7 @@ import { assert } from "@sluice/kit";
 import { NodeClock, NodeDisk, NodeHost, nodeRng, NodeTimers } from "@sluice/kit/env/node";
 import { cachedOpener } from "../checkpoint/index.ts";
 import type { LocalCopySettings } from "../model/configuration/index.ts";
-import type { StoreConfig } from "../model/index.ts";
+import type { S3Config, StoreConfig } from "../model/index.ts";
 import type { IoRequest } from "../task/index.ts";
 import { IoService } from "../taskmanager/index.ts";
 import type { IoCommand, SlotOrigin } from "../taskmanager/index.ts";
@@ -22,7 +22,7 @@ export interface IoWorkerData {
   readonly workDir: string;
   readonly store: StoreConfig | undefined;
   /** To reach any other S3 store by. */
-  readonly s3: Pick<StoreConfig, "endpoint" | "region">;
+  readonly s3: S3Config;
   readonly localCopies: LocalCopySettings;
 }
 

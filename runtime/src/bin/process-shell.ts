@@ -11,7 +11,7 @@ import { AssertionError, Failure, toFailure } from "@sluice/kit";
 import type { LogLevel, ObjectStore, StagedUploads } from "@sluice/kit/env";
 import { NodeLog, openObjectStore, openStagedUploads } from "@sluice/kit/env/node";
 import type { S3StoreOptions } from "@sluice/kit/env/node";
-import type { PlanEnvironment, ProcessEvent, StoreConfig } from "../model/index.ts";
+import type { PlanEnvironment, ProcessEvent, S3Config, StoreConfig } from "../model/index.ts";
 
 /** Time for the last messages to leave the sockets. */
 const LINGER_MS = 250;
@@ -189,7 +189,7 @@ export function declarableEnvironment(): Readonly<Record<string, string>> {
 export type S3Access = Partial<S3StoreOptions>;
 
 /** The configured endpoint, with the credentials of this process's environment. */
-export function s3Access(config: Pick<StoreConfig, "endpoint" | "region">): S3Access {
+export function s3Access(config: S3Config): S3Access {
   const {
     AWS_ACCESS_KEY_ID: accessKey,
     AWS_SECRET_ACCESS_KEY: secretKey,
@@ -198,6 +198,7 @@ export function s3Access(config: Pick<StoreConfig, "endpoint" | "region">): S3Ac
   return {
     ...(config.endpoint === undefined ? {} : { endpoint: config.endpoint }),
     ...(config.region === undefined ? {} : { region: config.region }),
+    ...(config.pathStyle === undefined ? {} : { pathStyle: config.pathStyle }),
     ...(accessKey === undefined ? {} : { accessKey }),
     ...(secretKey === undefined ? {} : { secretKey }),
     ...(sessionToken === undefined ? {} : { sessionToken }),

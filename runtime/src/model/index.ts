@@ -148,7 +148,7 @@ export type {
   TaskSpec,
   TaskState,
 } from "./slot.ts";
-export type { EndOfLog, JobManagerConfig, ProcessEvent, StoreConfig, TaskManagerConfig } from "./process.ts";
+export type { EndOfLog, JobManagerConfig, ProcessEvent, S3Config, StoreConfig, TaskManagerConfig } from "./process.ts";
 export {
   CheckpointingOptions,
   ConfigOption,
@@ -169,6 +169,7 @@ export {
   StateBackendOptions,
   StateRecoveryOptions,
   TaskManagerOptions,
+  s3Settings,
 } from "./configuration/index.ts";
 export type {
   CheckpointSettings,

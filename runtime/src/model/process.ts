@@ -12,7 +12,12 @@ export interface StoreConfig {
   /** `http://host:port` of an S3 endpoint that is not AWS. */
   readonly endpoint?: string;
   readonly region?: string;
+  /** false: the bucket is part of the host name. */
+  readonly pathStyle?: boolean;
 }
+
+/** How stores in S3 are reached, whichever they are. */
+export type S3Config = Pick<StoreConfig, "endpoint" | "region" | "pathStyle">;
 
 export interface JobManagerConfig {
   readonly jobName: string;

@@ -251,6 +251,14 @@ describe("settings are consistent", () => {
     expect(relative).toContain('"b", which is not absolute');
   });
 
+  test("a bucket in the host name", () => {
+    expect(settings("state.checkpoints.dir=s3://b/p", "s3.path-style-access=false").store).toEqual({
+      uri: "s3://b/p",
+      pathStyle: false,
+    });
+    expect(settings("s3.path.style.access=true").s3).toEqual({});
+  });
+
   test("the store with its endpoint", () =>
     expect(settings("state.checkpoints.dir=s3://b/p", "s3.endpoint=http://127.0.0.1:9000").store).toEqual({
       uri: "s3://b/p",

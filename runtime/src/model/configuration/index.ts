@@ -16,5 +16,5 @@ export {
   S3Options,
   TaskManagerOptions,
 } from "./runtime-options.ts";
-export { runtimeSettings } from "./settings.ts";
+export { runtimeSettings, s3Settings } from "./settings.ts";
 export type { CheckpointSettings, LocalCopySettings, RestartSettings, RuntimeSettings } from "./settings.ts";

@@ -256,8 +256,7 @@ export const S3Options = {
     type: boolean(),
     default: "true",
     flinkDefault: "false",
-    only: ["true"],
     description:
-      "Bucket in the path of the address, not in its host name. With an endpoint that is not AWS it is always so.",
+      "The bucket is in the path of the address (`http://host/bucket/key`). Off, it is part of the host name (`http://bucket.host/key`), which must then resolve. Amazon's own endpoint is always addressed by host name.",
   }),
 } as const;

@@ -6,7 +6,7 @@
 
 import { Failure } from "@sluice/kit";
 import type { CheckpointingMode } from "../checkpoint.ts";
-import type { StoreConfig } from "../process.ts";
+import type { S3Config, StoreConfig } from "../process.ts";
 import { CheckpointingOptions, StateRecoveryOptions } from "./checkpointing-options.ts";
 import type { EffectiveConfiguration } from "./configuration.ts";
 import {
@@ -76,7 +76,7 @@ export interface RuntimeSettings {
   /** Where savepoints go by default, a URI. */
   readonly savepointDirectory: string | undefined;
   /** To reach any other S3 store by. */
-  readonly s3: Pick<StoreConfig, "endpoint" | "region">;
+  readonly s3: S3Config;
   readonly allowReplay: number | undefined;
   /** State whose operator is not in the job any more is dropped instead of refused. */
   readonly ignoreUnclaimedState: boolean;
@@ -226,13 +226,18 @@ function storeSettings(configuration: EffectiveConfiguration): StoreConfig | und
   return uri === undefined ? undefined : { uri, ...s3Settings(configuration) };
 }
 
-function s3Settings(configuration: EffectiveConfiguration): RuntimeSettings["s3"] {
+/** The part of a configuration that says how S3 is reached. Throws CONFIG_INVALID. */
+export function s3Settings(configuration: EffectiveConfiguration): S3Config {
   const endpoint = configuration.get(S3Options.ENDPOINT);
   const region = configuration.get(S3Options.REGION);
   if (endpoint !== undefined && !/^https?:\/\/[^/]+\/?$/.test(endpoint)) {
     throw contradiction(`s3.endpoint "${endpoint}" is not an address`, "Give http://host:port or https://host:port.");
   }
-  return { ...(endpoint === undefined ? {} : { endpoint }), ...(region === undefined ? {} : { region }) };
+  return {
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(region === undefined ? {} : { region }),
+    ...(configuration.get(S3Options.PATH_STYLE) ? {} : { pathStyle: false }),
+  };
 }
 
 function contradiction(message: string, remedy: string): Failure {

@@ -148,6 +148,14 @@ describe("NodeDisk", () => {
 describe("openObjectStore", () => {
   const s3 = { endpoint: "http://127.0.0.1:9000", accessKey: "a", secretKey: "b" };
   test.each([
+    [true, /[^.]s3\.invalid/u],
+    [false, /my-bucket\.s3\.invalid/u],
+  ])("path style %s: the host that is asked for", async (pathStyle, host) => {
+    const endpoint = "http://s3.invalid:9"; // RFC 6761: resolves nowhere
+    const store = await openObjectStore("s3://my-bucket/a", { s3: { ...s3, endpoint, pathStyle } });
+    await expect(store.get("x")).rejects.toThrow(host);
+  });
+  test.each([
     ["file:///var/lib/sluice", "file:///var/lib/sluice"],
     ["file:///with%20blank/", "file:///with%20blank"],
     ["s3://bucket", "s3://bucket"],
