@@ -19,6 +19,9 @@ import type { Parallelism } from "./rescale.ts";
 
 /** TaskManagers of the JobManager before register one after the other: spare ones may be last. */
 const REGISTRATION_MS = 2_500;
+/** A job that is not deployed after this long may lack the slots that it is to give up: it is rescaled without a checkpoint. */
+const DEPLOYMENT_MS = 30_000;
+const LOOK_MS = 500;
 
 export interface RescaleOperationOptions {
   readonly env: { readonly timers: Timers; readonly log: Log };
@@ -56,9 +59,8 @@ export function rescaleRunner(options: RescaleOperationOptions): OperationRunner
       choose(); // refuses everything but what the job has
       return { type: "done" };
     }
-    if (isResumed) await sleep(options.env.timers, REGISTRATION_MS);
-    const isDeployed = isResumed || options.isDeployed();
-    if (isDeployed && !hasParallelism(options.wantedPlan(), choose())) await takeCheckpoint(options);
+    if (isResumed) await untilDeployed(options);
+    if (options.isDeployed() && !hasParallelism(options.wantedPlan(), choose())) await takeCheckpoint(options);
 
     const parallelism = choose(); // as many slots as there are by now
     const plan = planAt(options.wantedPlan(), parallelism);
@@ -76,6 +78,13 @@ export function rescaleRunner(options: RescaleOperationOptions): OperationRunner
     if (!hasParallelism(options.wantedPlan(), parallelism)) options.onRescaled(plan); // RO1
     return undefined; // settled by the record
   };
+}
+
+/** The JobManager before began it: the job comes back first. */
+async function untilDeployed({ env, isDeployed }: RescaleOperationOptions): Promise<void> {
+  await sleep(env.timers, REGISTRATION_MS);
+  for (let waitedMs = REGISTRATION_MS; !isDeployed() && waitedMs < DEPLOYMENT_MS; waitedMs += LOOK_MS)
+    await sleep(env.timers, LOOK_MS);
 }
 
 /** RO3. */
