@@ -1,7 +1,7 @@
 // A newest checkpoint that was damaged while the job was down, on real processes and real stores: repaired from a local copy, gone
 // back behind with the output taken back, or refused with both choices named. Never silently something else.
 
-import { afterEach, describe, expect, test } from "@jest/globals";
+import { afterAll, afterEach, describe, expect, test } from "@jest/globals";
 import type { LocalClusterOptions } from "@sluice/cli";
 import type { ObjectStore } from "@sluice/kit/env";
 import { openObjectStore } from "@sluice/kit/env/node";
@@ -22,6 +22,10 @@ const undo: (() => Promise<void> | void)[] = [];
 afterEach(async () => {
   for (const step of undo.splice(0).toReversed()) await step();
 });
+afterAll(async () => await firstRun?.dispose());
+
+/** The job in files, as it was killed: one run, which every kind of damage begins from. */
+let firstRun: NumbersRun | undefined;
 
 interface Place {
   readonly run: NumbersRun;
@@ -29,45 +33,60 @@ interface Place {
   readonly cluster: Partial<LocalClusterOptions>;
 }
 
-type MakePlace = () => Promise<Place>;
+/** With a job that has committed output and was killed. `options`: of a job of its own. */
+type MakePlace = (options?: Partial<NumbersOptions>) => Promise<Place>;
 
-const onFile: MakePlace = async () => {
+const onFile: MakePlace = async (options) => {
+  if (firstRun !== undefined && options === undefined) {
+    await firstRun.back();
+    return { run: firstRun, store: await openObjectStore(firstRun.storeUri), cluster: {} };
+  }
   const run = new NumbersRun({ seed: 1, count: COUNT });
-  undo.push(() => run.dispose());
-  return { run, store: await openObjectStore(run.storeUri), cluster: {} };
+  const place = { run, store: await openObjectStore(run.storeUri), cluster: {} };
+  if (options !== undefined) undo.push(() => run.dispose());
+  else firstRun = run;
+  await runAndKill(place, options);
+  run.keep();
+  return place;
 };
 
-const onMinio: MakePlace = async () => {
+const onMinio: MakePlace = async (options) => {
   const server = await startMinio();
   undo.push(() => server.stop());
   await makeBucket(server, "checkpoints");
   const run = new NumbersRun({ seed: 1, count: COUNT, storeUri: "s3://checkpoints/test" });
   undo.push(() => run.dispose());
   const { endpoint, accessKey, secretKey } = server;
-  return {
+  const place = {
     run,
     store: await openObjectStore(run.storeUri, { s3: { endpoint, accessKey, secretKey } }),
     cluster: { env: s3Environment(server), configuration: { "s3.endpoint": endpoint } },
   };
+  await runAndKill(place, options);
+  return place;
 };
+
+/** Runs until there is committed output, kills everything. */
+async function runAndKill({ run, cluster: where }: Place, options: Partial<NumbersOptions> = {}): Promise<void> {
+  const cluster = await run.start({ perSecond: PER_SECOND, ...options }, where);
+  await untilCompleted(cluster, 4);
+  await cluster.until("output is published", () => run.publishedFileCount > 2, { timeoutMs: 60_000 });
+  await cluster.stop(0);
+}
 
 interface Damaged extends Place {
   readonly jobDir: string;
   readonly damagedId: number;
 }
 
-/** Runs until there is committed output, kills everything, damages the head. */
+/** A job that was killed, with a head that is damaged. */
 async function runAndDamage(
   makePlace: MakePlace,
   damage: { readonly kind: DamageKind; readonly localCopies: "kept" | "lost" },
-  options: Partial<NumbersOptions> = {},
+  options?: Partial<NumbersOptions>,
 ): Promise<Damaged> {
-  const place = await makePlace();
+  const place = await makePlace(options);
   const { run, store } = place;
-  const cluster = await run.start({ perSecond: PER_SECOND, ...options }, place.cluster);
-  await untilCompleted(cluster, 4);
-  await cluster.until("output is published", () => run.publishedFileCount > 2, { timeoutMs: 60_000 });
-  await cluster.stop(0);
   const jobDir = `default/${run.name}`;
   const damagedId = await damageHead(store, jobDir, damage.kind);
   if (damage.localCopies === "lost") {

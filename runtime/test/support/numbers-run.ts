@@ -3,7 +3,7 @@
 // Invariants:
 //   NR1. Whatever a test does, `dispose` leaves no process and no file behind.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -111,8 +111,26 @@ export class NumbersRun {
     return audit(this.expected, parseOutput(publishedText(this.outputDirectory), this.outputDirectory), "exactly-once");
   }
 
+  /** Remembers how the directory is now, with nothing running: {@link back} makes it so again, as often as it is called. */
+  keep(): void {
+    rmSync(this.#keptDirectory, { recursive: true, force: true });
+    cpSync(this.directory, this.#keptDirectory, { recursive: true, preserveTimestamps: true });
+  }
+
+  /** Ends what runs. Only for stores in the directory. */
+  async back(): Promise<void> {
+    for (const cluster of this.#clusters.splice(0)) await cluster.stop(0);
+    rmSync(this.directory, { recursive: true, force: true });
+    cpSync(this.#keptDirectory, this.directory, { recursive: true, preserveTimestamps: true });
+  }
+
+  get #keptDirectory(): string {
+    return `${this.directory}-kept`;
+  }
+
   async dispose(): Promise<void> {
     for (const cluster of this.#clusters) await cluster.stop(0);
+    rmSync(this.#keptDirectory, { recursive: true, force: true });
     if (process.env["SLUICE_KEEP"] === undefined) rmSync(this.directory, { recursive: true, force: true });
   }
 }
