@@ -93,11 +93,11 @@ export class Watch<T extends KubeObject> {
     let text = "";
     child.stdout.setEncoding("utf8").on("data", (more: string) => {
       text += more;
-      // kubectl indents: a closing brace in the first column ends an event.
-      for (let end = text.indexOf("\n}\n"); end !== -1; end = text.indexOf("\n}\n")) {
-        const event = JSON.parse(text.slice(0, end + 2)) as WatchEvent<T>;
-        text = text.slice(end + 3);
-        this.#take(event);
+      // One event a line.
+      for (let end = text.indexOf("\n"); end !== -1; end = text.indexOf("\n")) {
+        const line = text.slice(0, end);
+        text = text.slice(end + 1);
+        if (line !== "") this.#take(JSON.parse(line) as WatchEvent<T>);
       }
     });
     return new Promise((resolve) => {
