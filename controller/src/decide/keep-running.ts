@@ -206,7 +206,8 @@ function makeMissing(draft: Draft): void {
   if (missing.length === 0 && !lacksConfig) return;
   // KR3: an index above the first ones means that another JobManager was there before.
   const isTakeover = live.restore.mayCreate && live.runningAt !== undefined;
-  const of = { job: { ...job, spec }, settings, deployed: live };
+  // One attempt, one image: a controller of another version may have another default by now.
+  const of = { job: { ...job, spec }, settings: { ...settings, defaultImage: live.image }, deployed: live };
   draft.act({ type: "applyService", object: service(of) });
   draft.act({ type: "createConfigMap", object: attemptConfigMap(of, { isTakeover: false }) });
   if (isTakeover) draft.act({ type: "createConfigMap", object: attemptConfigMap(of, { isTakeover: true }) });

@@ -46,7 +46,13 @@ export class JobHandle {
       spec: this.#spec,
     };
     const atMs = Date.now();
-    await kubectl(this.#world, ["apply", "--server-side", "--force-conflicts", "-f", "-"], JSON.stringify(manifest));
+    const args = ["apply", "--server-side", "--force-conflicts", "-o", "json", "-f", "-"];
+    const applied = JSON.parse(await kubectl(this.#world, args, JSON.stringify(manifest))) as StreamJobObject;
+    const { uid, generation = 0 } = applied.metadata;
+    // What is waited for next must not be read off the object as it was before.
+    await this.until("the watch has what was applied", ({ job }) => {
+      return job?.metadata.uid === uid && (job.metadata.generation ?? 0) >= generation;
+    });
     return atMs;
   }
 

@@ -72,6 +72,9 @@ export class S3StagedUploads implements StagedUploads {
         await client.completeMultipartUpload(this.#calls.bucket, key, uploadId, etags);
         return "completed" as const;
       } catch (error) {
+        // Parts that were stored are gone: MinIO deletes their records before it makes the object, and stops there when the client's
+        // connection breaks (cmd/erasure-multipart.go). Nobody can complete it any more.
+        if ((error as { readonly code?: unknown }).code === "InvalidPart") return "absent";
         return absentOrThrow(error);
       }
     });
