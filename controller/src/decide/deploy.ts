@@ -95,7 +95,12 @@ export function verifyStep(draft: Draft): void {
       message: `the version did not complete ${wanted} checkpoint(s) without a restart within ${status.deployedSpec?.stability.deadline ?? "5m"} (stability).${lastFailure(jobManager)}`,
     });
   }
-  draft.wait("Verifying", `the job runs; stable after ${wanted} checkpoint(s) without a restart`);
+  // A JobManager is RUNNING while it waits for TaskManagers: the pod that is missing says why.
+  const obstacle = obstacleOf(draft, live.attempt);
+  draft.wait(
+    obstacle?.reason ?? "Verifying",
+    obstacle?.message ?? `the job runs; stable after ${wanted} checkpoint(s) without a restart`,
+  );
 }
 
 function lastFailure(jobManager: JobManagerView | undefined): string {
