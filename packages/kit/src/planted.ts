@@ -29,6 +29,13 @@ const BUGS = [
   "restored-timer-not-armed",
   "time-to-live-doubled",
   "expired-rows-in-snapshot",
+  "operator-acts-before-status",
+  "operator-attempt-not-derived",
+  "operator-may-always-create",
+  "operator-skips-fence",
+  "operator-stops-twice",
+  "operator-stateful-late",
+  "operator-name-reused",
 ] as const;
 
 /** The name of a rule that a test harness may break. */

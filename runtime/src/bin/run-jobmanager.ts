@@ -47,8 +47,14 @@ async function linger(awaited: Awaited): Promise<void> {
   while (awaited.isAwaited && performance.now() < untilMs) await sleep(LINGER_LOOK_MS);
 }
 
-/** `plan`: in the place of the file that the configuration names. Runs in {@link runProcess}; resolves when the job has begun. */
-export async function runJobManager(config: JobManagerConfig, given: { readonly plan?: JobPlan } = {}): Promise<void> {
+/**
+ * `plan`: in the place of the file that the configuration names. `onClaimed`: called when this process owns a commit log, so that
+ * there is one. Runs in {@link runProcess}; resolves when the job has begun.
+ */
+export async function runJobManager(
+  config: JobManagerConfig,
+  given: { readonly plan?: JobPlan; readonly onClaimed?: () => void } = {},
+): Promise<void> {
   const secret = takeSecret();
   plantBugs(config.plantedBugs);
   const plan = given.plan ?? readJson<JobPlan>(config.planPath, "the plan");
@@ -148,6 +154,7 @@ export async function runJobManager(config: JobManagerConfig, given: { readonly 
   }
   const { storage } = started;
   const { epoch, seq, lineage, head, override } = storage.log.head;
+  given.onClaimed?.();
   log.info("commit log claimed", { epoch, seq, lineage, head: head?.id ?? null, job: jobId });
   if (override?.type === "state-deleted")
     log.warn("the job starts empty: its checkpoints were deleted when it was cancelled", { until: override.fromId });

@@ -3,6 +3,11 @@
 // Invariants:
 //   PJ1. A container that starts again begins the same submission: all that it starts with is in pod.json.
 //   PJ2. Pods of one attempt are numbered: one that comes back where nobody could reach it does not take the log from its successor.
+//   PJ3. A container that has owned the commit log once and starts again in its pod may not begin one: a log that is missing then was
+//        lost, and the job would begin anew without a word.
+
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 
 import type { PodConfig } from "@sluice/api";
 import { PROCESS_LOADERS } from "@sluice/runtime/internal/bin";
@@ -17,7 +22,15 @@ export async function podJobManager(config: PodConfig, at: PodEnvironment): Prom
   const planning = makePodPlan(config, { jobDir: at.jobDir, onOutput: (output) => process.stderr.write(output) });
   // While the plan process works, this one loads what it becomes.
   const [planned, run] = await Promise.all([planning, PROCESS_LOADERS.jobManager()]);
-  await run(jobManagerConfig(config, planned, at), { plan: { ...planned.plan, jobName: config.job.name } });
+  const marker = join(at.workDir, `claimed-${config.submission}`); // the work directory lives as long as the pod
+  const { start, ...rest } = jobManagerConfig(config, planned, at);
+  const mayCreate = start.mayCreate === true && !existsSync(marker); // PJ3
+  const onClaimed = (): void => {
+    mkdirSync(at.workDir, { recursive: true });
+    writeFileSync(marker, "");
+  };
+  const plan = { ...planned.plan, jobName: config.job.name };
+  await run({ ...rest, start: { ...start, mayCreate } }, { plan, onClaimed });
 }
 
 export function jobManagerConfig(config: PodConfig, planned: PodPlan, at: PodEnvironment): JobManagerConfig {
