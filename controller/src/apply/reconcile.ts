@@ -10,6 +10,8 @@
 
 import { isDeepStrictEqual } from "node:util";
 
+import { planted } from "@sluice/kit";
+
 import { decide } from "../decide/index.ts";
 import type { Action, JobEvent, JobView, Settings } from "../decide/index.ts";
 import { isApiError, isConflict, isNotFound, isRejected, keyOf, NAMESPACES } from "../kube/index.ts";
@@ -35,8 +37,6 @@ export interface ReconcilerOptions {
   readonly wallMs: () => number;
   /** Tells of what was decided (Kubernetes events). */
   readonly onEvent: (object: Stored<StreamJobObject>, event: JobEvent) => void;
-  /** Tests break the order on purpose, to see that they notice. */
-  readonly plantedOrder?: "act-before-status";
 }
 
 const REFUSED_COUNT_MAX = 1_000;
@@ -64,14 +64,14 @@ export class Reconciler {
     const decision = decide({ job, observed, settings, nowMs: wallMs() });
     const isChanged = !isDeepStrictEqual(plain(decision.status), plain(job.status));
     const act = async (): Promise<void> => await this.#act({ client, job, object, signal }, decision.actions);
-    if (this.#options.plantedOrder === "act-before-status") await act();
+    if (planted("operator-acts-before-status")) await act();
     if (isChanged) {
       if (!(await this.#writeStatus(client, object, decision.status, signal))) return { requeueAfterMs: 50 };
     } else if (decision.actions.length > 0 && !(await this.#isCurrent(client, object, signal))) {
       return { requeueAfterMs: 200 };
     }
     for (const event of decision.events) this.#options.onEvent(object, event);
-    if (this.#options.plantedOrder === undefined) await act();
+    if (!planted("operator-acts-before-status")) await act();
     return { requeueAfterMs: decision.requeueAfterMs };
   }
 

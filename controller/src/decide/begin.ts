@@ -6,7 +6,7 @@
 //   BE2. Changes that are no part of the job (upgradeMode, stability ...) begin nothing.
 
 import { problemsOfMemory, specHash } from "../objects/index.ts";
-import type { OpKind, OpStep } from "../status/index.ts";
+import type { JobStatus, OpKind, OpStep } from "../status/index.ts";
 import { isGivenUp } from "./conditions.ts";
 import type { Draft } from "./draft.ts";
 import { goOnWithNewest, startOperation } from "./operation.ts";
@@ -45,6 +45,10 @@ function isNothingNew(draft: Draft): boolean {
   );
 }
 
+function find(status: JobStatus, type: string): boolean {
+  return status.conditions?.some((one) => one.type === type && one.status === "True") === true;
+}
+
 /** Begins what the newest spec asks for, if anything. */
 export function beginOperation(draft: Draft): void {
   const kind = wantedKind(draft);
@@ -69,7 +73,15 @@ export function beginOperation(draft: Draft): void {
 function wantedKind(draft: Draft): OpKind | undefined {
   const { job, live, status } = draft;
   if (isGivenUp(draft)) return undefined; // D6
-  if (job.spec.state === "Suspended") return live === undefined ? undefined : "Suspend";
+  if (job.spec.state === "Suspended") {
+    if (live !== undefined) return "Suspend";
+    // What was given up is suspended by a newer generation: nothing of it runs.
+    const isOpen = find(status, "Stalled") || status.deployed?.ended === "FAILED";
+    if (isOpen) draft.stalled = null;
+    if (status.deployed?.ended === "STALLED" || status.deployed?.ended === "FAILED")
+      draft.setDeployed({ ended: "SUSPENDED" });
+    return undefined;
+  }
   const hash = specHash(job.spec);
   const nonce = job.spec.restartNonce;
   if (live === undefined) {

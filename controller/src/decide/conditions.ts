@@ -82,7 +82,8 @@ function readyCondition(draft: Draft): ConditionDraft {
   if (live !== undefined) {
     if (jobManager === undefined)
       return ready("False", "JobManagerSilent", draft.waitingFor?.message ?? "the JobManager does not answer");
-    if (jobManager.state === "RUNNING") return ready("True", "Running", "the job is RUNNING");
+    if (jobManager.isRunning) return ready("True", "Running", "the job is RUNNING");
+    if (jobManager.state === "RUNNING") return ready("False", "WaitingForSlots", "the job waits for TaskManagers");
     return ready("False", "JobNotRunning", `the job is ${jobManager.state}`);
   }
   const ended = status.deployed?.ended;

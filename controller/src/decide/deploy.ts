@@ -22,22 +22,26 @@ export function deployStep(draft: Draft): void {
   const { op, live, jobManager } = draft;
   if (op === undefined) return;
   if (live === undefined) return draft.clearOp();
-  if (jobManager?.state === "RUNNING") {
+  if (jobManager?.isRunning === true) {
     draft.set({ op: { ...op, step: "Verify", stepAt: draft.now, baseline: baselineOf(jobManager) } });
     draft.record("Running", `the job runs with parallelism ${live.parallelism}`);
     return;
   }
   const obstacle = obstacleOf(draft, live.attempt);
   if (isOverdue(draft, op)) {
-    const state = jobManager === undefined ? "its JobManager does not answer" : `the job is ${jobManager.state}`;
+    const state = jobManager === undefined ? "its JobManager does not answer" : stateOf(jobManager);
     const because = obstacle === undefined ? "" : ` ${obstacle.message}`;
     return stall(draft, {
       reason: obstacle?.reason ?? "NotRunning",
       message: `the job did not run within ${draft.status.deployedSpec?.stability.deadline ?? "5m"} (stability.deadline): ${state}.${because}`,
     });
   }
-  const waits = jobManager === undefined ? "waits for the JobManager" : `the job is ${jobManager.state}`;
+  const waits = jobManager === undefined ? "waits for the JobManager" : stateOf(jobManager);
   draft.wait(obstacle?.reason ?? "Deploying", obstacle?.message ?? waits, REQUEUE_BUSY_MS);
+}
+
+function stateOf(jobManager: JobManagerView): string {
+  return jobManager.state === "RUNNING" ? "the job waits for slots" : `the job is ${jobManager.state}`;
 }
 
 /** The first pod of the attempt that says why it does not run. */
@@ -54,7 +58,7 @@ function obstacleOf(draft: Draft, attempt: string): Finding | undefined {
 /** A version whose verification was cut short (by a spec that was then refused) becomes stable as well. */
 export function settle(draft: Draft): void {
   const { op, live, jobManager, status } = draft;
-  if (op !== undefined || live === undefined || jobManager?.state !== "RUNNING") return;
+  if (op !== undefined || live === undefined || jobManager?.isRunning !== true) return;
   if (status.lastStable?.attempt === live.attempt) return;
   if (jobManager.completedCheckpoints >= wantedCheckpoints(status.deployedSpec)) becomeStable(draft, live);
 }
@@ -84,7 +88,7 @@ export function verifyStep(draft: Draft): void {
       baseline.completed > jobManager.completedCheckpoints
     ) {
       draft.setOp({ baseline: baselineOf(jobManager) });
-    } else if (jobManager.state === "RUNNING" && jobManager.completedCheckpoints - baseline.completed >= wanted) {
+    } else if (jobManager.isRunning && jobManager.completedCheckpoints - baseline.completed >= wanted) {
       becomeStable(draft, live);
       return draft.clearOp();
     }

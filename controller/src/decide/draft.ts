@@ -6,6 +6,8 @@
 //
 // Not here: which condition holds (conditions.ts), what to do (the steps).
 
+import { planted } from "@sluice/kit";
+
 import { attemptOf, operationId } from "../objects/index.ts";
 import type { JobManagerView, Observed, PodView } from "../observe/index.ts";
 import { withDecision } from "../status/index.ts";
@@ -128,7 +130,7 @@ export class Draft {
   /** Names everything of the present operation. */
   attempt(op: Operation): string {
     // Planted: a name that does not derive from the operation is another one after a crash.
-    return this.settings.planted === "attempt-not-derived" ? attemptOf(`${op.id}@${this.nowMs}`) : attemptOf(op.id);
+    return planted("operator-attempt-not-derived") ? attemptOf(`${op.id}@${this.nowMs}`) : attemptOf(op.id);
   }
 
   newOperationId(tries: number): string {

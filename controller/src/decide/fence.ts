@@ -7,6 +7,8 @@
 //
 // Not here: making the pods (keep-running.ts).
 
+import { planted } from "@sluice/kit";
+
 import { attemptName, slotsOf, specHash, submissionOf, taskManagersOf } from "../objects/index.ts";
 import type { PodView } from "../observe/index.ts";
 import type { Operation } from "../status/index.ts";
@@ -23,7 +25,7 @@ export function fenceStep(draft: Draft): void {
   if (op.generation !== job.generation) return goOnWithNewest(draft, op);
   const old = draft.observed.pods.filter((pod) => pod.component !== "preflight");
   for (const pod of old) draft.deletePod(pod);
-  if (old.some((pod) => mustEnd(draft, pod)) && draft.settings.planted !== "fence-skipped") {
+  if (old.some((pod) => mustEnd(draft, pod)) && !planted("operator-skips-fence")) {
     draft.wait("Fencing", "the pods of the version before are ending", REQUEUE_BUSY_MS);
     return;
   }
@@ -62,12 +64,12 @@ function toDeploy(draft: Draft, op: Operation): void {
   const attempt = draft.attempt(op);
   const isStateful = spec.checkpointing !== undefined;
   const isFirst = status.everStateful !== true;
-  const mayCreate = settings.planted === "may-always-create" || isFirst || op.foundNoLog === true;
+  const mayCreate = planted("operator-may-always-create") || isFirst || op.foundNoLog === true;
   const initial = isFirst && isStateful ? spec.initialSnapshot : undefined;
   const slots = op.slots ?? slotsOf(spec);
   const taskManagers = taskManagersOf(spec, slots);
   draft.set({
-    ...(isStateful && settings.planted !== "stateful-late" && { everStateful: true }),
+    ...(isStateful && !planted("operator-stateful-late") && { everStateful: true }),
     deployed: {
       generation: op.generation,
       hash: specHash(spec),

@@ -33,9 +33,9 @@ function foldJob(draft: Draft, live: Deployed): void {
     if (draft.status.jobState !== undefined) draft.status = rest;
     return;
   }
-  const { run, restarts, state, jobId } = jobManager;
+  const { run, restarts, state, jobId, isRunning } = jobManager;
   if (draft.status.jobState !== state || draft.status.jobId !== jobId) draft.set({ jobState: state, jobId });
-  if (state === "RUNNING" && live.runningAt === undefined) draft.setDeployed({ runningAt: draft.now });
+  if (isRunning && live.runningAt === undefined) draft.setDeployed({ runningAt: draft.now });
   const seen = live.process;
   const added = seen === undefined ? restarts : seen.id === run ? Math.max(0, restarts - seen.restarts) : restarts + 1; // FO1: its JobManager was restarted, and with it the job
   if (seen?.id !== run || seen.restarts !== restarts) draft.setDeployed({ process: { id: run, restarts } });

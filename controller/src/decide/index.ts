@@ -1,13 +1,4 @@
 // Public module of controller/src/decide: what is to be done about one StreamJob.
 
 export { decide } from "./decide.ts";
-export type {
-  Action,
-  DecideInput,
-  Decision,
-  JobEvent,
-  JobManagerAddress,
-  JobView,
-  PlantedRule,
-  Settings,
-} from "./types.ts";
+export type { Action, DecideInput, Decision, JobEvent, JobManagerAddress, JobView, Settings } from "./types.ts";

@@ -9,6 +9,8 @@
 //
 // Not here: starting and ending on purpose (fence.ts).
 
+import { planted } from "@sluice/kit";
+
 import {
   attemptName,
   attemptConfigMap,
@@ -84,7 +86,7 @@ function letGo(draft: Draft, live: Deployed): void {
   const { jobManager, status, op } = draft;
   if (op !== undefined || jobManager?.keepsForStarts !== true || status.lastStable?.attempt !== live.attempt) return;
   const pod = podOf(draft, live, "jobmanager", live.pods.jobManager);
-  if (pod?.podIp === undefined || jobManager.state !== "RUNNING") return;
+  if (pod?.podIp === undefined || !jobManager.isRunning) return;
   const { podIp } = pod;
   draft.act({
     type: "unpin",
@@ -174,7 +176,7 @@ function replaceLost(draft: Draft): void {
     draft.record("Replace", `pod ${name} ${why}`);
     if (pod?.phase === "Failed") replaced += 1;
     if (pod !== undefined) draft.deletePod(pod);
-    const index = next;
+    const index = planted("operator-name-reused") ? ref.index : next;
     next += 1;
     return { index };
   };

@@ -7,6 +7,8 @@
 //
 // Not here: what happens to the pods then (fence.ts).
 
+import { planted } from "@sluice/kit";
+
 import { triggerIdOf } from "../objects/index.ts";
 import type { Deployed, Operation } from "../status/index.ts";
 import type { Draft } from "./draft.ts";
@@ -50,20 +52,17 @@ function askToStop(draft: Draft, op: Operation, live: Deployed): void {
     if (waitedMs > SILENT_MS) return failed(draft, { ...op, tries: TRIES_MAX }, "its JobManager does not answer");
     return draft.wait("Stopping", "waits for the JobManager to answer, to stop the job with a savepoint");
   }
-  const isOn = op.triggerId !== undefined && observed.operation?.type === "running";
-  if (jobManager.state !== "RUNNING" && !isOn) {
+  const isOn = op.triggerId !== undefined && observed.operation?.type === "running" && !planted("operator-stops-twice");
+  if (!jobManager.isRunning && !isOn) {
+    const state = jobManager.state === "RUNNING" ? "waiting for slots" : jobManager.state;
     if (waitedMs > NOT_RUNNING_MS)
-      return failed(draft, { ...op, tries: TRIES_MAX }, `the job is ${jobManager.state}, and only a running one can`);
-    return draft.wait(
-      "Stopping",
-      `waits for the job, which is ${jobManager.state}, to run: then it is stopped with a savepoint`,
-    );
+      return failed(draft, { ...op, tries: TRIES_MAX }, `the job is ${state}, and only a running one can`);
+    return draft.wait("Stopping", `waits for the job, which is ${state}, to run: then it is stopped with a savepoint`);
   }
   // Planted: an id that is not the operation's stops twice.
-  const triggerId =
-    draft.settings.planted === "stop-twice"
-      ? triggerIdOf(`${op.id}@${draft.nowMs}`)
-      : (op.triggerId ?? triggerIdOf(op.id));
+  const triggerId = planted("operator-stops-twice")
+    ? triggerIdOf(`${op.id}@${draft.nowMs}`)
+    : (op.triggerId ?? triggerIdOf(op.id));
   if (op.triggerId === undefined) draft.setOp({ triggerId });
   if (!isOn) {
     const { jobId } = jobManager;

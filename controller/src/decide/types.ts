@@ -29,12 +29,7 @@ export interface JobView {
 export interface Settings {
   /** Image of jobs that name none: the controller's own. */
   readonly defaultImage: string;
-  /** Rules that a test breaks to see that it notices. */
-  readonly planted?: PlantedRule;
 }
-
-export type PlantedRule =
-  "attempt-not-derived" | "may-always-create" | "fence-skipped" | "stop-twice" | "stateful-late";
 
 /** Where the JobManager of one attempt is reached. */
 export interface JobManagerAddress {

@@ -11,7 +11,6 @@
 import { SLUICE_VERSION } from "@sluice/api";
 import type { Clock, Log, Rng, Timers } from "@sluice/kit/env";
 
-import type { ReconcilerOptions } from "../apply/index.ts";
 import type { Settings } from "../decide/index.ts";
 import {
   EventRecorder,
@@ -42,7 +41,6 @@ export interface OperatorOptions {
   readonly settings: Settings;
   /** The controller's key; asked for once this process leads. */
   readonly key: (client: KubeClient, signal: AbortSignal) => Promise<Uint8Array>;
-  readonly plantedOrder?: ReconcilerOptions["plantedOrder"];
   readonly onLeading?: (isLeader: boolean) => void;
   readonly metrics?: ScopeMetrics;
 }
@@ -105,7 +103,7 @@ export class Operator {
 
   /** One term of leading (OP1). */
   async #lead(term: LeaderTerm): Promise<void> {
-    const { api, env, identity, jobManagers, settings, plantedOrder, key: keyOfController } = this.#options;
+    const { api, env, identity, jobManagers, settings, key: keyOfController } = this.#options;
     const guarded = term.guard(api);
     const client = new KubeClient(guarded, { fieldManager: FIELD_MANAGER });
     const key = await keyOfController(client, term.signal);
@@ -116,7 +114,7 @@ export class Operator {
       reportingInstance: identity,
     });
     env.log.info("reconciles", { identity, version: SLUICE_VERSION });
-    const of = { api: guarded, key, recorder, jobManagers, settings, ...(plantedOrder && { plantedOrder }) };
+    const of = { api: guarded, key, recorder, jobManagers, settings };
     await Promise.all(this.scopes.map((scope) => scope.lead(of, term.signal)));
     await recorder.flush();
   }

@@ -9,7 +9,7 @@
 import type { Clock, Log, Rng, Timers } from "@sluice/kit/env";
 
 import { Reconciler, STREAM_JOBS } from "../apply/index.ts";
-import type { ReconcilerOptions, StreamJobObject } from "../apply/index.ts";
+import type { StreamJobObject } from "../apply/index.ts";
 import type { Settings } from "../decide/index.ts";
 import {
   Controller,
@@ -50,7 +50,6 @@ export interface LeadOptions {
   readonly recorder: EventRecorder;
   readonly jobManagers: JobManagerApi;
   readonly settings: Settings;
-  readonly plantedOrder?: ReconcilerOptions["plantedOrder"];
 }
 
 export class Scope {
@@ -111,7 +110,6 @@ export class Scope {
         env.log.info("decided", { key: keyOf(object), reason: event.reason, note: event.note });
         of.recorder.record(object, event);
       },
-      ...(of.plantedOrder && { plantedOrder: of.plantedOrder }),
     });
     const controller = new Controller({
       name,

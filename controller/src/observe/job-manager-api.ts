@@ -56,6 +56,7 @@ export async function askStatus(
     run: expected.run,
     jobId: status.jobId,
     state: status.state,
+    isRunning: status.state === "RUNNING" && status.taskManagers.slots >= status.taskManagers.slotsRequired,
     restarts: status.restarts,
     failure: failure === null ? undefined : { code: failure.code, message: failure.message },
     registeredTaskManagers: status.taskManagers.registered.length,

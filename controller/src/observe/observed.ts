@@ -79,6 +79,8 @@ export interface JobManagerView {
   readonly run: string;
   readonly jobId: string;
   readonly state: JobStateName;
+  /** RUNNING, and with all the slots that it needs: Flink calls a job RUNNING that still waits for some. */
+  readonly isRunning: boolean;
   readonly restarts: number;
   readonly failure: { readonly code: string; readonly message: string } | undefined;
   readonly registeredTaskManagers: number;
