@@ -9,11 +9,20 @@ import { plantBugs } from "@sluice/kit";
 import { parseArgs } from "node:util";
 import { runContracts } from "./contracts.ts";
 import { armTripwires } from "./tripwires.ts";
-import { runAlignerWorld, runCoordinatorWorld, type RunOptions, type RunResult } from "./worlds/index.ts";
+import {
+  runAlignerWorld,
+  runCoordinatorWorld,
+  runOperatorChaosWorld,
+  runOperatorCrashWorld,
+  type RunOptions,
+  type RunResult,
+} from "./worlds/index.ts";
 
 const WORLDS: Readonly<Record<string, (options: RunOptions) => Promise<RunResult>>> = {
   aligner: runAlignerWorld,
   coordinator: runCoordinatorWorld,
+  operator: runOperatorChaosWorld,
+  "operator-crashes": runOperatorCrashWorld,
 };
 const TWICE_EVERY = 20;
 const TRACE_LINES_SHOWN = 40;

@@ -4,6 +4,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { CRASH_SEEDS } from "./worlds/index.ts";
 
 interface Report {
   readonly ok: boolean;
@@ -52,6 +53,34 @@ describe("200 seeds pass", () => {
   );
 });
 
+describe("the operator", () => {
+  test(
+    "converges after a crash before and after every API call of an upgrade in each mode",
+    async () => {
+      const { code, output, report } = await sim("--world", "operator-crashes", "--seeds", String(CRASH_SEEDS));
+      expect({ code, output: code === 0 ? "" : output }).toEqual({ code: 0, output: "" });
+      expect(report.runs).toBe(CRASH_SEEDS);
+      // Every call of every mode was hit on both sides, and an upgrade makes more than a handful of them.
+      expect(report.totals["operator-crashes.crashed at a call"]).toBeGreaterThan(150);
+      expect(report.totals["operator-crashes.ran past the last call"]).toBeGreaterThan(5);
+      // A third of them stops with a savepoint: once each, whatever crashed.
+      expect(report.totals["operator-crashes.savepoints"]).toBe(CRASH_SEEDS / 3);
+    },
+    TIMEOUT_MS * 3,
+  );
+
+  test(
+    "scripts of users under faults end where the spec says",
+    async () => {
+      const { code, output, report } = await sim("--world", "operator", "--seeds", "200");
+      expect({ code, output: code === 0 ? "" : output }).toEqual({ code: 0, output: "" });
+      for (const count of ["savepoints", "fenced", "lost node", "vanished jobmanager", "lostAfter", "conflict"])
+        expect(report.totals[`operator.${count}`]).toBeGreaterThan(10);
+    },
+    TIMEOUT_MS * 3,
+  );
+});
+
 describe("each planted bug is found within 200 seeds", () => {
   test.each([
     ["ack-of-another-checkpoint", "coordinator", "CL9|C9"],
@@ -66,6 +95,13 @@ describe("each planted bug is found within 200 seeds", () => {
     ["channel-not-blocked", "aligner", "W2"],
     ["late-barrier-starts-alignment", "aligner", "W3"],
     ["alignment-off", "aligner", "W2"],
+    ["operator-acts-before-status", "operator", "OW5"],
+    ["operator-attempt-not-derived", "operator", "OW9"],
+    ["operator-may-always-create", "operator", "OW1"],
+    ["operator-skips-fence", "operator", "OW3"],
+    ["operator-stops-twice", "operator", "OW2"],
+    ["operator-stateful-late", "operator", "OW4"],
+    ["operator-name-reused", "operator", "OW10"],
   ])(
     "%s",
     async (bug, world, invariant) => {

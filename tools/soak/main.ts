@@ -6,6 +6,8 @@ import { join } from "node:path";
 
 interface Soak {
   readonly program: string;
+  /** Given before those that were typed. */
+  readonly args?: readonly string[];
   readonly seedCount: number;
   readonly about: string;
 }
@@ -15,6 +17,12 @@ const SOAKS: Readonly<Record<string, Soak>> = {
     program: "sim/src/main.ts",
     seedCount: 10_000,
     about: "simulated worlds, 10,000 seeds unless --seeds N says otherwise",
+  },
+  operator: {
+    program: "sim/src/main.ts",
+    args: ["--world", "operator"],
+    seedCount: 5_000,
+    about: "the operator in simulated worlds, 5,000 seeds unless --seeds N says otherwise",
   },
   "keyed-state": {
     program: "runtime/test/keyed-state/main.ts",
@@ -49,7 +57,8 @@ function main(argv: readonly string[]): Promise<number> {
     return Promise.resolve(1);
   }
   const seedsGiven = rest.some((arg) => /^--seeds?(=|$)/.test(arg));
-  const args = seedsGiven ? rest : ["--seeds", String(soak.seedCount), ...rest];
+  const given = [...(soak.args ?? []), ...rest];
+  const args = seedsGiven ? given : ["--seeds", String(soak.seedCount), ...given];
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [join(ROOT, soak.program), ...args], { stdio: "inherit" });
     for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal));

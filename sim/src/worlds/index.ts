@@ -2,4 +2,5 @@
 
 export { runAlignerWorld } from "./aligner.ts";
 export { runCoordinatorWorld } from "./coordinator.ts";
+export { CRASH_SEEDS, runOperatorChaosWorld, runOperatorCrashWorld } from "./operator/index.ts";
 export type { RunOptions, RunResult } from "./run.ts";

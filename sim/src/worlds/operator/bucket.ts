@@ -36,7 +36,11 @@ export interface Claim {
 
 export type ClaimResult =
   | { readonly type: "claimed"; readonly epoch: number; readonly restored: Head | undefined }
+  /** A JobManager of this submission has recorded the end of the job; nothing is left to do but to say so. */
+  | { readonly type: "ended"; readonly state: "FINISHED" | "CANCELED" | "FAILED"; readonly epoch: number }
   | { readonly type: "refused"; readonly code: string; readonly message: string };
+
+const ENDED = { stopped: "FINISHED", finished: "FINISHED", cancelled: "CANCELED" } as const;
 
 export class Bucket {
   log: CommitLog | undefined;
@@ -89,7 +93,7 @@ export class Bucket {
       return { type: "refused", code: "JOB_FOREIGN", message: "the log is of another uid" };
     const isOwn = log.submission === of.submission;
     if (isOwn && log.jobState !== "active" && log.jobState !== "failed")
-      return { type: "refused", code: "JOB_CLOSED", message: "this submission has ended its job" };
+      return { type: "ended", state: ENDED[log.jobState], epoch: log.epoch };
     if (log.pastLineages.includes(of.submission))
       return { type: "refused", code: "JOB_CLOSED", message: "this lineage was replaced" };
     if (!isOwn && of.start.newLineage) {

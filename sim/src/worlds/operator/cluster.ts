@@ -3,6 +3,7 @@
 // Invariants (checked here):
 //   OW3. A JobManager pod of another attempt is made only once every other one has ended, was asked to go 10 s ago, or sits on a lost node.
 //   OW4. Before a pod is made that may begin a commit log, the stored status says everStateful.
+//   OW10. A name is not used again for a pod whose uid was written down.
 //   OW5. A JobManager or TaskManager pod is of the attempt that the stored status says is deployed.
 //
 // Not here: the log (bucket.ts), what goes wrong when (world.ts).
@@ -33,6 +34,8 @@ interface Running {
   /** Process of this run; undefined: not started, or ended. */
   process: JobManagerProcess | "taskmanager" | "preflight" | undefined;
   restarts: number;
+  /** Its container has owned the log once: it may not begin one (`sluice pod jobmanager`, PJ3). */
+  hasClaimed: boolean;
   deletedAtMs: number | undefined;
   isOver: boolean;
 }
@@ -68,6 +71,8 @@ export class SimCluster {
   readonly #options: ClusterOptions;
   readonly #pods = new Map<string, Running>();
   readonly #lostNodes = new Set<string>();
+  readonly #writtenDown = new Set<string>();
+  readonly #names = new Map<string, string>();
   readonly counts: Record<string, number> = {};
   #ips = 0;
 
@@ -202,8 +207,23 @@ export class SimCluster {
     ).items;
   }
 
+  /** OW10. */
+  #checkNames(): void {
+    const { deployed } = this.#status() ?? {};
+    if (deployed !== undefined)
+      for (const { uid } of [deployed.pods.jobManager, ...deployed.pods.taskManagers])
+        if (uid !== undefined) this.#writtenDown.add(uid);
+    for (const { name, uid } of this.#pods.values()) {
+      const before = this.#names.get(name);
+      if (before !== undefined && before !== uid && this.#writtenDown.has(before))
+        this.#options.world.violate(`OW10: the name ${name} is used again`);
+      this.#names.set(name, uid);
+    }
+  }
+
   #sync(): void {
     const { rng } = this.#options;
+    this.#checkNames();
     const seen = new Set<string>();
     for (const pod of this.#list()) {
       const { uid, name, deletionTimestamp, labels } = pod.metadata;
@@ -227,6 +247,7 @@ export class SimCluster {
           startsAtMs: this.#now + 200 + rng.below(1_000),
           process: undefined,
           restarts: 0,
+          hasClaimed: false,
           deletedAtMs: undefined,
           isOver: false,
         });
@@ -319,7 +340,7 @@ export class SimCluster {
       uid: config.job.uid,
       submission: config.submission,
       attempt: config.attempt,
-      start: config.start,
+      start: { ...config.start, mayCreate: config.start.mayCreate && !pod.hasClaimed },
     });
     if (claim.type === "refused") {
       this.#count(`refused ${claim.code}`);
@@ -330,16 +351,17 @@ export class SimCluster {
       return;
     }
     this.#count("claims");
+    pod.hasClaimed = true;
     pod.process = {
       epoch: claim.epoch,
       startedAtMs: this.#now,
-      state: "CREATED",
+      state: claim.type === "ended" ? claim.state : "CREATED",
       restarts: 0,
       completed: 0,
       latest: undefined,
       savepoint: undefined,
       stop: undefined,
-      exitsAtMs: undefined,
+      exitsAtMs: claim.type === "ended" ? this.#now + 4_000 : undefined,
       nextCheckpointMs: Number.MAX_SAFE_INTEGER,
     };
     this.#running(pod, true);

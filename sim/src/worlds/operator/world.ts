@@ -9,7 +9,6 @@
 
 import { STREAM_JOBS } from "@sluice/controller/internal/apply";
 import type { StreamJobObject } from "@sluice/controller/internal/apply";
-import type { Settings } from "@sluice/controller/internal/decide";
 import { NAMESPACES, PODS } from "@sluice/controller/internal/kube";
 import type { Stored } from "@sluice/controller/internal/kube";
 import { Operator } from "@sluice/controller/internal/main";
@@ -43,8 +42,6 @@ export interface OperatorWorldOptions {
   readonly crashAt?: { readonly call: number; readonly phase: "before" | "after" };
   /** Random faults until the steps are over and a while longer. */
   readonly chaos?: boolean;
-  readonly planted?: Settings["planted"] | "act-before-status";
-  /** Refused by preflight: specs with this argument. */
   readonly keepsTrace?: boolean;
   /** Somebody empties the bucket at this time. */
   readonly wipeAtMs?: number;
@@ -146,6 +143,9 @@ class OperatorWorld {
       virtualMs: this.#world.loop.nowMs,
       eventCount: this.#world.loop.eventCount,
       counts: {
+        ...(this.#options.crashAt !== undefined && {
+          [this.#hasCrashed ? "crashed at a call" : "ran past the last call"]: 1,
+        }),
         ...this.#cluster.counts,
         ...this.#server.struck,
         claims: this.#bucket.claims.length,
@@ -190,7 +190,6 @@ class OperatorWorld {
   }
 
   #startController(): void {
-    const { planted } = this.#options;
     this.#incarnation += 1;
     const identity = `controller-${this.#incarnation}`;
     const node = this.#world.node(identity);
@@ -210,12 +209,8 @@ class OperatorWorld {
         namespaces: [],
         leaderElectionNamespace: NAMESPACE,
         identity,
-        settings: {
-          defaultImage: "sluice:0",
-          ...(planted !== undefined && planted !== "act-before-status" && { planted }),
-        },
+        settings: { defaultImage: "sluice:0" },
         key: () => Promise.resolve(KEY),
-        ...(planted === "act-before-status" && { plantedOrder: planted }),
       });
       await operator.run(stop.signal);
     });
