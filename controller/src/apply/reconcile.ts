@@ -5,6 +5,7 @@
 //   RC2. A decision that changes nothing in the status acts only on a status that the API server has just confirmed: a cache that
 //        lies behind another leader's writes would else undo them.
 //   RC3. One action's failure ends the pass; it is remembered for the next decision when the API server refused the object.
+//   RC4. While nothing is under way one lost answer changes nothing: the answer before it holds for a moment, if it is of the same run.
 //
 // Not here: when this is called (main), what is decided (decide).
 
@@ -17,7 +18,14 @@ import type { Action, JobEvent, JobView, Settings } from "../decide/index.ts";
 import { isApiError, isConflict, isNotFound, isRejected, keyOf, NAMESPACES } from "../kube/index.ts";
 import type { KubeClient, Node, Pod, Stored } from "../kube/index.ts";
 import { askStatus, askStop, lostNodesOf, podViews } from "../observe/index.ts";
-import type { JobManagerApi, Observed, OperationView, PodView, RefusedAction } from "../observe/index.ts";
+import type {
+  JobManagerApi,
+  JobManagerView,
+  Observed,
+  OperationView,
+  PodView,
+  RefusedAction,
+} from "../observe/index.ts";
 import { applyAction } from "./apply.ts";
 import { jobViewOf, STREAM_JOBS } from "./stream-jobs.ts";
 import type { StreamJobObject } from "./stream-jobs.ts";
@@ -40,9 +48,12 @@ export interface ReconcilerOptions {
 }
 
 const REFUSED_COUNT_MAX = 1_000;
+const ANSWER_HOLDS_MS = 5_000;
 
 export class Reconciler {
   readonly #options: ReconcilerOptions;
+  /** By uid: the newest answer of a JobManager (RC4). */
+  readonly #answers = new Map<string, { readonly view: JobManagerView; readonly atMs: number }>();
   /** By uid: what the API server refused last (RC3). */
   readonly #refused = new Map<string, RefusedAction>();
 
@@ -78,6 +89,7 @@ export class Reconciler {
   /** Nothing of that StreamJob is remembered any more. */
   forget(uid: string): void {
     this.#refused.delete(uid);
+    this.#answers.delete(uid);
   }
 
   async #observe(job: JobView, client: KubeClient, signal: AbortSignal): Promise<Observed> {
@@ -108,11 +120,22 @@ export class Reconciler {
     const { jobManagers } = this.#options;
     const at = { podIp: pod.podIp, uid: job.uid, attempt: deployed.attempt };
     const expected = { submission: deployed.submission, run: `${pod.uid}/${pod.restartCount}` };
-    const jobManager = await askStatus(jobManagers, at, expected, signal);
+    const answer = await askStatus(jobManagers, at, expected, signal);
+    const jobManager = this.#remembered(job, expected.run, answer);
     if (jobManager === undefined || op?.step !== "Stop" || op.triggerId === undefined)
       return { jobManager, operation: undefined };
     const of = { jobId: jobManager.jobId, triggerId: op.triggerId };
     return { jobManager, operation: await askStop(jobManagers, at, of, signal) };
+  }
+
+  /** RC4. */
+  #remembered(job: JobView, run: string, answer: JobManagerView | undefined): JobManagerView | undefined {
+    const nowMs = this.#options.wallMs();
+    if (answer !== undefined) this.#answers.set(job.uid, { view: answer, atMs: nowMs });
+    if (answer !== undefined || job.status.op !== undefined) return answer;
+    const last = this.#answers.get(job.uid);
+    const holds = last?.view.run === run && Math.abs(nowMs - last.atMs) < ANSWER_HOLDS_MS;
+    return holds ? last.view : undefined;
   }
 
   /** False: somebody else has written meanwhile (RC1). */
