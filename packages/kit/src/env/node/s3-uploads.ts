@@ -65,7 +65,14 @@ export class S3StagedUploads implements StagedUploads {
   ): Promise<"completed" | "absent"> {
     const { path, uploadId } = upload;
     assert(parts.length > 0, "an object has at least one part");
-    const call: Call = { verb: "complete the upload of", path, signal, sizeBytes: 0, idempotent: true };
+    const call: Call = {
+      verb: "complete the upload of",
+      path,
+      signal,
+      sizeBytes: 0,
+      idempotent: true,
+      outlivesClient: true, // M5 of s3-calls.ts
+    };
     return await this.#done(call, async (client, key) => {
       try {
         const etags = parts.map(({ number, etag }) => ({ part: number, etag }));
