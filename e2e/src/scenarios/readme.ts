@@ -46,11 +46,16 @@ async function readme(context: Context): Promise<void> {
     for (const { context: one } of kubeconfig.contexts) one.namespace = world.release.namespace;
     writeFileSync(join(folder, "kubeconfig"), stringify(kubeconfig), { mode: 0o600 });
     const env = { ...world.cluster.env, KUBECONFIG: join(folder, "kubeconfig") };
-    await attempt(["kubectl", "delete", "streamjob", "sum", "--ignore-not-found", "--timeout=60s"], { env });
+    const clear = ["kubectl", "delete", "streamjob", "sum", "--ignore-not-found", "--timeout=60s"];
+    await attempt(clear, { env });
     const answers = new Map<string, string>();
     for (const command of commands) {
       const { code, output } = await attempt(["sh", "-c", command], { env, cwd: folder });
-      if (code !== 0) throw new Error(`${command} ended with ${code}: ${output}`);
+      if (code !== 0) {
+        const seen = await attempt(["kubectl", "describe", "streamjob", "sum"], { env });
+        await attempt(clear, { env }); // it would take processors away from the other scenarios
+        throw new Error(`${command} ended with ${code}: ${output}\n${seen.output}`);
+      }
       answers.set(command, output);
       world.say(`readme: ${command}`);
     }
