@@ -94,9 +94,10 @@ export function verifyStep(draft: Draft): void {
     }
   }
   if (isOverdue(draft, op)) {
+    const obstacle = jobManager?.isRunning === true ? undefined : obstacleOf(draft, live.attempt);
     return stall(draft, {
-      reason: "NotStable",
-      message: `the version did not complete ${wanted} checkpoint(s) without a restart within ${status.deployedSpec?.stability.deadline ?? "5m"} (stability).${lastFailure(jobManager)}`,
+      reason: obstacle?.reason ?? "NotStable",
+      message: `the version did not complete ${wanted} checkpoint(s) without a restart within ${status.deployedSpec?.stability.deadline ?? "5m"} (stability).${obstacle === undefined ? lastFailure(jobManager) : ` ${obstacle.message}`}`,
     });
   }
   // A JobManager is RUNNING while it waits for TaskManagers: the pod that is missing says why.
