@@ -202,6 +202,17 @@ describeWithPeer(helm, "what Helm makes of the chart", () => {
     ]);
   });
 
+  test("the controller may see whether a job's namespace ends: deletion in it does not wait for answers", async () => {
+    const seesNamespaces = (manifests: readonly Manifest[], kind: string): number =>
+      manifests.filter(
+        (one) =>
+          one.kind === kind &&
+          (one.rules ?? []).some(({ resources, verbs }) => resources.includes("namespaces") && verbs.includes("get")),
+      ).length;
+    expect(seesNamespaces(await render(), "ClusterRole")).toBe(1);
+    expect(seesNamespaces(await render(VARIANTS["some namespaces"]), "Role")).toBe(2);
+  });
+
   test("with namespaces named there are Roles in these, and no ClusterRole of the controller's", async () => {
     const manifests = await render(VARIANTS["some namespaces"]);
     expect(named(manifests, "Role")).toEqual([

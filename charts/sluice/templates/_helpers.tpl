@@ -98,4 +98,7 @@ capabilities:
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+- apiGroups: [""]
+  resources: [namespaces] # whether it is being deleted; a Role allows its own namespace
+  verbs: [get]
 {{- end }}
