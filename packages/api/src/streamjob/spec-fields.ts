@@ -262,7 +262,7 @@ export const SPEC_FIELDS = {
     state: limited(
       oneOf(
         DESIRED_STATES,
-        "Suspended stops the job as upgradeMode says and keeps its state; Running goes on with it.",
+        "Suspended stops the job as upgradeMode says; its data stays. Running goes on from its state with upgradeMode Savepoint or LastState, and begins without state with Stateless, as of the spec that resumes it.",
       ),
       { default: "Running" },
     ),
