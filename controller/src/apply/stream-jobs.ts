@@ -5,6 +5,7 @@
 //        rather than believed.
 
 import {
+  knownFields,
   problemsOf,
   STREAM_JOB_GROUP,
   STREAM_JOB_KIND,
@@ -37,7 +38,8 @@ export const STREAM_JOBS = resourceType<StreamJobObject>({
 /** The object as decide reads it (SO1). */
 export function jobViewOf(object: Stored<StreamJobObject>): JobView {
   const { metadata } = object;
-  const spec = withDefaults(StreamJobSpec, (object.spec ?? {}) as StreamJobSpec);
+  // A newer CRD may have fields that this program cannot carry out: they are no part of what it deploys.
+  const spec = knownFields(StreamJobSpec, withDefaults(StreamJobSpec, object.spec ?? {}));
   return {
     uid: metadata.uid,
     namespace: metadata.namespace ?? "default",

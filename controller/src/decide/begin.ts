@@ -5,7 +5,7 @@
 //        found out (the savepoint) is taken over by the operation of the newest generation, which passes its own gate.
 //   BE2. Changes that are no part of the job (upgradeMode, stability ...) begin nothing.
 
-import { problemsOfMemory, specHash } from "../objects/index.ts";
+import { isSameJob, problemsOfMemory, specHash } from "../objects/index.ts";
 import type { JobStatus, OpKind, OpStep } from "../status/index.ts";
 import { isGivenUp } from "./conditions.ts";
 import type { Draft } from "./draft.ts";
@@ -40,9 +40,18 @@ function isNothingNew(draft: Draft): boolean {
   return (
     live !== undefined &&
     spec.state !== "Suspended" &&
-    specHash(spec) === live.hash &&
+    isDeployed(draft) &&
     spec.restartNonce === status.deployedSpec?.restartNonce
   );
+}
+
+/** Whether the newest spec is what is deployed, but for how it is looked after. */
+function isDeployed(draft: Draft): boolean {
+  const { job, status } = draft;
+  if (status.deployed === undefined) return false;
+  // A status without the spec is not ours: its hash is all there is.
+  if (status.deployedSpec === undefined) return status.deployed.hash === specHash(job.spec);
+  return isSameJob(job.spec, status.deployedSpec);
 }
 
 function find(status: JobStatus, type: string): boolean {
@@ -82,15 +91,14 @@ function wantedKind(draft: Draft): OpKind | undefined {
       draft.setDeployed({ ended: "SUSPENDED" });
     return undefined;
   }
-  const hash = specHash(job.spec);
   const nonce = job.spec.restartNonce;
   if (live === undefined) {
     const ended = status.deployed?.ended;
     const isOver = ended === "FINISHED" || ended === "CANCELED";
-    const isSame = status.deployed?.hash === hash && status.deployedSpec?.restartNonce === nonce;
+    const isSame = isDeployed(draft) && status.deployedSpec?.restartNonce === nonce;
     return isOver && isSame ? undefined : "Deploy";
   }
-  if (live.hash !== hash) return "Upgrade";
+  if (!isDeployed(draft)) return "Upgrade";
   if (status.deployedSpec?.restartNonce !== nonce) return "Restart";
   if (live.generation !== job.generation) {
     // BE2: what changed is no part of the job.

@@ -39,4 +39,4 @@ export {
   taskManagersOf,
 } from "./resources.ts";
 export type { AttemptInput, AttemptSecrets, PreflightInput } from "./resources.ts";
-export { specHash } from "./spec-hash.ts";
+export { isSameJob, specHash } from "./spec-hash.ts";

@@ -7,6 +7,7 @@ import fc from "fast-check";
 import {
   attemptConfigMap,
   attemptSecret,
+  isSameJob,
   jobManagerMemory,
   preflightPod,
   problemsOfMemory,
@@ -227,4 +228,14 @@ test("SH1: the hash of a spec knows what is part of the job, and no order of key
     specHash(Object.fromEntries(Object.entries(spec({ args: ["1"] })).toReversed()) as unknown as StreamJobSpec),
   ).toBe(hash);
   expect(specHash(spec({ args: ["2"] }))).not.toBe(hash);
+});
+
+test("SH2: a field that another release adds with a default is no change, whoever looks; a known one set is", () => {
+  const { imagePullPolicy: _, ...older } = spec({ args: ["1"] }); // a release that did not know imagePullPolicy has stored this
+  expect(isSameJob(older as StreamJobSpec, spec({ args: ["1"] }))).toBe(true);
+  expect(isSameJob(older as StreamJobSpec, spec({ args: ["1"], imagePullPolicy: "Always" }))).toBe(false);
+  const newer = spec({ args: ["1"], turbo: true, taskManager: { turbo: { level: 3 } } });
+  expect(isSameJob(newer, spec({ args: ["1"] }))).toBe(true);
+  const affinity = { podTemplate: { spec: { affinity: { nodeAffinity: {} } } } };
+  expect(isSameJob(spec({ taskManager: affinity }), spec())).toBe(false); // of Kubernetes, and handed on
 });

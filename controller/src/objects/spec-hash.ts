@@ -2,11 +2,13 @@
 //
 // Invariants:
 //   SH1. Key order changes nothing.
-//   SH2. A field that is not known here counts: a new one restarts rather than being ignored.
+//   SH2. Only what this program knows counts, with its defaults filled in: a field that a newer CRD adds with a default restarts
+//        nothing, neither under the controller before it nor under the one that brings it. So two specs are compared, never a
+//        spec with a hash that another release has stored.
 
 import { createHash } from "node:crypto";
 
-import type { StreamJobSpec } from "@sluice/api";
+import { knownFields, StreamJobSpec, withDefaults } from "@sluice/api";
 
 /** How the job is looked after, not what it is. `restartNonce` is compared by itself. */
 const NOT_PART_OF_THE_JOB: ReadonlySet<string> = new Set([
@@ -21,7 +23,8 @@ const NOT_PART_OF_THE_JOB: ReadonlySet<string> = new Set([
 
 /** 16 hex digits of what a change of would restart the job. */
 export function specHash(spec: StreamJobSpec): string {
-  const part = Object.fromEntries(Object.entries(spec).filter(([key]) => !NOT_PART_OF_THE_JOB.has(key)));
+  const known = knownFields(StreamJobSpec, withDefaults(StreamJobSpec, spec));
+  const part = Object.fromEntries(Object.entries(known).filter(([key]) => !NOT_PART_OF_THE_JOB.has(key)));
   return createHash("sha256").update(canonical(part)).digest("hex").slice(0, 16);
 }
 
@@ -33,4 +36,9 @@ function canonical(value: unknown): string {
     .toSorted(([a], [b]) => (a < b ? -1 : 1))
     .map(([key, one]) => `${JSON.stringify(key)}:${canonical(one)}`)
     .join(",")}}`;
+}
+
+/** Whether a change from one to the other restarts the job (SH2). */
+export function isSameJob(a: StreamJobSpec, b: StreamJobSpec): boolean {
+  return specHash(a) === specHash(b);
 }

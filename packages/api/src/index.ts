@@ -2,7 +2,7 @@
 
 export { OPEN_PATHS, openApiDocument } from "./openapi.ts";
 export { problemsOf } from "./schema-check.ts";
-export { withDefaults } from "./schema-defaults.ts";
+export { knownFields, withDefaults } from "./schema-defaults.ts";
 export type { CheckOptions } from "./schema-check.ts";
 export type { CelRule, JsonSchema, Limits, Message, Schema } from "./schema.ts";
 export { SLUICE_VERSION } from "./version.ts";

@@ -6,7 +6,7 @@ import { NOT_IMPLEMENTED_OPTIONS, OPTION_GROUPS } from "@sluice/runtime/internal
 import fc from "fast-check";
 
 import { problemsOf } from "../schema-check.ts";
-import { withDefaults } from "../schema-defaults.ts";
+import { knownFields, withDefaults } from "../schema-defaults.ts";
 import {
   FIELD_KEYS,
   flinkConfigurationOf,
@@ -48,6 +48,16 @@ test("a spec of the fewest fields gets its defaults, as the apiserver fills them
     stability: { checkpoints: 1, deadline: "5m" },
   });
   expect(problemsOf(StreamJobSpec, filled, { allowsUnknownFields: false })).toEqual([]);
+});
+
+test("what is not described is left out, but for what somebody else describes", () => {
+  const podTemplate = {
+    metadata: { labels: { any: "thing" } },
+    spec: { nodeSelector: { a: "b" }, containers: [{ name: "side", stdin: true, env: [{ name: "A", value: "1" }] }] },
+  };
+  const known = spec({ taskManager: { podTemplate }, configuration: { "any.key": "1" } });
+  expect(knownFields(StreamJobSpec, known)).toEqual(known);
+  expect(knownFields(StreamJobSpec, { ...known, turbo: 1, job: { ...known.job, turbo: [1] } })).toEqual(known);
 });
 
 test.each([
