@@ -173,6 +173,31 @@ describe("what a preflight pod meets, with the old job untouched", () => {
     expect(condition(decision, "Stalled")).toBe("True ConfigMapMissing");
   });
 
+  test.each([
+    [
+      "choose another name, or start with --new-lineage (no state) or --from CHECKPOINT (its state); both write output under a new prefix",
+      /with upgradeMode: Stateless \(no state\), or apply a new StreamJob with onExistingData: NewLineage and initialSnapshot/u,
+    ],
+    [
+      "name another checkpoint or savepoint with --from, or start with --new-lineage alone",
+      /initialSnapshot.*Stateless/u,
+    ],
+    [
+      "good with --allow-non-restored-state (execution.state-recovery.x: true)",
+      /good with allowNonRestoredState: true/u,
+    ],
+  ])("flags of the command line are said as fields of the spec: %s", (remedy, said) => {
+    const pf = pod({ component: "preflight", attempt: attemptOf(OP(1, 2)), phase: "Failed" });
+    const failure = ended({ ...report("SNAPSHOT_DAMAGED", remedy), remedy });
+    const decision = look({
+      job: job({ generation: 2, spec: spec({ args: ["2"] }), status: stableStatus({ op: operation() }) }),
+      seen: observed({ pods: [...runningPods(), { ...pf, ended: failure }], jobManager: jobManager() }),
+    });
+    const message = decision.status.conditions?.find((one) => one.type === "Stalled")?.message;
+    expect(message).toMatch(said);
+    expect(message).not.toMatch(/(?:^|\s)--[a-z]/u);
+  });
+
   test("what may come by itself is waited for and named meanwhile", () => {
     const status: JobStatus = { op: operation({ id: OP(), generation: 1, kind: "Deploy" }) };
     for (const [change, reason] of [
@@ -377,6 +402,20 @@ describe("upgrades", () => {
     expect(decision.actions.map(({ type }) => type)).toEqual(["deletePod", "deletePod", "deletePod"]);
   });
 
+  test("a savepoint that takes long is named with its beginning and the time after which it is given up", () => {
+    const of = (ms: number): string | undefined => {
+      const decision = upgrading(
+        { step: "Stop", triggerId: triggerIdOf(OP(1, 2)), stepAt: ago(ms) },
+        { operation: { type: "running" } },
+      );
+      expect(decision.actions).toEqual([]);
+      return decision.status.conditions?.find((one) => one.type === "Progressing")?.message;
+    };
+    expect(of(5_000)).toBe("the job stops with a savepoint");
+    expect(of(45_000)).toContain(`asked for at ${ago(45_000)} and not complete for more than 30 s (try 1 of 3)`);
+    expect(of(540_000)).toMatch(/more than 5 min .*gives a savepoint up after 10m/u);
+  });
+
   test("a savepoint that fails is tried three times, then refused with the old job running", () => {
     const failedStop = { operation: { type: "failed" as const, message: "no space" } };
     expect(upgrading({ step: "Stop", triggerId: "t" }, failedStop).status.op).toMatchObject({ step: "Stop", tries: 2 });
@@ -458,6 +497,20 @@ describe("upgrades", () => {
     });
     expect(decision.status).toMatchObject({ observedGeneration: 2, deployed: { generation: 2 } });
     expect(decision.actions).toEqual([]);
+  });
+
+  test("SH2: a status that an older release wrote, and a field that came with a default since: nothing to do", () => {
+    const { imagePullPolicy: _, ...older } = spec();
+    const status = stableStatus({
+      deployed: deployed({ hash: "of an older release" }),
+      deployedSpec: older as StreamJobSpec,
+    });
+    const seen = observed({ pods: runningPods(), jobManager: jobManager() });
+    const decision = look({ job: job({ status }), seen });
+    expect(decision.status.op).toBeUndefined();
+    expect(decision.actions).toEqual([]);
+    const changed = look({ job: job({ generation: 2, spec: spec({ imagePullPolicy: "Always" }), status }), seen });
+    expect(changed.status.op).toMatchObject({ kind: "Upgrade" });
   });
 
   test("restartNonce restarts without a savepoint and without a gate", () => {

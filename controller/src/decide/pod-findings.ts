@@ -70,8 +70,30 @@ export function findingOfFailure(draft: Draft, report: PodReportView): Finding {
       reason: "ConfigMapMissing",
       message: `ConfigMap ${draft.job.namespace}/${configMap.name} has no key ${configMap.key}, or does not exist: ${message} Create it, then change spec (restartNonce is enough).`,
     };
-  const remedy = report.remedy === undefined || report.remedy === "" ? "" : ` What to do: ${report.remedy}`;
-  return { reason: camelCase(code), message: `${code}: ${message}${remedy}` };
+  const words = inSpecWords(report.remedy ?? "");
+  const remedy = words === "" ? "" : ` What to do: ${words}`;
+  return { reason: camelCase(code), message: `${code}: ${inSpecWords(message)}${remedy}` };
+}
+
+/**
+ * Flags of `sluice run` that the runtime's remedies name, as fields of a StreamJob. The longest come first: "start with X or Y" is
+ * said as a whole. `initialSnapshot` counts for the first start of a StreamJob, so it is named with a new one.
+ */
+const SPEC_WORDS: readonly (readonly [RegExp, string])[] = [
+  [
+    /with --new-lineage(?: \(no state\))? or --from CHECKPOINT(?: \(its state\))?/gu,
+    "with upgradeMode: Stateless (no state), or apply a new StreamJob with onExistingData: NewLineage and initialSnapshot (its state)",
+  ],
+  [/with --allow-non-restored-state(?: \([^)]*\))?/gu, "with allowNonRestoredState: true"],
+  [/--allow-non-restored-state\b/gu, "allowNonRestoredState: true"],
+  [/with --from\b/gu, "in the initialSnapshot of a new StreamJob"],
+  [/--from\b(?: CHECKPOINT)?/gu, "initialSnapshot of a new StreamJob"],
+  [/--new-lineage\b(?: alone)?/gu, "upgradeMode: Stateless (a new StreamJob: onExistingData: NewLineage)"],
+];
+
+/** Texts of the runtime, in the words of who writes a StreamJob. */
+export function inSpecWords(text: string): string {
+  return SPEC_WORDS.reduce((said, [flags, words]) => said.replace(flags, words), text);
 }
 
 /** An OOM kill, with the numbers. */

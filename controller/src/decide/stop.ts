@@ -23,6 +23,8 @@ const TRIES_MAX = 3;
 const NOT_RUNNING_MS = 60_000;
 /** A JobManager that does not answer for this long does not stop its job either. */
 const SILENT_MS = 600_000;
+/** A savepoint that takes longer is named with its age. */
+const SLOW_MS = 30_000;
 /** Time for the answer of a stop after the job has ended. */
 const LAST_WORDS_MS = 10_000;
 
@@ -68,7 +70,22 @@ function askToStop(draft: Draft, op: Operation, live: Deployed): void {
     const { jobId } = jobManager;
     draft.act({ type: "stopWithSavepoint", podIp: pod.podIp, attempt: live.attempt, jobId, triggerId });
   }
-  draft.wait("Stopping", "the job stops with a savepoint", REQUEUE_BUSY_MS);
+  if (waitedMs < SLOW_MS) return draft.wait("Stopping", "the job stops with a savepoint", REQUEUE_BUSY_MS);
+  // CD3: when it began, and a coarse age: no write at every look.
+  const giveUp = draft.status.deployedSpec?.checkpointing?.timeout ?? "10m";
+  draft.wait(
+    "SavepointPending",
+    `the job stops with a savepoint, asked for at ${op.stepAt} and not complete for more than ${ageOf(waitedMs)} (try ${op.tries} of ${Math.max(op.tries, TRIES_MAX)}); the job runs on. The JobManager gives a savepoint up after ${giveUp} (checkpointing.timeout); then it is tried again, or the new version is refused.`,
+    REQUEUE_BUSY_MS,
+  );
+}
+
+/** The longest of a few ages that has passed. */
+function ageOf(waitedMs: number): string {
+  const minutes = Math.floor(waitedMs / 60_000);
+  if (minutes < 1) return `${SLOW_MS / 1_000} s`;
+  const shown = minutes < 5 ? 1 : minutes - (minutes % 5);
+  return `${shown} min`;
 }
 
 /** The job has ended while it was to be stopped. */
