@@ -17,6 +17,11 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
     program: "takeover/main.ts",
     about: "a JobManager takes over a job of 1,000 tasks: from its start to the last deployment",
   },
+  "operator-fleet": {
+    program: "operator-fleet/main.ts",
+    about:
+      "the controller with 50 StreamJobs on a real API server: memory, CPU, API calls; a burst of lost JobManagers",
+  },
   savepoint: {
     program: "savepoint/main.ts",
     about: "a savepoint of 100 MB in MinIO, beside writing the same bytes with the minio client",

@@ -18,7 +18,10 @@ export const PACKAGES: Readonly<Record<string, PackageRule>> = {
   controller: { name: "@sluice/controller", mayImport: ["packages/kit", "packages/api"] },
   "packages/cli": { name: "@sluice/cli", mayImport: ["packages/kit", "packages/api", "runtime"] },
   sim: { name: "@sluice/sim", mayImport: ["packages/kit", "packages/api", "runtime", "controller"] },
-  bench: { name: "@sluice/bench", mayImport: ["packages/kit", "packages/api", "runtime", "packages/cli", "tools"] },
+  bench: {
+    name: "@sluice/bench",
+    mayImport: ["packages/kit", "packages/api", "runtime", "controller", "packages/cli", "tools"],
+  },
   examples: { name: "@sluice/examples", mayImport: ["packages/kit", "packages/api", "runtime", "packages/cli"] },
   tools: { name: "@sluice/tools", mayImport: ["packages/kit", "packages/api", "runtime", "packages/cli"] },
   e2e: { name: "@sluice/e2e", mayImport: ["packages/kit", "packages/api", "runtime", "controller", "tools"] },

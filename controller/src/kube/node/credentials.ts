@@ -38,13 +38,13 @@ export interface CredentialSource {
 export const SERVICE_ACCOUNT_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount";
 const REREAD_MS = 60_000;
 
-/** The service account of the pod that this process runs in. */
+/** The service account of the pod that this process runs in, or (SLUICE_SERVICE_ACCOUNT_DIRECTORY) of one that it plays. */
 export async function inClusterCredentials(options: {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;
   readonly directory?: string;
 }): Promise<CredentialSource> {
-  const directory = options.directory ?? SERVICE_ACCOUNT_DIRECTORY;
+  const directory = options.directory ?? options.env["SLUICE_SERVICE_ACCOUNT_DIRECTORY"] ?? SERVICE_ACCOUNT_DIRECTORY;
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port = "443" } = options.env;
   if (host === undefined || host === "") {
     throw new Failure("CONFIG_INVALID", {
