@@ -2,6 +2,7 @@
 //
 // Invariants:
 //   RK1. Every kubectl line of the section is typed, in order, and succeeds; only the installation was done before, by the setup.
+//   RK2. The manifest is README's but for its places in the bucket: a second run must not find the data of the first one, and be refused.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -38,7 +39,9 @@ async function readme(context: Context): Promise<void> {
   context.check(commands.length >= 8, `README has only ${commands.length} commands`);
   const folder = mkdtempSync(join(tmpdir(), "sluice-readme-"));
   try {
-    writeFileSync(join(folder, "sum.yaml"), manifest);
+    const placed = manifest.replaceAll("s3://sluice/", `s3://sluice/${context.place("readme")}/`); // RK2
+    context.check(placed !== manifest, "README's manifest names no place in s3://sluice/");
+    writeFileSync(join(folder, "sum.yaml"), placed);
     // What `kubectl config set-context` does, in a copy: the scenarios beside this one use the same file.
     const kubeconfig = parse(readFileSync(world.cluster.env["KUBECONFIG"] ?? "", "utf8")) as {
       readonly contexts: { readonly context: { namespace?: string } }[];
