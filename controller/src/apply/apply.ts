@@ -11,11 +11,22 @@
 import { unreachable } from "@sluice/kit";
 
 import type { Action, JobView } from "../decide/index.ts";
-import { CONFIG_MAPS, isAlreadyExists, isConflict, isNotFound, PODS, SECRETS, SERVICES } from "../kube/index.ts";
-import type { KubeClient, KubeObject, ResourceType, Stored } from "../kube/index.ts";
+import {
+  CONFIG_MAPS,
+  isAlreadyExists,
+  isApiError,
+  isConflict,
+  isNotFound,
+  isRejected,
+  keyOf,
+  PODS,
+  SECRETS,
+  SERVICES,
+} from "../kube/index.ts";
+import type { KubeClient, KubeObject, Pod, ResourceType, Stored } from "../kube/index.ts";
 import { attemptSecret, FINALIZER, secretsOf } from "../objects/index.ts";
 import { cancelRequest, stopRequest, unpinRequest } from "../observe/index.ts";
-import type { JobManagerApi } from "../observe/index.ts";
+import type { JobManagerApi, PodTrial } from "../observe/index.ts";
 import { STREAM_JOBS } from "./stream-jobs.ts";
 import type { StreamJobObject } from "./stream-jobs.ts";
 
@@ -25,6 +36,8 @@ export interface ApplyContext {
   /** The controller's key, of which the secrets of all attempts are derived. */
   readonly key: Uint8Array;
   readonly signal: AbortSignal;
+  /** Told what came of a dry run. */
+  readonly onTrial: (trial: PodTrial) => void;
 }
 
 /** Carries out one action; throws ApiError when the API server refused it or its outcome is unknown. */
@@ -52,6 +65,9 @@ export async function applyAction(
       const secrets = secretsOf(context.key, { uid, attempt: action.attempt });
       return create(context, SECRETS, attemptSecret({ uid, namespace, name }, action.attempt, secrets)); // AP3
     }
+    case "tryPods":
+      context.onTrial({ opId: action.opId, refused: await tryPods(context, action.objects) });
+      return;
     case "deletePod":
       return tolerant(() => client.delete(PODS, { namespace, name: action.name }, { uid: action.uid, signal }));
     case "deleteConfigMap":
@@ -75,6 +91,21 @@ export async function applyAction(
 function nameOf(object: KubeObject): { readonly namespace?: string; readonly name: string } {
   const { namespace, name = "" } = object.metadata;
   return { name, ...(namespace !== undefined && { namespace }) };
+}
+
+/** The first pod that the API server would not take; throws when it cannot say. */
+async function tryPods(context: ApplyContext, pods: readonly Pod[]): Promise<PodTrial["refused"]> {
+  for (const pod of pods) {
+    try {
+      await context.client.tryCreate(PODS, pod, { signal: context.signal });
+    } catch (thrown) {
+      if (isAlreadyExists(thrown)) continue;
+      if (!isApiError(thrown) || !isRejected(thrown)) throw thrown;
+      const { status, message } = thrown;
+      return { what: `Pod ${keyOf(pod)}`, status, message };
+    }
+  }
+  return undefined;
 }
 
 async function create<T extends KubeObject>(context: ApplyContext, type: ResourceType<T>, object: T): Promise<void> {

@@ -23,6 +23,7 @@ import type {
   JobManagerView,
   Observed,
   OperationView,
+  PodTrial,
   PodView,
   RefusedAction,
 } from "../observe/index.ts";
@@ -56,6 +57,8 @@ export class Reconciler {
   readonly #answers = new Map<string, { readonly view: JobManagerView; readonly atMs: number }>();
   /** By uid: what the API server refused last (RC3). */
   readonly #refused = new Map<string, RefusedAction>();
+  /** By uid: what came of the newest dry run. */
+  readonly #trials = new Map<string, PodTrial>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -90,6 +93,7 @@ export class Reconciler {
   forget(uid: string): void {
     this.#refused.delete(uid);
     this.#answers.delete(uid);
+    this.#trials.delete(uid);
   }
 
   async #observe(job: JobView, client: KubeClient, signal: AbortSignal): Promise<Observed> {
@@ -100,7 +104,7 @@ export class Reconciler {
     });
     const isNamespaceTerminating = job.isDeleting && (await isTerminating(client, job.namespace, signal));
     const answers = await this.#ask(job, pods, signal);
-    return { pods, ...answers, isNamespaceTerminating, refused: this.#refused.get(job.uid) };
+    return { pods, ...answers, isNamespaceTerminating, refused: this.#refused.get(job.uid), trial: this.#trialOf(job) };
   }
 
   /** Asks the JobManager of what is deployed, if there is one that could answer. */
@@ -126,6 +130,13 @@ export class Reconciler {
       return { jobManager, operation: undefined };
     const of = { jobId: jobManager.jobId, triggerId: op.triggerId };
     return { jobManager, operation: await askStop(jobManagers, at, of, signal) };
+  }
+
+  #trialOf(job: JobView): PodTrial | undefined {
+    const trial = this.#trials.get(job.uid);
+    if (trial === undefined || trial.opId === job.status.op?.id) return trial;
+    this.#trials.delete(job.uid);
+    return undefined;
   }
 
   /** RC4. */
@@ -172,9 +183,10 @@ export class Reconciler {
   ): Promise<void> {
     const { jobManagers, key } = this.#options;
     const { client, job, object, signal } = of;
+    const onTrial = (trial: PodTrial): void => void this.#trials.set(job.uid, trial);
     for (const action of actions) {
       try {
-        await applyAction({ client, jobManagers, key, signal }, job, object, action);
+        await applyAction({ client, jobManagers, key, signal, onTrial }, job, object, action);
       } catch (thrown) {
         if (isRejected(thrown)) this.#remember(job, action, thrown);
         throw thrown;

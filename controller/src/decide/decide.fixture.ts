@@ -93,6 +93,7 @@ export function observed(change: Partial<Observed> = {}): Observed {
     operation: undefined,
     isNamespaceTerminating: false,
     refused: undefined,
+    trial: undefined,
     ...change,
   };
 }
@@ -186,6 +187,9 @@ export function operation(change: Partial<Operation> = {}): Operation {
 }
 
 export const OK: PodReportView = { event: "preflight", ok: true, slots: 2, log: { kind: "absent" } };
+
+/** The API server takes the pods of that operation. */
+export const taken = (opId = OP()): Pick<Observed, "trial"> => ({ trial: { opId, refused: undefined } });
 
 export function exists(uid: string, jobState: "active" | "finished" = "active"): NonNullable<PodReportView["log"]> {
   return {

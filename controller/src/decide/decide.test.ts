@@ -27,6 +27,7 @@ import {
   runningPods,
   spec,
   stableStatus,
+  taken,
   words,
 } from "./decide.fixture.ts";
 import { decide } from "./index.ts";
@@ -47,7 +48,10 @@ describe("first start", () => {
   test("D3: everStateful, the attempt and its pods are written by the decision that makes them; all at once", () => {
     const first = look({});
     const pf = pod({ component: "preflight", phase: "Succeeded", ended: ended(OK) });
-    const decision = look({ job: job({ status: first.status }), seen: observed({ pods: [pf] }) });
+    const asked = look({ job: job({ status: first.status }), seen: observed({ pods: [pf] }) });
+    expect(asked.actions.map(({ type }) => type)).toEqual(["tryPods"]);
+    expect(asked.status.everStateful).toBeUndefined();
+    const decision = look({ job: job({ status: first.status }), seen: observed({ pods: [pf], ...taken() }) });
     expect(decision.status).toMatchObject({
       everStateful: true,
       deployed: { attempt: attemptOf(OP()), restore: { mayCreate: true } },
@@ -91,7 +95,7 @@ describe("first start", () => {
     ] as const) {
       const decision = look({
         job: job({ spec: spec({ onExistingData: choice }), status }),
-        seen: observed({ pods: [pf] }),
+        seen: observed({ pods: [pf], ...taken() }),
       });
       expect(decision.status.deployed?.restore.onForeignLog).toBe(told);
     }
@@ -249,6 +253,82 @@ describe("what a preflight pod meets, with the old job untouched", () => {
     expect(decision.status.conditions?.find(({ type }) => type === "Stalled")?.message).toMatch(
       /256Mi cannot hold 4 slots: at least \d+Mi/u,
     );
+  });
+});
+
+describe("PF3: the API server is asked for the pods of a new version while the old one runs", () => {
+  const quota = (requested: string): string =>
+    `pods "sum-tm" is forbidden: exceeded quota: q, requested: limits.memory=${requested}, used: limits.memory=1536Mi, limited: limits.memory=2Gi`;
+  const ready: PodReportView = { ...OK, log: exists(UID) };
+  const of = (
+    refused: { readonly status: number; readonly message: string } | undefined,
+    change: Partial<Observed> & { readonly deadline?: string } = {},
+  ): Decision => {
+    const { deadline, ...seen } = change;
+    const pf = pod({ component: "preflight", attempt: attemptOf(OP(1, 2)), phase: "Succeeded", ended: ended(ready) });
+    const status = stableStatus({ op: operation(deadline === undefined ? {} : { deadline }) });
+    const trial = { opId: OP(1, 2), refused: refused && { what: "Pod ns/sum-tm", ...refused } };
+    return look({
+      job: job({ generation: 2, spec: spec({ args: ["2"] }), status }),
+      seen: observed({ pods: [...runningPods(), pf], jobManager: jobManager(), trial, ...seen }),
+    });
+  };
+
+  test("nothing is stopped before it has answered; an answer about another operation is none", () => {
+    for (const trial of [undefined, { opId: OP(1, 1), refused: undefined }]) {
+      const decision = of(undefined, { trial });
+      expect(decision.status.op?.step).toBe("Preflight");
+      const [asked] = decision.actions.flatMap((action) => (action.type === "tryPods" ? [action] : []));
+      expect(asked?.opId).toBe(OP(1, 2));
+      expect(asked?.objects.map(({ metadata }) => metadata.labels?.["sluice.dev/component"])).toEqual([
+        "jobmanager",
+        "taskmanager",
+      ]);
+    }
+    expect(of(undefined).status.op?.step).toBe("Stop");
+  });
+
+  test.each([
+    ["a bad podTemplate", 422, 'Pod "x" is invalid: spec.containers[1].image: Required value'],
+    ["pod security", 403, 'pods "x" is forbidden: violates PodSecurity "restricted:latest": hostNetwork'],
+    ["a LimitRange", 403, 'pods "x" is forbidden: maximum memory usage per Container is 1Gi, but limit is 2Gi'],
+    ["more than the whole quota", 403, quota("3Gi")],
+  ])("%s: refused with the API server's words, the old job untouched", (_name, status, message) => {
+    const decision = of({ status, message });
+    expect(condition(decision, "Stalled")).toBe("True PodRefused");
+    expect(decision.status.conditions?.find(({ type }) => type === "Stalled")?.message).toContain(message);
+    expect(condition(decision, "Ready")).toBe("True Running");
+    expect(decision.actions.filter(({ type }) => type === "stopWithSavepoint" || type === "tryPods")).toEqual([]);
+  });
+
+  test("TR1: a quota that others use, and rights that are to come, are waited for until the deadline", () => {
+    const rights = { status: 403, message: 'pods is forbidden: User "c" cannot create resource "pods"' };
+    const others = { pods: [pod({ component: "preflight", attempt: attemptOf(OP(1, 2)), ended: ended(ready) })] };
+    for (const decision of [of(rights), of({ status: 403, message: quota("1Gi") }, others)]) {
+      expect(decision.status.op?.step).toBe("Preflight");
+      expect(decision.actions.some(({ type }) => type === "tryPods")).toBe(true);
+      expect(condition(decision, "Progressing")).toBe("True PodRefused");
+    }
+    expect(condition(of(rights, { deadline: ago(1) }), "Stalled")).toBe("True PodRefused");
+    expect(condition(of(undefined, { deadline: ago(1), trial: undefined }), "Stalled")).toBe("True PreflightTimeout");
+  });
+
+  test("TR2: a quota that the running version uses, and a webhook that takes no dry run, hold nothing up", () => {
+    expect(of({ status: 403, message: quota("1Gi") }).status.op?.step).toBe("Stop");
+    const webhook = { status: 400, message: 'admission webhook "w" does not support dry run' };
+    expect(of(webhook).status.op?.step).toBe("Stop");
+  });
+
+  test("a pod of the running version that is refused meanwhile is not held against the new one", () => {
+    const refused = {
+      opId: OP(1, 2),
+      what: "Pod ns/sum-tm-0123456789-7",
+      status: 403,
+      message: "violates PodSecurity",
+    };
+    expect(of(undefined, { refused }).status.op?.step).toBe("Stop");
+    const what = `Pod ns/sum-pf-${attemptOf(OP(1, 2))}`;
+    expect(condition(of(undefined, { refused: { ...refused, what } }), "Stalled")).toBe("True PodRefused");
   });
 });
 

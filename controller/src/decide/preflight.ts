@@ -4,15 +4,17 @@
 //   PF1. What only time can change (a pull, a Secret that is not there yet, a bucket that does not answer) gets a while, and is
 //        named meanwhile; what only a change of the spec can change is refused at once.
 //   PF2. A log that exists decides as `onExistingData` says; a log that ought to exist and does not refuses.
+//   PF3. The API server has said that it takes the pods of this version (pod-trial.ts).
 //
 // Not here: what the pod does (packages/cli/src/pod).
 
-import { preflightConfigMap, preflightPod } from "../objects/index.ts";
+import { preflightConfigMap, preflightName, preflightPod } from "../objects/index.ts";
 import type { LogHead, PodReportView, PodView } from "../observe/index.ts";
 import type { Operation } from "../status/index.ts";
 import type { Draft, Finding } from "./draft.ts";
 import { tryAgain } from "./operation.ts";
 import { findingOfFailure, findingOfPod } from "./pod-findings.ts";
+import { isFinalRefusal, podRefused, tryPods } from "./pod-trial.ts";
 import { refuse } from "./refuse.ts";
 
 const TRIES_MAX = 4;
@@ -27,8 +29,9 @@ export function preflightStep(draft: Draft): void {
   if (job.spec.state === "Suspended") return draft.clearOp();
   const attempt = draft.attempt(op);
   const { refused } = draft.observed;
-  if (refused !== undefined && refused.opId === op.id && isFinal(refused.status))
-    return refuse(draft, { reason: "PodRefused", message: `${refused.what} was refused: ${refused.message}` });
+  // Not one of the running version's, whose pods are looked after meanwhile.
+  const isOurs = refused?.opId === op.id && refused.what.endsWith(`/${preflightName(job.name, attempt)}`);
+  if (isOurs && (isFinalRefusal(refused) || isOverdue(draft, op))) return refuse(draft, podRefused(refused));
   const pod = draft.podsOf(attempt, "preflight").find((one) => !one.isDeleting);
   if (pod === undefined) {
     if (isOverdue(draft, op)) return refuse(draft, { reason: "PreflightTimeout", message: TIMEOUT });
@@ -44,11 +47,6 @@ export function preflightStep(draft: Draft): void {
 
 const TIMEOUT =
   "the preflight pod of this version did not finish within 5 minutes. Look at it and at its events (kubectl describe pod), and change spec to try again.";
-
-/** 400, 403 and 422: the same request is refused again. 403 may be a quota that is free later, so it gets a while. */
-function isFinal(status: number): boolean {
-  return status === 400 || status === 422;
-}
 
 function isOverdue(draft: Draft, op: Operation): boolean {
   return op.deadline !== undefined && draft.since(op.deadline) > 0;
@@ -93,6 +91,9 @@ function failed(draft: Draft, op: Operation, finding: Finding, isWorthATry: bool
 function accept(draft: Draft, op: Operation, report: PodReportView): void {
   const objection = objectionOfLog(draft, report.log);
   if (objection !== undefined) return refuse(draft, objection);
+  const pods = tryPods(draft, op);
+  if (pods === "waiting") return;
+  if (pods !== "taken") return refuse(draft, pods);
   const isRunning = draft.live !== undefined && op.isStopped !== true;
   const { message: _, deadline: __, ...kept } = op;
   draft.set({

@@ -165,9 +165,14 @@ describe("totality", () => {
           { type: "completed", location: "s3://b/s" },
           { type: "failed", message: "no" },
         ),
-        (status, pods, jm, { state, upgradeMode, args, ...rest }, operationSeen) => {
+        fc.constantFrom<Observed["trial"]>(
+          undefined,
+          ...[OP(), OP(1, 2), OP(2, 2)].map((opId) => ({ opId, refused: undefined })),
+          { opId: OP(1, 2), refused: { what: "Pod ns/x", status: 403, message: "no" } },
+        ),
+        (status, pods, jm, { state, upgradeMode, args, ...rest }, operationSeen, trial) => {
           const one = job({ ...rest, spec: spec({ state, upgradeMode, args }), status });
-          const seen = observed({ pods, jobManager: jm, operation: operationSeen });
+          const seen = observed({ pods, jobManager: jm, operation: operationSeen, trial });
           const decision = look({ job: one, seen });
           expect(look({ job: one, seen })).toEqual(decision); // D1
           expect(decision.requeueAfterMs).toBeGreaterThan(0);
@@ -194,6 +199,15 @@ describe("totality", () => {
           // D4: a stop is asked for only under an id that is in the status.
           for (const action of decision.actions)
             if (action.type === "stopWithSavepoint") expect(decision.status.op?.triggerId).toBe(action.triggerId);
+          // D4, PF3: what leaves Preflight was taken by the API server.
+          if (
+            state === "Running" &&
+            status.op?.step === "Preflight" &&
+            decision.status.op?.id === status.op.id &&
+            !one.isDeleting
+          )
+            if (decision.status.op.startedAt === status.op.startedAt && decision.status.op.step !== "Preflight")
+              expect(trial).toEqual({ opId: status.op.id, refused: undefined });
           if (one.isDeleting) expect(made).toEqual([]);
         },
       ),

@@ -46,6 +46,8 @@ export type Action =
   /** Its values are secrets: apply computes them. */
   | { readonly type: "createSecret"; readonly name: string; readonly attempt: string }
   | { readonly type: "createPod"; readonly object: Pod }
+  /** Asks the API server whether it would take these pods; nothing is made. The answer is observed (`trial`). */
+  | { readonly type: "tryPods"; readonly opId: string; readonly objects: readonly Pod[] }
   | { readonly type: "deletePod"; readonly name: string; readonly uid: string }
   | { readonly type: "deleteConfigMap"; readonly name: string }
   | { readonly type: "deleteSecret"; readonly name: string }

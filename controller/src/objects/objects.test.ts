@@ -17,6 +17,7 @@ import {
   specHash,
   taskManagerMemory,
 } from "./index.ts";
+import type { AttemptInput } from "./index.ts";
 
 const MIB = 2 ** 20;
 
@@ -36,7 +37,7 @@ const DEPLOYED = {
   pods: { taskManagers: [1, 2] },
 };
 
-const input = (change: Readonly<Record<string, unknown>> = {}): Parameters<typeof runningPod>[0] => ({
+const input = (change: Readonly<Record<string, unknown>> = {}): AttemptInput => ({
   job: { uid: "u1", namespace: "ns", name: "sum", spec: spec(change) },
   settings: { defaultImage: "sluice:0" },
   deployed: DEPLOYED,

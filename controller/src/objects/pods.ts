@@ -34,9 +34,14 @@ const VOLUMES = {
   configMapJob: "sluice-job-source",
 } as const;
 
+/** What the pods of an attempt are made of. */
+export type RunningPodInput = Pick<AttemptInput, "job" | "settings"> & {
+  readonly deployed: { readonly attempt: string };
+};
+
 /** A JobManager or TaskManager pod of an attempt. */
 export function runningPod(
-  of: AttemptInput,
+  of: RunningPodInput,
   as: { readonly component: "jobmanager" | "taskmanager"; readonly index: number; readonly configMap: string },
 ): Pod {
   const { job, deployed } = of;

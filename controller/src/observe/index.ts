@@ -7,6 +7,7 @@ export type {
   Observed,
   OperationView,
   PodReportView,
+  PodTrial,
   PodView,
   RefusedAction,
   SnapshotView,

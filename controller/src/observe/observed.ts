@@ -106,6 +106,13 @@ export interface RefusedAction {
   readonly message: string;
 }
 
+/** What the API server said to a dry run of an operation's pods; kept in memory: a new controller asks again. */
+export interface PodTrial {
+  readonly opId: string;
+  /** The first one that it would not take. */
+  readonly refused: Omit<RefusedAction, "opId"> | undefined;
+}
+
 export interface Observed {
   /** All pods of the StreamJob, of all attempts. */
   readonly pods: readonly PodView[];
@@ -113,4 +120,5 @@ export interface Observed {
   readonly operation: OperationView | undefined;
   readonly isNamespaceTerminating: boolean;
   readonly refused: RefusedAction | undefined;
+  readonly trial: PodTrial | undefined;
 }

@@ -60,7 +60,10 @@ describe("objects", () => {
   test("KS1, KS3, KS4: versions rise; generation counts changes of the spec; status and spec never write each other", async () => {
     const { client, run } = bench();
     await run(async () => {
+      await client.tryCreate(THINGS, thing({ size: 1 }));
+      expect(await client.find(THINGS, AT)).toBeUndefined();
       const made = await client.create(THINGS, { ...thing({ size: 1 }), status: { seen: 9 } });
+      expect(isAlreadyExists(await errorOf(client.tryCreate(THINGS, thing({ size: 1 }))))).toBe(true);
       expect(made.status).toBeUndefined();
       expect(made.metadata.generation).toBe(1);
       const withStatus = await client.updateStatus(THINGS, { ...made, spec: { size: 7 }, status: { seen: 1 } });

@@ -213,5 +213,6 @@ function between(rng: Rng, range: { readonly min: number; readonly max: number }
 export function describe(request: KubeRequest): string {
   const name = "name" in request ? request.name : "body" in request ? (request.body.metadata.name ?? "") : "";
   const sub = "subresource" in request && request.subresource !== undefined ? "/status" : "";
-  return `${request.verb} ${request.type.plural}${sub} ${request.namespace ?? "*"}/${name}`;
+  const trial = request.verb === "create" && request.dryRun === true ? " (dry run)" : "";
+  return `${request.verb}${trial} ${request.type.plural}${sub} ${request.namespace ?? "*"}/${name}`;
 }

@@ -195,13 +195,20 @@ export class KubeState {
       body: without({ ...body, metadata: { ...body.metadata, name } }, "status"),
       owners: new Map(),
       manager: request.fieldManager,
+      isTrial: request.dryRun === true,
     });
   }
 
   #insert(
     type: ResourceType,
     key: string,
-    from: { readonly body: Tree; readonly owners: Ownership; readonly manager: string | undefined },
+    from: {
+      readonly body: Tree;
+      readonly owners: Ownership;
+      readonly manager: string | undefined;
+      /** Checked and answered, not stored. */
+      readonly isTrial?: boolean;
+    },
   ): AnyObject {
     this.#uidCount += 1;
     const { rng, wallMs } = this.#options;
@@ -215,6 +222,7 @@ export class KubeState {
     const object = { ...from.body, metadata } as unknown as AnyObject;
     this.#options.admit?.(type, object, undefined);
     const owners = from.manager === undefined ? from.owners : ownedAfterWrite({}, from.body, from.owners, from.manager);
+    if (from.isTrial === true) return object;
     const entry: Entry = { type, key, object, owners };
     this.#version += 1;
     entry.object = stamped(object, this.#version);

@@ -82,6 +82,16 @@ export class KubeClient {
     )) as Stored<T>;
   }
 
+  /** Whether it would be created: ApiError as `create` would give it, and nothing is stored. */
+  async tryCreate<T extends KubeObject>(type: ResourceType<T>, body: T, options: CallOptions = {}): Promise<void> {
+    const namespace = body.metadata.namespace;
+    const at = { ...(namespace !== undefined && { namespace }) };
+    await this.api.request(
+      { verb: "create", type, ...at, body, fieldManager: this.fieldManager, dryRun: true },
+      options,
+    );
+  }
+
   /** Replaces it; with a resourceVersion in `body` only if it is still that version. */
   async update<T extends KubeObject>(type: ResourceType<T>, body: T, options: CallOptions = {}): Promise<Stored<T>> {
     return await this.#update(type, body, undefined, options);

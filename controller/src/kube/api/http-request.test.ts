@@ -33,6 +33,10 @@ const REQUESTS: readonly (readonly [string, KubeRequest | WatchRequest])[] = [
     "POST /api/v1/namespaces/ns/pods?fieldManager=m",
     { verb: "create", type: PODS, namespace: "ns", body: POD, fieldManager: "m" },
   ],
+  [
+    "POST /api/v1/namespaces/ns/pods?dryRun=All",
+    { verb: "create", type: PODS, namespace: "ns", body: POD, dryRun: true },
+  ],
   ["PUT /api/v1/namespaces/ns/pods/p/status", { verb: "update", type: PODS, ...AT, subresource: "status", body: POD }],
   [
     "PATCH /api/v1/namespaces/ns/pods/p/status?fieldManager=m&force=true",

@@ -36,7 +36,9 @@ export function httpRequestOf(request: KubeRequest | WatchRequest): HttpRequest 
       return { method: "GET", path: pathOf(request) + queryOf(query) };
     }
     case "create": {
-      const path = pathOf(request) + queryOf({ fieldManager: request.fieldManager });
+      const path =
+        pathOf(request) +
+        queryOf({ fieldManager: request.fieldManager, dryRun: request.dryRun === true ? "All" : undefined });
       return { method: "POST", path, contentType: "application/json", body: JSON.stringify(request.body) };
     }
     case "update": {

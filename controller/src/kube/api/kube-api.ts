@@ -50,6 +50,8 @@ export interface CreateRequest extends Target {
   readonly verb: "create";
   readonly body: KubeObject;
   readonly fieldManager?: string;
+  /** The server checks it, admission and quotas included, answers as if it had made it, and stores nothing (dryRun=All). */
+  readonly dryRun?: true;
 }
 
 export interface UpdateRequest extends Target {

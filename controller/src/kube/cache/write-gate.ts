@@ -109,7 +109,8 @@ export class WriteGate {
   ): Promise<Answers[R["verb"]]> {
     const { api, clock } = this.#options;
     const { type, namespace, verb } = request;
-    if (verb === "get" || verb === "list") return await api.request(request, options);
+    const isTrial = request.verb === "create" && request.dryRun === true; // nothing is written
+    if (verb === "get" || verb === "list" || isTrial) return await api.request(request, options);
     const record = (name: string, wanted: Expectation["wanted"]): void => {
       if (!this.#caches.has(resourceName(type))) return; // WG3
       const expected = this.#expected.get(owner) ?? new Map<string, Expectation>();

@@ -217,6 +217,10 @@ describeWithPeer(kubernetes, "on a real API server", () => {
 
     const spec = { containers: [{ name: "main", image: "none" }] };
     const pod: Pod = { apiVersion: "v1", kind: "Pod", metadata: { namespace: "apply", name: "p" }, spec };
+    await client.tryCreate(CONFIG_MAPS, map("apply", "tried"));
+    expect(await client.find(CONFIG_MAPS, { namespace: "apply", name: "tried" })).toBeUndefined();
+    const badPod = await errorOf(client.tryCreate(PODS, { ...pod, spec: { containers: [] } }));
+    expect(badPod).toMatchObject({ status: 422, message: expect.stringContaining("spec.containers: Required value") });
     const made = await client.create(PODS, pod).catch(() => undefined);
     if (made !== undefined) {
       // (Without its service account an API server may refuse pods.)

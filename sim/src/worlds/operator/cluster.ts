@@ -85,7 +85,7 @@ export class SimCluster {
       });
     options.server.onCall((call, phase) => {
       const { request } = call;
-      if (phase === "before" && request.verb === "create" && request.type.plural === "pods")
+      if (phase === "before" && request.verb === "create" && request.dryRun !== true && request.type.plural === "pods")
         this.#checkPod(request.body as unknown as Pod);
     });
     this.#tick();

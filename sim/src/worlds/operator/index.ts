@@ -4,11 +4,11 @@
 // controller is killed before or after its n-th call to the API server: the seed says which mode, which call, which side, so that
 // enough seeds are all of them.
 
-import type { StreamJobSpec } from "@sluice/api";
+import { StreamJobSpec, withDefaults } from "@sluice/api";
 import { SeededRng } from "@sluice/kit";
 import type { Rng } from "@sluice/kit/env";
 import type { RunOptions, RunResult } from "../run.ts";
-import { runOperatorWorld } from "./world.ts";
+import { FORBIDDEN_LABEL, runOperatorWorld } from "./world.ts";
 import type { Mode, OperatorWorldOptions, UserStep } from "./world.ts";
 
 const MODES: readonly Mode[] = ["Savepoint", "LastState", "Stateless"];
@@ -61,6 +61,12 @@ function script(rng: Rng): readonly UserStep[] {
   return steps;
 }
 
+/** What preflight's pod passes and a TaskManager does not: only a dry run finds it before the job is stopped. */
+const FORBIDDEN: StreamJobSpec["taskManager"] = withDefaults(StreamJobSpec, {
+  job: { path: "x" },
+  taskManager: { podTemplate: { metadata: { labels: { [FORBIDDEN_LABEL]: "yes" } } } },
+}).taskManager;
+
 function changeOf(rng: Rng, index: number): Partial<StreamJobSpec> | "delete" {
   switch (rng.below(8)) {
     case 0:
@@ -74,6 +80,7 @@ function changeOf(rng: Rng, index: number): Partial<StreamJobSpec> | "delete" {
     case 4:
       return rng.chance(0.5) ? "delete" : { args: [`good-${index}`] };
     case 5:
+      if (rng.chance(0.3)) return { taskManager: FORBIDDEN };
       return { parallelism: 1 + rng.below(3) };
     default:
       return { args: [`good-${index}`] };

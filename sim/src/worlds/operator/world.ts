@@ -9,8 +9,8 @@
 
 import { STREAM_JOBS } from "@sluice/controller/internal/apply";
 import type { StreamJobObject } from "@sluice/controller/internal/apply";
-import { NAMESPACES, PODS } from "@sluice/controller/internal/kube";
-import type { Stored } from "@sluice/controller/internal/kube";
+import { ApiError, NAMESPACES, PODS } from "@sluice/controller/internal/kube";
+import type { KubeObject, ResourceType, Stored } from "@sluice/controller/internal/kube";
 import { Operator } from "@sluice/controller/internal/main";
 import { StreamJobSpec, withDefaults } from "@sluice/api";
 import type { PodReport, StreamJobStatus } from "@sluice/api";
@@ -60,6 +60,14 @@ export interface OperatorWorldResult {
 }
 
 const BAD = "--bad";
+/** A label of podTemplate that a policy of the namespace refuses on TaskManagers. */
+export const FORBIDDEN_LABEL = "forbidden";
+
+function admit(type: ResourceType, object: KubeObject): void {
+  if (type.plural !== "pods" || object.metadata.labels?.[FORBIDDEN_LABEL] === undefined) return;
+  const message = `pods "${object.metadata.name ?? ""}" is forbidden: violates PodSecurity "restricted:latest"`;
+  throw new ApiError({ status: 403, reason: "Forbidden", message, outcome: "refused" });
+}
 
 export async function runOperatorWorld(options: OperatorWorldOptions): Promise<OperatorWorldResult> {
   const one = new OperatorWorld(options);
@@ -90,7 +98,7 @@ class OperatorWorld {
   constructor(options: OperatorWorldOptions) {
     this.#options = options;
     this.#world = new World({ seed: options.seed, faults: HEALTHY, keepsTrace: options.keepsTrace === true });
-    this.#server = new SimKubeServer(this.#world);
+    this.#server = new SimKubeServer(this.#world, { admit });
     this.#bucket = new Bucket((reason) => this.#world.violate(reason));
     this.#cluster = new SimCluster({
       world: this.#world,
@@ -312,7 +320,8 @@ class OperatorWorld {
     if (status.observedGeneration !== stored.metadata.generation || status.op !== undefined) return false;
     const alive = this.#cluster.jobManagers;
     const stalled = status.conditions?.some((one) => one.type === "Stalled" && one.status === "True") === true;
-    const isBad = this.#spec.args?.includes(BAD) === true;
+    const isForbidden = this.#spec.taskManager.podTemplate?.metadata?.labels?.[FORBIDDEN_LABEL] !== undefined;
+    const isBad = isForbidden || this.#spec.args?.includes(BAD) === true;
     if (stalled && status.deployed?.ended === "STALLED") return this.#cluster.podCount === 0;
     if (this.#spec.state === "Suspended" && (!stalled || status.deployed?.ended !== undefined))
       return status.lifecycleState === "Suspended" && this.#cluster.podCount === 0;
