@@ -1,6 +1,7 @@
-// Staged uploads in memory, with faults: a call may fail before or after it was done (SU4).
+// Staged uploads in memory, with faults: a call may fail before or after it was done (SU4), and a completion may destroy its upload, as
+// MinIO's does when the client dies.
 //
-// Invariants: SU1-SU4 of kit/env/uploads.ts.
+// Invariants: SU1-SU5 of kit/env/uploads.ts.
 
 import { assert, Failure } from "@sluice/kit";
 import type { ObjectInfo, Rng, StagedUpload, StagedUploads, UploadedPart } from "@sluice/kit/env";
@@ -13,6 +14,8 @@ export class UploadSpace {
   #serial = 0;
   /** Of every call; half of the failing ones have been done. */
   failProbability = 0;
+  /** Of every completion: its parts are gone, and no object is there. */
+  destroyProbability = 0;
 
   constructor(rng: Rng) {
     this.#rng = rng;
@@ -41,7 +44,17 @@ export class UploadSpace {
             .filter(({ path }) => path.startsWith(prefix))
             .sort((a, b) => (a.path < b.path ? -1 : 1)),
         ),
-      exists: (path) => this.#call(() => this.objects.has(path)),
+      sizeOf: (path) => this.#call(() => this.objects.get(path)?.length),
+      put: (path, bytes) => this.#call(() => void this.objects.set(path, bytes.slice())),
+      copy: (from, to) =>
+        this.#call(() => {
+          const source = this.objects.get(from);
+          if (source === undefined) return "absent";
+          this.objects.set(to, source);
+          return "copied";
+        }),
+      remove: (path) => this.#call(() => void this.objects.delete(path)),
+      listObjects: (prefix) => this.#call(() => this.list(prefix)),
     };
   }
 
@@ -79,6 +92,10 @@ export class UploadSpace {
   #complete(upload: StagedUpload, parts: readonly UploadedPart[]): "completed" | "absent" {
     const stored = this.#open.get(keyOf(upload));
     if (stored === undefined) return "absent";
+    if (this.#rng.chance(this.destroyProbability)) {
+      this.#open.delete(keyOf(upload));
+      throw new Failure("STORAGE_UNAVAILABLE", { retry: "backoff", message: "simulated: the connection broke" });
+    }
     const contents = parts.map(({ number, etag }) => {
       const part = stored.get(number);
       assert(part?.etag === etag, "a part is completed as it was stored last");

@@ -34,6 +34,11 @@ const SOAKS: Readonly<Record<string, Soak>> = {
     seedCount: 20,
     about: "real processes killed at random points, 20 seeds unless --seeds N says otherwise",
   },
+  publication: {
+    program: "runtime/test/s3-sink/main.ts",
+    seedCount: 1_000,
+    about: "the file sink's publication on MinIO, its client cut off at random moments, 1,000 rounds of each way",
+  },
   "commit-steps": {
     program: "runtime/test/commit-steps/main.ts",
     seedCount: 1,

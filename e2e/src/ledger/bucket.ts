@@ -42,7 +42,7 @@ export class Bucket {
       const names: string[] = [];
       for await (const item of client.listObjectsV2(this.#bucket, prefix, true)) {
         const { name } = item as { readonly name?: string };
-        if (name !== undefined) names.push(name);
+        if (name !== undefined && isVisible(name)) names.push(name);
       }
       return names.toSorted();
     });
@@ -53,7 +53,8 @@ export class Bucket {
     return await this.#retried(async (client) => {
       let sizeBytes = 0;
       for await (const item of client.listObjectsV2(this.#bucket, prefix, true)) {
-        sizeBytes += (item as { readonly size?: number }).size ?? 0;
+        const { name = "", size = 0 } = item as { readonly name?: string; readonly size?: number };
+        if (isVisible(name)) sizeBytes += size;
       }
       return sizeBytes;
     });
@@ -93,4 +94,9 @@ export class Bucket {
       }
     }
   }
+}
+
+/** Readers skip names that begin with a dot: what a sink has staged and not published. */
+function isVisible(name: string): boolean {
+  return !name.slice(name.lastIndexOf("/") + 1).startsWith(".");
 }

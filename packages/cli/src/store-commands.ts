@@ -24,7 +24,8 @@ Examples:
 
 All of it works while the job runs, and when nobody runs it any more. Only objects with names that Sluice writes are ever deleted, and
 only after a commit record has condemned them; a checkpoint that is kept and cannot be read stops every deletion. Uploads in parts that
-nobody will complete are aborted too, those of a file sink (--output) only once its job is closed.`;
+nobody will complete are aborted too; those of a file sink (--output), and what it has staged under names that begin with
+.staged-part- and not published, only once its job is closed. They are counted together as unfinished uploads.`;
 
 interface PlaceFlags {
   readonly job?: string;
@@ -67,7 +68,7 @@ export function addStoreCommands(program: Command, done: (exitCode: number) => v
       .option("--json", "JSON instead of text");
   const output = [
     "--output <uri>",
-    "s3:// directory of a file sink of the job, for its unfinished uploads; may be repeated",
+    "s3:// directory of a file sink of the job, for its unfinished uploads and staged objects; may be repeated",
     (text: string, before: readonly string[]): readonly string[] => [...before, notEmpty(text)],
     [] as readonly string[],
   ] as const;

@@ -86,7 +86,7 @@ async function openAllUploads(uri: string, { define, outputs: named }: StorePlac
     if (opened === undefined) {
       throw new Failure("CONFIG_INVALID", {
         retry: "never",
-        message: `--output ${output}: only s3:// has uploads that can be left unfinished`,
+        message: `--output ${output}: only s3:// has uploads that can be left unfinished, and staged objects`,
         remedy: "Leave it out: files in a directory are looked after by their sink.",
       });
     }
@@ -102,6 +102,8 @@ function adminPlace(store: AdminPlace["store"], jobDir: string, uploads: Uploads
 }
 
 function uploadLine({ uploads, upload, class: found }: SurveyedUpload): string {
+  if (upload.staged)
+    return `  ${uploads.uri}/${upload.path} (staged and not published, of ${timeOf(upload.startedMs)}, ${found})`;
   return `  ${uploads.uri}/${upload.path} (unfinished upload ${upload.uploadId}, begun ${timeOf(upload.startedMs)}, ${found})`;
 }
 

@@ -15,7 +15,14 @@ import type { ObjectInfo, ObjectStore, StagedUploads } from "@sluice/kit/env";
 import type { CheckpointId } from "../model/index.ts";
 import { closeCommitLog, CommitLog, readCommit, type CommitChange, type CommitLogEnv } from "./commit-log.ts";
 import { commitSeq } from "./commit-record.ts";
-import { listUploads, outputUploads, ownUploads, type SurveyedUpload } from "./incomplete-uploads.ts";
+import {
+  discardUpload,
+  listStaged,
+  listUploads,
+  outputUploads,
+  ownUploads,
+  type SurveyedUpload,
+} from "./incomplete-uploads.ts";
 import { metadataPath, readCheckpointMetadata } from "./metadata.ts";
 import { isEnded } from "./start.ts";
 import { retryStorage } from "./storage-retry.ts";
@@ -44,7 +51,7 @@ export interface JobInspection {
   readonly record: CommitRecord;
   readonly recordCount: number;
   readonly survey: Survey;
-  /** Uploads in parts that were begun and not completed. */
+  /** Uploads in parts that were begun and not completed, and objects that a sink has staged and not published. */
   readonly uploads: readonly SurveyedUpload[];
 }
 
@@ -132,16 +139,19 @@ async function surveyUploads(
     const asObjects = listed.map(({ path, startedMs }) => ({ path, sizeBytes: 0, modifiedMs: startedMs }));
     found.push(...ownUploads(uploads, listed, classify(asObjects), options));
   }
-  for (const output of outputs) found.push(...outputUploads(output, await listUploads(output, "", place), options));
+  for (const output of outputs) {
+    const listed = [...(await listUploads(output, "", place)), ...(await listStaged(output, place))];
+    found.push(...outputUploads(output, listed, options));
+  }
   return found;
 }
 
 /** Asks before each who owns the log (CL8): no record names an upload, because nothing that the log keeps can consist of one. */
 async function abortAll(place: AdminPlace, log: CommitLog, victims: readonly SurveyedUpload[]): Promise<void> {
   const { env, signal } = place;
-  for (const { uploads, upload } of victims) {
+  for (const victim of victims) {
     await log.verifyOwnership(signal);
-    await retryStorage(env, signal, "upload-abort", () => uploads.abort(upload, signal));
+    await retryStorage(env, signal, "upload-abort", () => discardUpload(victim, signal));
   }
 }
 
@@ -360,7 +370,7 @@ function purgeableOf({ survey: found, uploads }: JobInspection): Awaited<ReturnT
 
 /**
  * Deletes all checkpoints of a closed job (SA3), and aborts its unfinished uploads; its last record stays as a tombstone. Savepoints lie
- * elsewhere and stay; output that only a savepoint could still have published (by a claim) is gone with its upload.
+ * elsewhere and stay; output that only a savepoint could still have published (by a claim) is gone with its staged object.
  */
 export async function purgeJob(
   place: AdminPlace,

@@ -22,8 +22,9 @@ import { PendingFiles } from "./pending-files.ts";
  * `part-{lineage}-{checkpoint}-{uid}-{subtask}-{n}` when the checkpoint is durable. Readers ignore names that begin with a
  * dot. Without checkpointing files appear at the end of input. Flink: FileSink with OnCheckpointRollingPolicy.
  *
- * A directory `s3://bucket/prefix` is written by multipart uploads, which become visible as whole objects
- * `part-{lineage}-{uid}-{subtask}-{epoch}.{attempt}-{n}`; see object-files.ts for what differs.
+ * In a directory `s3://bucket/prefix` it writes whole objects under hidden names, which are copied to
+ * `part-{lineage}-{uid}-{subtask}-{epoch}.{attempt}-{n}` inside the store; see object-files.ts for what differs. The
+ * credentials need get, put, delete and list there.
  */
 export class FileSink<T> implements Sink<T> {
   readonly name = "file sink";

@@ -22,6 +22,11 @@ export function retryingUploads(
       again("upload-complete", signal, () => uploads.complete(upload, parts, signal)),
     abort: (upload, signal) => uploads.abort(upload, signal), // a courtesy, tried once
     list: (prefix, signal) => again("upload-list", signal, () => uploads.list(prefix, signal)),
-    exists: (path, signal) => again("upload-exists", signal, () => uploads.exists(path, signal)),
+    sizeOf: (path, signal) => again("object-stat", signal, () => uploads.sizeOf(path, signal)),
+    put: (path, bytes, signal) => again("object-put", signal, () => uploads.put(path, bytes, signal)),
+    copy: (from, to, sizeBytes, signal) =>
+      again("object-copy", signal, () => uploads.copy(from, to, sizeBytes, signal)),
+    remove: (path, signal) => again("object-remove", signal, () => uploads.remove(path, signal)),
+    listObjects: (prefix, signal) => again("object-list", signal, () => uploads.listObjects(prefix, signal)),
   };
 }

@@ -1,6 +1,6 @@
 // The exactly-once file sink on a real MinIO, with processes killed: every record once, in order per key, nothing visible too early.
 //
-// Invariants: OF1-OF3 of connectors/object-files.ts.
+// Invariants: OF1-OF3, OF7 of connectors/object-files.ts. The publication alone, cut off at many moments: publication.test.ts.
 
 import { afterAll, beforeAll, expect, test } from "@jest/globals";
 import { startLocalCluster } from "@sluice/cli";
@@ -46,7 +46,7 @@ describeWithPeer(minio, "the file sink on S3", () => {
 
   async function rows(): Promise<readonly Row[]> {
     const texts = await Promise.all(
-      (await output.list("")).map(async ({ path }) => new TextDecoder().decode(await output.get(path))),
+      (await output.list("part-")).map(async ({ path }) => new TextDecoder().decode(await output.get(path))),
     );
     return texts.flatMap((text) =>
       text
@@ -87,6 +87,7 @@ describeWithPeer(minio, "the file sink on S3", () => {
         await started.until("the job was restored", isBack, { timeoutMs: 60_000 });
       }
       expect(await endOf(started)).toMatchObject({ state: "FINISHED" });
+      expect((await output.list(".staged-")).map(({ path }) => path)).toEqual([]); // nothing stays staged
       expect(started.events.filter(({ type }) => type === "exited").length).toBeGreaterThanOrEqual(2);
       const found = await rows();
       expect(found.length).toBe(COUNT);
@@ -101,7 +102,7 @@ describeWithPeer(minio, "the file sink on S3", () => {
   );
 
   test(
-    "IU1, IU2: uploads that a dead attempt left are listed and aborted by purge, of the checkpoint writer and of the sink; others stay",
+    "IU1, IU2: uploads and staged objects that a dead attempt left are listed and aborted by purge, of the checkpoint writer and of the sink; others stay",
     async () => {
       const { endpoint, accessKey, secretKey } = server;
       const uploads = await openStagedUploads("s3://jobs", { s3: { endpoint, accessKey, secretKey } });
@@ -120,6 +121,10 @@ describeWithPeer(minio, "the file sink on S3", () => {
         const upload = await uploads.begin(path);
         expect(await uploads.putPart(upload, { number: 1, bytes: new Uint8Array(1_000) })).not.toBe("absent");
       }
+      const staged = [`.staged-part-${lineage}-out-0-1.0-999.ndjson`, ".staged-part-ffffffffffff-out-0-1.0-0.ndjson"];
+      for (const path of staged) await output.put(path, new Uint8Array(10));
+      const stagedNames = async (): Promise<readonly string[]> =>
+        (await output.list(".staged-")).map(({ path }) => path);
       const before = await names(); // also what the killed processes have left
       expect(before).toEqual(expect.arrayContaining([...left, ...others]));
       const store = async (...args: readonly string[]): Promise<string> => {
@@ -139,10 +144,14 @@ describeWithPeer(minio, "the file sink on S3", () => {
       const purge = await store("purge", "--dry-run");
       for (const path of left)
         for (const said of [garbage, purge]) expect(said).toContain(`s3://jobs/${path} (unfinished`);
+      for (const said of [garbage, purge]) {
+        expect(said).toContain(`s3://jobs/out/${staged[0]} (staged and not published`);
+        expect(said).not.toContain(staged[1]);
+      }
       for (const path of others) for (const said of [garbage, purge]) expect(said).not.toContain(path);
       expect(await names()).toEqual(before);
       expect(await store("purge")).toMatch(/is purged: \d+ objects, .* deleted, \d+ unfinished uploads aborted/u);
-      expect(await names()).toEqual(others.toSorted());
+      expect([await names(), await stagedNames()]).toEqual([others.toSorted(), [staged[1]]]);
       expect((await rows()).length).toBe(COUNT); // what was published stays
     },
     TEST_TIMEOUT_MS,

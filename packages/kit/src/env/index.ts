@@ -11,7 +11,7 @@ export type { Conn, Listener, Net } from "./net.ts";
 export { FaultInjectingStore, writesFailing } from "./faults.ts";
 export type { StoreFaults, StruckFaults } from "./faults.ts";
 export { checkPath, PATH_BYTES_MAX } from "./paths.ts";
-export { UPLOAD_PART_BYTES_MIN, UPLOAD_PARTS_MAX } from "./uploads.ts";
+export { COPY_BYTES_MAX, UPLOAD_PART_BYTES_MIN, UPLOAD_PARTS_MAX } from "./uploads.ts";
 export type { IncompleteUpload, StagedUpload, StagedUploads, UploadedPart } from "./uploads.ts";
 export { CONDITIONAL_BYTES_MAX } from "./storage.ts";
 export type { Disk, ObjectInfo, ObjectStore, PutOutcome, PutIfAbsentOutcome } from "./storage.ts";

@@ -24,7 +24,7 @@ export function uploadsContract(make: () => Promise<UploadsAndStore>): readonly 
         const parts = [await put(uploads, upload, 1, first), await put(uploads, upload, 2, second)];
         assert((await store.list("dir/")).length === 0, "SU1: nothing is listed");
         assert((await store.get("dir/o")) === undefined, "SU1: nothing is read");
-        assert(!(await uploads.exists("dir/o")), "SU1: it does not exist");
+        assert((await uploads.sizeOf("dir/o")) === undefined, "SU1: it does not exist");
         const elsewhere = structuredClone({ upload, parts });
         assert((await uploads.complete(elsewhere.upload, elsewhere.parts)) === "completed", "completed");
         const bytes = await store.get("dir/o");
@@ -37,7 +37,7 @@ export function uploadsContract(make: () => Promise<UploadsAndStore>): readonly 
           bytes.subarray(first.length).every((byte, i) => byte === second[i]),
           "the second part follows",
         );
-        assert(await uploads.exists("dir/o"), "it exists");
+        assert((await uploads.sizeOf("dir/o")) === bytes.length, "it exists");
       },
     ],
     [
@@ -63,7 +63,7 @@ export function uploadsContract(make: () => Promise<UploadsAndStore>): readonly 
           (await uploads.putPart(upload, { number: 2, bytes: patternBytes(10) })) === "absent",
           "nothing to add to",
         );
-        assert(!(await uploads.exists("a")), "nothing became visible");
+        assert((await uploads.sizeOf("a")) === undefined, "nothing became visible");
       },
     ],
     [
@@ -106,6 +106,56 @@ export function uploadsContract(make: () => Promise<UploadsAndStore>): readonly 
         assert((await uploads.list("")).length === 3, "the other one too");
         for (const upload of [...found, other]) await uploads.abort(upload);
         assert((await uploads.list("")).length === 0, "then nothing is left");
+      },
+    ],
+    [
+      "SU5: a copy is whole, leaves its source, and may be repeated, over an older object too",
+      async ({ uploads, store }) => {
+        const [bytes, other] = [patternBytes(1_000, 1), patternBytes(2_000, 2)];
+        await uploads.put("dir/.staged ü+~1", bytes);
+        await uploads.put("dir/final", other);
+        for (let round = 0; round < 2; round += 1) {
+          const copied = await uploads.copy("dir/.staged ü+~1", "dir/final", bytes.length);
+          assert(copied === "copied", "SU5: copied, also again");
+          for (const path of ["dir/.staged ü+~1", "dir/final"]) {
+            const found = await store.get(path);
+            assert(found !== undefined && Buffer.compare(found, bytes) === 0, `SU5: ${path} has the content`);
+          }
+        }
+        await uploads.remove("dir/.staged ü+~1");
+        await uploads.remove("dir/.staged ü+~1");
+        assert((await uploads.copy("dir/.staged ü+~1", "dir/final", 1_000)) === "absent", "SU5: no source");
+        assert((await uploads.sizeOf("dir/final")) === bytes.length, "SU5: what was there stays");
+      },
+    ],
+    [
+      "SU5: a completed upload of several parts is copied as a whole",
+      async ({ uploads, store }) => {
+        const upload = await uploads.begin("dir/.staged");
+        const [first, second] = [patternBytes(UPLOAD_PART_BYTES_MIN, 1), patternBytes(7, 2)];
+        const parts = [await put(uploads, upload, 1, first), await put(uploads, upload, 2, second)];
+        await uploads.complete(upload, parts);
+        const sizeBytes = first.length + second.length;
+        assert((await uploads.copy("dir/.staged", "dir/final", sizeBytes)) === "copied", "copied");
+        const found = await store.get("dir/final");
+        assert(
+          found !== undefined && Buffer.compare(found, Buffer.concat([first, second])) === 0,
+          "all of it, in order",
+        );
+      },
+    ],
+    [
+      "objects are listed by prefix, ascending, with size and age; no uploads among them",
+      async ({ uploads }) => {
+        for (const path of ["dir/b", "dir/a", "other"]) await uploads.put(path, patternBytes(path.length));
+        const upload = await uploads.begin("dir/c");
+        const found = await uploads.listObjects("dir/");
+        assert(JSON.stringify(found.map(({ path }) => path)) === '["dir/a","dir/b"]', "two, in order");
+        assert(
+          found.every(({ sizeBytes, modifiedMs }) => sizeBytes === 5 && Number.isFinite(modifiedMs)),
+          "with size and age",
+        );
+        await uploads.abort(upload);
       },
     ],
   ];

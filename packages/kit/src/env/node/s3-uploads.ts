@@ -2,13 +2,17 @@
 //
 // Invariants (besides SU1-SU4 of ../uploads.ts): M1, M3, M4 of s3-calls.ts, and
 //   MU1. Completing is the only call whose success may show as "absent" the next time; everything else is repeated as it is.
+//   MU2. (SU5) A copy is one CopyObject. Amazon's answers 200 before it has ended, with an error in the body: only a result with an ETag is
+//        a copy. MinIO's writes a temporary object first and renames it last (cmd/erasure-object.go): it never opens the source for writing.
 
 import { assert } from "../../assert.ts";
-import { isFailure } from "../../failure.ts";
-import { UPLOAD_PARTS_MAX } from "../uploads.ts";
+import { Failure, isFailure } from "../../failure.ts";
+import type { ObjectInfo } from "../storage.ts";
+import { COPY_BYTES_MAX, UPLOAD_PARTS_MAX } from "../uploads.ts";
 import type { IncompleteUpload, StagedUpload, StagedUploads, UploadedPart } from "../uploads.ts";
 import { asBuffer, PART_BYTES, S3Calls } from "./s3-calls.ts";
 import type { Call, Run, S3StoreOptions } from "./s3-calls.ts";
+import { S3ObjectStore } from "./s3-store.ts";
 
 interface ListedUpload {
   readonly key: string;
@@ -19,10 +23,12 @@ interface ListedUpload {
 export class S3StagedUploads implements StagedUploads {
   readonly uri: string;
   readonly #calls: S3Calls;
+  readonly #store: S3ObjectStore;
 
   /** `prefix`: without slashes around it, may be empty. Throws CONFIG_INVALID for an endpoint that is none. */
   constructor(target: { readonly bucket: string; readonly prefix: string }, options: S3StoreOptions) {
     this.#calls = new S3Calls(target, options);
+    this.#store = new S3ObjectStore(target, options);
     this.uri = this.#calls.uri;
   }
 
@@ -99,11 +105,37 @@ export class S3StagedUploads implements StagedUploads {
     });
   }
 
-  async exists(path: string, signal?: AbortSignal): Promise<boolean> {
-    const call: Call = { verb: "stat", path, signal, sizeBytes: 0, idempotent: true };
-    const found = await this.#calls.found(call, (client, key) => client.statObject(this.#calls.bucket, key));
-    if (found === undefined) await this.#calls.bucketMustExist(call); // M3
-    return found !== undefined;
+  async sizeOf(path: string, signal?: AbortSignal): Promise<number | undefined> {
+    return (await this.#store.stat(path, signal))?.sizeBytes;
+  }
+
+  async put(path: string, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    if ((await this.#store.put(path, bytes, signal)) === "stored") return;
+    throw new Failure("STORAGE_UNAVAILABLE", {
+      retry: "backoff",
+      message: `write ${this.uri}/${path}: no answer, it may or may not be there`,
+      remedy: "Check that the store runs and can be reached; it is tried again.",
+    });
+  }
+
+  async copy(from: string, to: string, sizeBytes: number, signal?: AbortSignal): Promise<"copied" | "absent"> {
+    assert(sizeBytes <= COPY_BYTES_MAX, "one copy takes at most 5 GiB");
+    const { bucket, keyPrefix } = this.#calls;
+    const call: Call = { verb: "copy to", path: to, signal, sizeBytes, idempotent: true };
+    const copied = await this.#calls.found(call, async (client, key) => {
+      const { etag } = (await client.copyObject(bucket, key, `/${bucket}/${keyPrefix}${from}`)) as { etag?: string };
+      if (etag === undefined || etag === "") throw new Error("the copy was answered without an ETag"); // MU2: ambiguous
+      return "copied" as const;
+    });
+    return copied ?? "absent";
+  }
+
+  async remove(path: string, signal?: AbortSignal): Promise<void> {
+    await this.#store.remove(path, signal);
+  }
+
+  async listObjects(prefix: string, signal?: AbortSignal): Promise<readonly ObjectInfo[]> {
+    return await this.#store.list(prefix, signal);
   }
 
   /**
