@@ -57,6 +57,12 @@ writeFileSync(
   "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{ level: Metadata }]\n",
 );
 const program = await controllerProgram(values.source);
+// Whatever ends this process, nothing of it stays behind.
+process.once("exit", () => {
+  program.remove();
+  if (!values.keep) rmSync(folder, { recursive: true, force: true });
+});
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => process.exit(130));
 const server = await startApiServer({
   controllers: ["garbage-collector-controller"],
   flags: [`--audit-log-path=${auditLog}`, `--audit-policy-file=${join(folder, "audit-policy.yaml")}`],
@@ -207,8 +213,6 @@ await controller.stop();
 kubelet.removeAllListeners("exit");
 kubelet.disconnect();
 await server.stop();
-program.remove();
-if (!values.keep) rmSync(folder, { recursive: true, force: true });
 const isMissed =
   measured.residentMb.max > LIMITS.residentMb ||
   measured.cpuPercent.max > LIMITS.cpuPercent ||
