@@ -511,6 +511,55 @@ describe("upgrades", () => {
     ).toMatchObject({ step: "Fence" });
   });
 
+  const endedWith = (jobState: "stopped" | "finished" | undefined): Partial<Observed> => {
+    const [jm, ...others] = runningPods();
+    const log = { ...exists(UID), jobState: jobState ?? "active" } as NonNullable<PodReportView["log"]>;
+    const report: PodReportView = { event: "jobEnded", state: "FINISHED", ...(jobState !== undefined && { log }) };
+    return {
+      pods: [{ ...pod({ component: "jobmanager" }), ...jm, ended: ended(report) }, ...others],
+      jobManager: undefined,
+    };
+  };
+
+  test("input that ends before a stop takes hold: the job has finished, and is not taken for stopped", () => {
+    const stop = { step: "Stop" as const, triggerId: triggerIdOf(OP(1, 2)) };
+    expect(upgrading(stop, endedWith("finished")).status.deployed?.ended).toBe("FINISHED");
+    expect(upgrading(stop, endedWith("stopped")).status.op).toMatchObject({
+      step: "Fence",
+      savepoint: "s3://bucket/chk-3",
+    });
+  });
+
+  test("KR5: a stop that was given up and takes hold later does not end the job: its version is started again", () => {
+    const conditions = [
+      {
+        type: "Stalled",
+        status: "True" as const,
+        reason: "SavepointFailed",
+        message: "",
+        lastTransitionTime: ago(1_000),
+      },
+    ].map((one) => ({ ...one, observedGeneration: 2 }));
+    const of = (seen: Partial<Observed>, status: Partial<JobStatus> = {}): Decision =>
+      look({
+        job: job({ generation: 2, spec: spec({ args: ["2"] }), status: stableStatus({ conditions, ...status }) }),
+        seen: observed({ pods: runningPods(), jobManager: jobManager(), ...seen }),
+      });
+    expect(
+      of({ jobManager: jobManager({ state: "FINISHED", isRunning: false }) }).status.deployed?.ended,
+    ).toBeUndefined();
+    expect(of(endedWith("finished")).status.deployed?.ended).toBe("FINISHED");
+    const returns = of(endedWith("stopped"));
+    expect(returns.status.deployed?.ended).toBeUndefined();
+    expect(returns.status.op).toMatchObject({ kind: "Deploy", step: "Fence", returns: true });
+    const started = of({ pods: [], jobManager: undefined }, returns.status);
+    expect(started.status.deployed).toMatchObject({
+      hash: specHash(spec()),
+      restore: { mayCreate: false, newLineage: false, order: [2, 1] },
+    });
+    expect(condition(started, "Stalled")).toBe("True SavepointFailed");
+  });
+
   test.each([
     ["Savepoint", false],
     ["LastState", false],

@@ -6,6 +6,8 @@
 //   KR2. ConfigMap, Secret and Service are made before the pods that need them.
 //   KR3. A JobManager that takes over a job which has run may not begin a commit log (D3).
 //   KR4. Only pods of the list of the status stay: all others are asked to go (sweep).
+//   KR5. A stop that was given up may take hold later, when the JobManager answers again: such a job has not finished, it is started
+//        again from its savepoint.
 //
 // Not here: starting and ending on purpose (fence.ts).
 
@@ -23,8 +25,10 @@ import {
 } from "../objects/index.ts";
 import type { LogHead, PodView } from "../observe/index.ts";
 import type { Deployed, PodRef } from "../status/index.ts";
+import { isGivenUp } from "./conditions.ts";
 import type { Draft } from "./draft.ts";
 import { REQUEUE_WAITING_MS } from "./draft.ts";
+import { startOperation } from "./operation.ts";
 import { findingOfFailure, findingOfPod, outOfMemory } from "./pod-findings.ts";
 import { stall } from "./refuse.ts";
 
@@ -61,7 +65,7 @@ export function keepRunning(draft: Draft): void {
   const isStopping = draft.op?.step === "Stop";
   if (!isStopping) {
     const end = endOf(draft, live);
-    if (end !== undefined) return finish(draft, end);
+    if (end !== undefined) return wasRefusedAStop(draft) ? afterRefusedStop(draft, end) : finish(draft, end);
   }
   const fatal = fatalOf(draft, live);
   if (fatal !== undefined) return stall(draft, fatal);
@@ -95,6 +99,25 @@ function letGo(draft: Draft, live: Deployed): void {
     jobId: jobManager.jobId,
     operationId: unpinIdOf(live.attempt),
   });
+}
+
+/** A stop was asked for, and the version that it was for was refused when it took too long. */
+function wasRefusedAStop(draft: Draft): boolean {
+  const stalled = draft.status.conditions?.find((one) => one.type === "Stalled");
+  return draft.op === undefined && isGivenUp(draft) && stalled?.reason === "SavepointFailed";
+}
+
+/** KR5. */
+function afterRefusedStop(draft: Draft, end: JobEnd): void {
+  if (end.state !== "FINISHED") return finish(draft, end);
+  const { log } = end;
+  // Its pod says how the log ended, once it has; REST does not.
+  if (log === undefined)
+    return draft.wait("Stopping", "the job has ended; waits for what its JobManager leaves behind");
+  if (log.kind !== "exists" || log.jobState !== "stopped") return finish(draft, end);
+  draft.record("Return", "a stop that was given up has stopped the job after all: its version is started again");
+  startOperation(draft, { kind: "Deploy", step: "Fence", from: undefined, returns: true });
+  draft.soon(REQUEUE_WAITING_MS);
 }
 
 function finish(draft: Draft, end: JobEnd): void {

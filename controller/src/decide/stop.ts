@@ -92,7 +92,9 @@ function ageOf(waitedMs: number): string {
 function ended(draft: Draft, op: Operation, end: JobEnd): void {
   const { state, log } = end;
   const hasFinished = state === "FINISHED" && !(log?.kind === "exists" && log.jobState === "stopped");
-  if (state === "FINISHED" && op.triggerId !== undefined) {
+  // Its input may have ended before the stop took hold: then the log says so.
+  const isComplete = log?.kind === "exists" && log.jobState === "finished";
+  if (state === "FINISHED" && op.triggerId !== undefined && !isComplete) {
     // The stop that was asked for, whose answer is still to come; or lost: the log's head is its savepoint then.
     const isAnswered = draft.jobManager !== undefined && draft.since(op.stepAt) < LAST_WORDS_MS;
     if (isAnswered) return draft.wait("Stopping", "the job has stopped; waits for its savepoint", REQUEUE_BUSY_MS);
