@@ -24,7 +24,7 @@ const USAGE = `npm run e2e [-- OPTIONS]
   --list           name all scenarios
   --no-setup       the cluster and the operator are used as they are
   --no-image       the image is not built anew
-  --at-once N      scenarios that run beside each other (default 3)
+  --at-once N      scenarios that run beside each other (default 4)
   --keep           namespaces of scenarios that failed stay
   --control KIND   every audit sees a ledger with one record ${DAMAGES.join(", ")}: the run must fail`;
 
@@ -33,7 +33,7 @@ const OPTIONS = {
   list: { type: "boolean", default: false },
   setup: { type: "boolean", default: true },
   image: { type: "boolean", default: true },
-  "at-once": { type: "string", default: "3" },
+  "at-once": { type: "string", default: "4" },
   keep: { type: "boolean", default: false },
   control: { type: "string" },
   help: { type: "boolean", default: false },

@@ -1,4 +1,4 @@
-// All scenarios, in the order in which they are listed.
+// All scenarios, in the order in which they begin: the longest first, so that none is left over at the end.
 
 import type { Scenario } from "../scenario.ts";
 import { KILLS } from "./kills.ts";
@@ -10,9 +10,9 @@ import { UPGRADES } from "./upgrades.ts";
 
 export const SCENARIOS: readonly Scenario[] = [
   ...MEASURE,
+  ...REFUSALS,
   ...README_SCENARIOS,
   ...LIFECYCLE,
   ...UPGRADES,
   ...KILLS,
-  ...REFUSALS,
 ];
