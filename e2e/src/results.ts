@@ -124,9 +124,9 @@ export function keep(result: RunResult): void {
 /** Twelve digits of the commit, with -dirty when the tree differs from it. */
 export function commitOf(): string {
   const git = (args: readonly string[]): string =>
-    execFileSync("git", [...args], { cwd: FOLDER, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+    execFileSync("git", [...args], { cwd: import.meta.dirname, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
   try {
-    const changed = git(["status", "--porcelain", "--", "..", ":!../results"]);
+    const changed = git(["status", "--porcelain", "--", "../..", ":!../results"]);
     return `${git(["rev-parse", "--short=12", "HEAD"])}${changed === "" ? "" : "-dirty"}`;
   } catch {
     return "unknown";
