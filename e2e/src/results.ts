@@ -92,7 +92,7 @@ export function report(result: RunResult): string {
           `**${name}**`,
           "",
           ...findings.proofs.map((proof) => `- ${proof}`),
-          ...(problem === undefined ? [] : [`- FAILED: ${problem}`]),
+          ...(problem === undefined ? [] : [`- FAILED: ${problem.split("\n", 1)[0]}`]),
         ].join("\n"),
       ),
     "## Setup",
@@ -124,7 +124,11 @@ export function keep(result: RunResult): void {
 /** Twelve digits of the commit, with -dirty when the tree differs from it. */
 export function commitOf(): string {
   const git = (args: readonly string[]): string =>
-    execFileSync("git", [...args], { cwd: import.meta.dirname, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+    execFileSync("git", [...args], {
+      cwd: import.meta.dirname,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
   try {
     const changed = git(["status", "--porcelain", "--", "../..", ":!../results"]);
     return `${git(["rev-parse", "--short=12", "HEAD"])}${changed === "" ? "" : "-dirty"}`;
