@@ -62,15 +62,15 @@ async function badUpgrade(context: Context): Promise<void> {
 }
 
 async function unstableUpgrade(context: Context): Promise<void> {
-  const ledger = context.ledger("sum", {
-    count: ENDLESS,
-    spec: { stability: { checkpoints: 1, deadline: "25s" } },
-  });
+  const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
   await job.apply();
   await job.untilStable();
   await ledger.untilVisible(30_000);
-  const faultMs = await job.apply(ledger.args("v2", { throwAt: 0 }));
+  const faultMs = await job.apply({
+    ...ledger.args("v2", { throwAt: 0 }),
+    stability: { checkpoints: 1, deadline: "25s" }, // it can never be stable: this only says how long it may try
+  });
   const stalled = await job.until("the version that throws on every record is given up", ({ job: seen }) => {
     const found = seen?.status?.conditions?.find(({ type }) => type === "Stalled");
     return found?.status === "True" && found.observedGeneration === seen?.metadata.generation ? found : undefined;
@@ -80,7 +80,7 @@ async function unstableUpgrade(context: Context): Promise<void> {
   context.check(stalled.message.includes("s3://"), `the message does not name the snapshot: ${stalled.message}`);
   await job.until("pods of the version that was given up are gone", ({ pods }) => pods.length === 0);
   context.proof(`a version that throws: Stalled, ${stalled.reason}: ${stalled.message.split("\n")[0]}`);
-  await job.apply(ledger.args("v3"));
+  await job.apply({ ...ledger.args("v3"), stability: { checkpoints: 1, deadline: "5m" } });
   await job.untilStable();
   const files = await ledger.stopAndAudit(CROSSING_MIN * 1.3);
   ledger.crossed(files, faultMs, "a version that was given up, then a good one");
