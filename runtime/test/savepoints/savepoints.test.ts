@@ -18,6 +18,9 @@ import { MiniCluster } from "../../src/testing/index.ts";
 const KEYS = 4;
 const COMMITS = "checkpoints/test/sums/commits";
 
+/** Keys of which a task of this test has processed a record: slots share the test's process. */
+const touched = new Set<number>();
+
 class Count extends KeyedProcessFunction<number, number, string> {
   #count!: ValueState<number>;
 
@@ -28,12 +31,14 @@ class Count extends KeyedProcessFunction<number, number, string> {
   override processElement(_value: number, ctx: KeyedContext<number>, out: Collector<string>): void {
     const count = (this.#count.value() ?? 0) + 1;
     this.#count.update(count);
+    touched.add(ctx.getCurrentKey());
     out.collect(`${ctx.getCurrentKey()} ${count}`);
   }
 }
 
 let folder = "";
 beforeEach(() => {
+  touched.clear();
   folder = mkdtempSync(join(tmpdir(), "sluice-savepoints-"));
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
@@ -114,7 +119,9 @@ function expectContiguous(lines: readonly string[], count?: number): readonly nu
 }
 
 const FROM_THE_START = [1, 1, 1, 1];
-const some = (cluster: MiniCluster): Promise<void> => cluster.waitUntilRunning();
+/** Every key has records: without them a drain right after the start would rightly publish nothing of a key. */
+const some = (cluster: MiniCluster): Promise<void> =>
+  cluster.waitUntil("records of every key", ({ isRunning }) => isRunning && touched.size === KEYS);
 const directory = (location: string): string => fileURLToPath(location);
 
 describe("a savepoint", () => {
