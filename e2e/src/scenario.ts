@@ -186,11 +186,12 @@ export class LedgerJob {
   }
 
   /**
-   * Waits until so many records are published, stops the job with a savepoint, which publishes all that was emitted, and audits.
+   * Waits until so many records are published, and enough of them since now (SC2), stops the job with a savepoint, which publishes all that was emitted, and audits.
    * Not for jobs whose upgradeMode takes no savepoint: their last output waits in their last checkpoint.
    */
   async stopAndAudit(records: number): Promise<readonly LedgerFile[]> {
-    await this.untilVisible(records);
+    const published = (await this.#context.world.bucket.sizeBytes(this.#prefix)) / LINE_BYTES_MAX;
+    await this.untilVisible(Math.max(records, published + 2 * SIDE_MIN));
     await this.job.apply({ state: "Suspended" });
     await this.job.untilLifecycle("Suspended");
     return await this.audit(undefined);

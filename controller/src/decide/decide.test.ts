@@ -479,6 +479,8 @@ describe("upgrades", () => {
       { operation: { type: "completed", location: "s3://bucket/savepoint-4" } },
     );
     expect(decision.status.op).toMatchObject({ step: "Fence", savepoint: "s3://bucket/savepoint-4", isStopped: true });
+    // the JobManager may be gone before it is asked again
+    expect(decision.status.lastSavepoint).toMatchObject({ path: "s3://bucket/savepoint-4" });
     expect(decision.actions.map(({ type }) => type)).toEqual(["deletePod", "deletePod", "deletePod"]);
   });
 

@@ -126,4 +126,7 @@ function failed(draft: Draft, op: Operation, message: string): void {
 function toFence(draft: Draft, op: Operation): void {
   const podUids = draft.observed.pods.filter((pod) => pod.component !== "preflight").map((pod) => pod.uid);
   draft.set({ op: { ...op, step: "Fence", stepAt: draft.now, isStopped: true, podUids } });
+  // The JobManager may be gone before it is asked again: what it answered is all that is known of the savepoint.
+  if (op.savepoint !== undefined && draft.status.lastSavepoint?.path !== op.savepoint)
+    draft.set({ lastSavepoint: { path: op.savepoint, completedAt: draft.now } });
 }

@@ -25,7 +25,7 @@ async function savepoint(context: Context): Promise<void> {
   context.check(deployed?.image === otherImage, `the image is ${deployed?.image}, not ${otherImage}`);
   context.check(ledger.processes() !== before, "the pods are the same as before");
   context.proof(
-    `stopped with savepoint ${lastSavepoint?.id}, generation ${upgraded.metadata.generation} runs at parallelism 3 from another image`,
+    `stopped with savepoint ${lastSavepoint?.path}, generation ${upgraded.metadata.generation} runs at parallelism 3 from another image`,
   );
   const files = await ledger.finishAndAudit();
   ledger.crossed(files, faultMs, "upgrade with a savepoint");
@@ -38,10 +38,10 @@ async function lastState(context: Context): Promise<void> {
   await job.apply();
   await job.untilStable();
   await ledger.untilVisible(BEFORE);
-  const savepoints = job.job?.status?.lastSavepoint?.id;
+  const savepoints = job.job?.status?.lastSavepoint?.path;
   const faultMs = await job.apply({ ...ledger.args("v2"), parallelism: 1 });
   const upgraded = await job.untilStable();
-  context.check(upgraded.status?.lastSavepoint?.id === savepoints, "LastState took a savepoint");
+  context.check(upgraded.status?.lastSavepoint?.path === savepoints, "LastState took a savepoint");
   context.check(upgraded.status?.deployed?.parallelism === 1, "parallelism is not 1");
   context.proof(
     `generation ${upgraded.metadata.generation} goes on from the newest checkpoint at parallelism 1, without a savepoint`,
@@ -85,7 +85,7 @@ async function suspendResume(context: Context): Promise<void> {
   await sleep(2_000); // nothing may be written now: there is no event to wait for
   context.check((await ledger.read()).length === stopped.length, "a suspended job has written output");
   context.proof(
-    `suspended with savepoint ${job.job?.status?.lastSavepoint?.id}: no pods, all output up to it is published`,
+    `suspended with savepoint ${job.job?.status?.lastSavepoint?.path}: no pods, all output up to it is published`,
   );
   await job.apply({ state: "Running", parallelism: 3 });
   await job.untilStable();

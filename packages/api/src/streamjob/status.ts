@@ -48,11 +48,15 @@ export type Condition = Message<typeof Condition>;
 /** A completed checkpoint or savepoint. */
 export const SnapshotStatus = object(
   {
-    id: count("Its id."),
     path: text("Its directory or `_metadata`, as initialSnapshot.path takes it."),
     completedAt: time(),
   },
-  { sizeBytes: count("Size of its state.") },
+  {
+    id: count(
+      "Its id; absent of a savepoint that a job was stopped with, when its JobManager was gone before it told.",
+    ),
+    sizeBytes: count("Size of its state."),
+  },
 );
 export type SnapshotStatus = Message<typeof SnapshotStatus>;
 
