@@ -1,10 +1,10 @@
 // One case per reason of docs/operator/troubleshooting.md: what is observed, and the condition that says it. The page and the cases
-// name the same reasons, so that a new one gets both.
+// name the same reasons, so that a new one gets both; and no reason that the source writes is missing in the page.
 //
-// Not here: what follows from a reason (decide.test.ts), reasons in the source that the page lacks (e2e/src/reasons.test.ts).
+// Not here: what follows from a reason (decide.test.ts).
 
 import { describe, expect, test } from "@jest/globals";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { attemptOf } from "../objects/index.ts";
@@ -190,6 +190,27 @@ function reasonsOf(heading: string): readonly string[] {
 test("the page and the cases name the same reasons", () => {
   expect(Object.keys(STALLED).toSorted()).toEqual(reasonsOf("Reasons of Stalled").toSorted());
   expect(Object.keys({ ...DEGRADED, ...READY }).toSorted()).toEqual(reasonsOf("Reasons of Degraded").toSorted());
+});
+
+const WRITTEN = [
+  /\breason: "([A-Z][a-z]\w+)"/gu,
+  /\breason: [\w.]+ \? "([A-Z][a-z]\w+)" : "([A-Z][a-z]\w+)"/gu,
+  /\bready\("\w+", "([A-Z][a-z]\w+)"/gu,
+  /\b(?:is|wait)\("([A-Z][a-z]\w+)"/gu,
+];
+
+test("no reason is missing in the troubleshooting page", () => {
+  const files = readdirSync(import.meta.dirname).filter(
+    (name) => name.endsWith(".ts") && !/\.(?:test|fixture)\.ts$/u.test(name),
+  );
+  const reasons = new Set(
+    files.flatMap((name) => {
+      const source = readFileSync(join(import.meta.dirname, name), "utf8");
+      return WRITTEN.flatMap((pattern) => [...source.matchAll(pattern)].flatMap(([, ...found]) => found));
+    }),
+  );
+  expect(reasons.size).toBeGreaterThan(20);
+  expect([...reasons].filter((reason) => reason !== undefined && !PAGE.includes(`\`${reason}\``))).toEqual([]);
 });
 
 describe.each([
