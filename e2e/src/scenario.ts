@@ -159,6 +159,14 @@ export class LedgerJob {
     return { args: ledgerArgs({ output, count: this.#count, rate: this.#rate, version, ...more }) };
   }
 
+  /** Applies the job, waits until it is stable and has published so many records. The result: when it was applied. */
+  async start(records: number): Promise<number> {
+    const appliedMs = await this.job.apply();
+    await this.job.untilStable();
+    await this.untilVisible(records);
+    return appliedMs;
+  }
+
   /** Waits until at least so many records are published. */
   async untilVisible(records: number): Promise<void> {
     const { bucket } = this.#context.world;

@@ -10,8 +10,7 @@ const BEFORE = 30_000;
 async function killEach(context: Context, component: Component): Promise<void> {
   const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
+  await ledger.start(BEFORE);
   const strikes: Strike[] = [];
   for (const kind of ["process", "pod"] as const satisfies readonly KillKind[]) {
     await ledger.untilVisible(BEFORE * (1 + strikes.length * 3));
@@ -29,9 +28,7 @@ async function killEach(context: Context, component: Component): Promise<void> {
 async function killController(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(BEFORE);
+  await ledger.start(BEFORE);
   const before = ledger.processes();
   const first = await killLeader(context.world, "process");
   context.proof(await first.proof());

@@ -44,9 +44,7 @@ async function configMap(context: Context): Promise<void> {
 async function deleteAndApply(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(30_000);
+  await ledger.start(30_000);
   const first = job.uid;
   const faultMs = Date.now();
   await job.delete();

@@ -24,9 +24,7 @@ async function numbers(context: Context): Promise<void> {
 async function oneJob(context: Context, n: number): Promise<void> {
   const ledger = context.ledger(`sum-${n}`, { count: ENDLESS });
   const { job } = ledger;
-  const appliedMs = await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(20_000);
+  const appliedMs = await ledger.start(20_000);
 
   const upgradedMs = await job.apply(ledger.args("v2"));
   await job.untilStable();

@@ -11,9 +11,7 @@ const THROWS = `export function main() {
 async function badUpgrade(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(20_000);
+  await ledger.start(20_000);
   const before = ledger.processes();
   const { spec } = job;
   const bad: readonly (readonly [what: string, reason: RegExp, message: RegExp, changes: Record<string, unknown>])[] = [
@@ -64,9 +62,7 @@ async function badUpgrade(context: Context): Promise<void> {
 async function unstableUpgrade(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(30_000);
+  await ledger.start(30_000);
   const faultMs = await job.apply({
     ...ledger.args("v2", { throwAt: 0 }),
     stability: { checkpoints: 1, deadline: "25s" }, // it can never be stable: this only says how long it may try

@@ -13,9 +13,7 @@ async function savepoint(context: Context): Promise<void> {
   const { otherImage } = context.world;
   const ledger = context.ledger("sum", { count: COUNT, spec: { upgradeMode: "Savepoint" } });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(BEFORE);
+  await ledger.start(BEFORE);
   const before = ledger.processes();
   const faultMs = await job.apply({ ...ledger.args("v2"), parallelism: 3, image: otherImage });
   const upgraded = await job.untilStable();
@@ -35,9 +33,7 @@ async function savepoint(context: Context): Promise<void> {
 async function lastState(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: COUNT, spec: { upgradeMode: "LastState" } });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(BEFORE);
+  await ledger.start(BEFORE);
   const savepoints = job.job?.status?.lastSavepoint?.path;
   const faultMs = await job.apply({ ...ledger.args("v2"), parallelism: 1 });
   const upgraded = await job.untilStable();
@@ -54,9 +50,7 @@ async function lastState(context: Context): Promise<void> {
 async function stateless(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: 120_000, spec: { upgradeMode: "Stateless" } });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(BEFORE);
+  await ledger.start(BEFORE);
   const faultMs = await job.apply({ ...ledger.args("v2") });
   await job.untilStable();
   await job.untilLifecycle("Finished");
@@ -75,9 +69,7 @@ async function stateless(context: Context): Promise<void> {
 async function suspendResume(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: COUNT });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(BEFORE);
+  await ledger.start(BEFORE);
   const faultMs = await job.apply({ state: "Suspended" });
   await job.untilLifecycle("Suspended");
   await job.until("a suspended job has no pods", ({ pods }) => pods.length === 0);
@@ -96,9 +88,7 @@ async function suspendResume(context: Context): Promise<void> {
 async function restartNonce(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
-  await job.apply();
-  await job.untilStable();
-  await ledger.untilVisible(BEFORE);
+  await ledger.start(BEFORE);
   const before = ledger.processes();
   const faultMs = await job.apply({ restartNonce: 1 });
   const restarted = await job.untilStable();
