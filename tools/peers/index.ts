@@ -23,6 +23,7 @@ export { minio, startMinio } from "./minio.ts";
 export type { MinioOptions, MinioServer } from "./minio.ts";
 export { cacheFolder, findOnPath, isExecutable, makeInPlace, peersRequired } from "./peer.ts";
 export type { Peer, PeerState } from "./peer.ts";
+export { freePort } from "./process.ts";
 export { checkMetrics, promtool } from "./promtool.ts";
 export type { MetricsVerdict } from "./promtool.ts";
 

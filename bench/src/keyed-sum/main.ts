@@ -8,12 +8,12 @@
 // Not here: the job (job.ts).
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { startLocalCluster, type LocalCluster } from "@sluice/cli";
+import { freePort } from "@sluice/tools/peers";
 
 const CLOCK_TICKS_PER_SECOND = 100;
 
@@ -92,15 +92,6 @@ function cpuSecondsOf(pid: number): number {
 function rssBytesOf(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  if (typeof address !== "object" || address === null) throw new Error("no free port");
-  return address.port;
 }
 
 /** Rows that the KeyedSum task has read, live from the TaskManager's own page. */

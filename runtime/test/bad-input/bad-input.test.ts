@@ -10,13 +10,12 @@
 // promises (runtime/src/bin/processes.test.ts).
 
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { freePort } from "@sluice/tools/peers";
 
 import { killAll, processesOf, type as typeCommand, until } from "../support/command-line.ts";
 import type { Typed } from "../support/command-line.ts";
@@ -403,12 +402,4 @@ async function skippedIn(port: number): Promise<number> {
   } catch {
     return 0;
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

@@ -7,8 +7,6 @@
 import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -16,6 +14,7 @@ import { fileURLToPath } from "node:url";
 
 import { readPodReport, writePodConfig } from "@sluice/api";
 import type { PodConfig, PodReport, SluiceStatusMessage } from "@sluice/api";
+import { freePort } from "@sluice/tools/peers";
 
 const MAIN = fileURLToPath(new URL("../../main.ts", import.meta.url));
 const NODE_MODULES = fileURLToPath(new URL("../../../../../node_modules", import.meta.url));
@@ -163,14 +162,6 @@ export async function until<T>(condition: () => Promise<T | false | undefined> |
     if (met !== false && met !== undefined) return met;
     await pause(POLL_MS);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** A PodConfig that needs only what a test is about. */
