@@ -15,7 +15,7 @@ import { damageHead, headOf, makeBucket, s3Environment } from "../support/store.
 import type { DamageKind } from "../support/store.ts";
 
 const TEST_TIMEOUT_MS = 180_000;
-const COUNT = 20_000;
+const COUNT = 40_000;
 const PER_SECOND = 1_500;
 
 const undo: (() => Promise<void> | void)[] = [];

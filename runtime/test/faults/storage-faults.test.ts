@@ -16,7 +16,7 @@ import { endOf, NumbersRun, untilCompleted } from "../support/numbers-run.ts";
 import { fillUp, makeBucket, mayMountTmpfs, mountTmpfs, s3Environment } from "../support/store.ts";
 
 const TEST_TIMEOUT_MS = 180_000;
-const COUNT = 30_000;
+const COUNT = 100_000;
 const PER_SECOND = 1_500;
 const TMPFS_BYTES = 8 * 1024 * 1024;
 

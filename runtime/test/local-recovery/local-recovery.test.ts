@@ -12,7 +12,7 @@ import { endOf, NumbersRun, untilCompleted } from "../support/numbers-run.ts";
 import { fillUp, mayMountTmpfs, mountTmpfs } from "../support/store.ts";
 
 const TEST_TIMEOUT_MS = 180_000;
-const COUNT = 30_000;
+const COUNT = 100_000;
 const PER_SECOND = 1_500;
 /** Subtasks with state: two of the source, two of the sum with its sink. */
 const SUBTASKS = 4;

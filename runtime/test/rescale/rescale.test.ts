@@ -21,7 +21,7 @@ import { publishedText } from "../support/published.ts";
 import { headOf, newestMetadata } from "../support/store.ts";
 
 const TIMEOUT_MS = 300_000;
-const COUNT = 16_000;
+const COUNT = 50_000;
 /** Of each subtask: slow enough that every run is struck in its middle. */
 const PER_SECOND = 700;
 

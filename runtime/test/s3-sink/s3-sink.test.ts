@@ -20,7 +20,7 @@ import { endOf, QUICK, untilCompleted } from "../support/numbers-run.ts";
 import { makeBucket, s3Environment } from "../support/store.ts";
 
 const JOB = fileURLToPath(new URL("./job.ts", import.meta.url));
-const COUNT = 24_000;
+const COUNT = 48_000;
 const TEST_TIMEOUT_MS = 180_000;
 
 type Row = readonly [key: number, n: number, sum: number];

@@ -3,6 +3,7 @@
 // Invariants:
 //   PC1. The pace changes when records are processed, never which or how.
 //   PC2. Once the drain file exists nothing is slowed any more: a run ends soon after its last strike, on any machine.
+//   PC3. The pace is what was asked for: a slower one than short sleeps can keep is refused, so that an input's duration can be known.
 
 import { existsSync } from "node:fs";
 
@@ -10,6 +11,7 @@ import { existsSync } from "node:fs";
 const STRIDE = 8;
 /** Longest single sleep of the slot's thread: other tasks of the slot want their turns, and barriers must get through. */
 const SLEEP_MAX_MS = 5;
+const PER_SECOND_MIN = 1_000 / SLEEP_MAX_MS;
 
 export class Pace {
   readonly #perMs: number;
@@ -21,7 +23,11 @@ export class Pace {
   #draining = false;
 
   constructor(options: { readonly recordsPerSecond: number; readonly drainFile: string }) {
-    this.#perMs = options.recordsPerSecond / 1_000;
+    const { recordsPerSecond } = options;
+    if (recordsPerSecond < PER_SECOND_MIN) {
+      throw new RangeError(`a pace of ${recordsPerSecond} records per second: give ${PER_SECOND_MIN} or more`); // PC3
+    }
+    this.#perMs = recordsPerSecond / 1_000;
     this.#stride = STRIDE / this.#perMs > SLEEP_MAX_MS ? 1 : STRIDE;
     this.#drainFile = options.drainFile;
   }
