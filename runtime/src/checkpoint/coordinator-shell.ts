@@ -370,7 +370,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         this.#stats.failed(effect.id, { reason: effect.reason, wallMs: env.clock.wallMs() });
         env.log.info("checkpoint aborted", { checkpoint: effect.id, reason: effect.reason });
         this.#answer(effect.id, (asked) =>
-          asked.reject(new Failure("CHECKPOINT_DECLINED", { retry: "backoff", message: effect.reason })),
+          asked.reject(new Failure(effect.code, { retry: "backoff", message: effect.reason })),
         );
         if (effect.notifies) gateway.notifyAborted(this.#state.epoch, effect.id, effect.latestCompletedId);
         return;

@@ -183,6 +183,8 @@ export type CoordinatorEffect =
       readonly id: CheckpointId;
       readonly latestCompletedId: CheckpointId | null;
       readonly reason: string;
+      /** CANCELED: by a restart or the end of the job, not by its own failure. */
+      readonly code: "CHECKPOINT_DECLINED" | "CANCELED";
       readonly notifies: boolean;
     }
   | { readonly type: "delete"; readonly ids: readonly CheckpointId[] }

@@ -214,7 +214,7 @@ class Player {
         case "notifyComplete":
           return [`notify${effect.id}`];
         case "aborted":
-          return [`abort${effect.id}`];
+          return [`${effect.code === "CANCELED" ? "cut" : "abort"}${effect.id}`];
         case "delete":
           return [`delete${effect.ids.join(",")}`];
         case "completed":
@@ -335,7 +335,12 @@ describe("the life of a checkpoint", () => {
       "start up noids ended refused-ids +999 +1 refused-ids",
       "reserveIds reserveIds failJob",
     ],
-    ["suspend aborts without notifying", {}, "start up +100 suspend a:1 b:1 +100", "trigger1(source) abort1"],
+    [
+      "suspend aborts without notifying, and says that it was no failure",
+      {},
+      "start up +100 suspend a:1 b:1 +100",
+      "trigger1(source) cut1",
+    ],
     [
       "CL8: nothing after the end",
       {},
@@ -383,7 +388,7 @@ describe("savepoints", () => {
     ],
     ["C7: a failed one does not count", ALONE, "start up savepoint:7 expire:1", "savepoint1(source) abort1 refused7"],
     ["a declined one", ALONE, "start up savepoint:7 decline:1", "savepoint1(source) abort1 refused7"],
-    ["a restart ends it", ALONE, "start up savepoint:7 suspend", "savepoint1(source) abort1 refused7"],
+    ["a restart ends it", ALONE, "start up savepoint:7 suspend", "savepoint1(source) cut1 refused7"],
     ["without ids none is taken", ALONE, "start up noids savepoint:7 refused-ids", "reserveIds refused7 failJob"],
     [
       "the final checkpoint follows it",

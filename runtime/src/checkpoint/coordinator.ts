@@ -211,7 +211,8 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
         if (pending.progress === "committing") continue; // C3: its outcome decides what a restart restores
         if (pending.progress === "metadata") effects.push({ type: "cancelMetadata", id: pending.id });
         const reason = "the job is being stopped or restarted";
-        effects.push(abortEffect(next, pending, reason, false), ...savepointFailed(pending, reason));
+        const aborted = { ...abortEffect(next, pending, reason, false), code: "CANCELED" } as const;
+        effects.push(aborted, ...savepointFailed(pending, reason));
         next = givenUp(next, pending);
       }
       return [{ ...next, phase: "suspended", isTriggerRequested: false }, effects];
@@ -354,7 +355,8 @@ function abortEffect(
   reason: string,
   notifies: boolean,
 ): Extract<CoordinatorEffect, { readonly type: "aborted" }> {
-  return { type: "aborted", id: pending.id, latestCompletedId: state.latestCompletedId, reason, notifies };
+  const { latestCompletedId } = state;
+  return { type: "aborted", id: pending.id, latestCompletedId, reason, code: "CHECKPOINT_DECLINED", notifies };
 }
 
 /** Starts a checkpoint if one is wanted and everything allows it (Flink: CheckpointRequestDecider); else arms the clock. */

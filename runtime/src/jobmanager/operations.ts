@@ -161,7 +161,8 @@ export class Operations {
       outcome = { type: "failed", failure: { ...failureToJson(toFailure(thrown)), stack: "" } };
     }
     if (outcome === undefined) return;
-    env.log.info("operation ended", { operation: id, kind: request.kind, outcome: outcome.type });
+    const why = outcome.type === "failed" ? { code: outcome.failure.code, failure: outcome.failure.message } : {};
+    env.log.info("operation ended", { operation: id, kind: request.kind, outcome: outcome.type, ...why });
     if (next === undefined || outcome.type === "failed") {
       await this.#settle((ops) => withOutcome(ops, id, outcome), id);
       return;
