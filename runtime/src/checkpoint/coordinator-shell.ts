@@ -209,8 +209,9 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   }
 
   async suspend(): Promise<CommitRecord> {
+    const wasRunning = this.#state.phase === "running";
     this.#dispatch({ type: "suspended" });
-    this.#refuseWaiting(interrupted());
+    if (wasRunning) this.#refuseWaiting(interrupted()); // C11
     for (const [id, io] of this.#io) if (this.#isCommitting(id)) io.abort();
     await this.#commitTask;
     return this.#options.commitLog.settled();

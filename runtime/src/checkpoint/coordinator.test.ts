@@ -152,6 +152,8 @@ class Player {
         };
         return this.#step({ type: "savepointRequested", request });
       }
+      case "ask":
+        return this.#step({ type: "triggerRequested" });
       case "overdue":
         return this.#step({ type: "savepointOverdue", token: id });
       case "restart":
@@ -340,6 +342,18 @@ describe("the life of a checkpoint", () => {
       {},
       "start up +100 suspend a:1 b:1 +100",
       "trigger1(source) cut1",
+    ],
+    [
+      "C11: what is asked for while nothing runs waits for the next attempt",
+      { intervalMs: null },
+      "ask suspend start up",
+      "trigger1(source)",
+    ],
+    [
+      "C11: what was asked of an attempt that ends is not asked of the next one",
+      { intervalMs: null },
+      "start ask suspend restart up",
+      "",
     ],
     [
       "CL8: nothing after the end",

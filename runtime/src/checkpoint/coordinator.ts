@@ -14,6 +14,7 @@
 //   C9. An intermediate savepoint ends with its `_metadata`: it has no record, is never the head, and nobody is notified of it (CL5).
 //   C10. A stop is the last thing that is triggered in an attempt: its savepoint becomes the head by a record, only then do sinks hear
 //       of it (FLINK-26783). If it fails, the attempt is over, because its sources have stopped.
+//   C11. What is asked for while no attempt runs waits for the next one: only an attempt that ends cuts off what was asked of it.
 //
 // Not here: the words (coordinator-state.ts), the record of a commit (commit-change.ts), requests that wait (savepoint-requests.ts);
 // clocks, storage, messages (coordinator-shell.ts); the log (commit-log.ts).
@@ -215,7 +216,8 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
         effects.push(aborted, ...savepointFailed(pending, reason));
         next = givenUp(next, pending);
       }
-      return [{ ...next, phase: "suspended", isTriggerRequested: false }, effects];
+      const isTriggerRequested = state.phase === "suspended" && state.isTriggerRequested; // C11
+      return [{ ...next, phase: "suspended", isTriggerRequested }, effects];
     }
     case "stopped":
       return [{ ...state, phase: "stopped", pending: [] }, []];

@@ -306,8 +306,8 @@ export interface CheckpointCoordination {
   ack(ack: CheckpointAck): void;
   decline(decline: CheckpointDecline): void;
   /**
-   * Asks for a checkpoint at once, beside the periodic ones (still one of `concurrentMax`). Resolves when it has completed; rejects
-   * with why it failed, or because the job is restarted or ends meanwhile.
+   * Asks for a checkpoint at once, beside the periodic ones (still one of `concurrentMax`), or as soon as all tasks run. Resolves when
+   * it has completed; rejects with why it failed, or because the attempt that it was asked of is restarted or ends meanwhile.
    */
   triggerCheckpoint(): Promise<CheckpointId>;
   /**

@@ -80,6 +80,9 @@ const CONFIG: JobManagerConfig = {
   plantedBugs: [],
 };
 
+/** Id of an operation. */
+const ASKED = "a".repeat(32);
+
 /** What the sinks published: per slot, each published range of records once, by the checkpoint that published it. */
 class Ledger {
   /** A sink that publishes at the barrier instead of waiting for the commit: the audit has to find it. */
@@ -369,12 +372,20 @@ interface WorldResult {
   readonly ledger: Ledger;
   readonly kills: number;
   readonly trace: string;
+  /** The JobManager that was the last. */
+  readonly master: JobMaster | undefined;
 }
 
 /** Runs one job to its end; crashes and pauses while `chaosMs` of virtual time pass. */
 async function runWorld(
   seed: number,
-  options: { readonly faults: FaultPlan; readonly chaosMs: number; readonly publishesEarly?: boolean },
+  options: {
+    readonly faults: FaultPlan;
+    readonly chaosMs: number;
+    readonly publishesEarly?: boolean;
+    /** Does something to the job while it runs. */
+    readonly disturb?: (around: { world: World; run: JobManagerRun; jobManager: SimNode }) => void;
+  },
 ): Promise<WorldResult> {
   const world = new World({ seed, faults: options.faults, keepsTrace: false });
   const rng: Rng = new SeededRng(seed, 99);
@@ -407,10 +418,11 @@ async function runWorld(
     world.after(1_500 + rng.below(4_000), "chaos", chaos);
   };
   if (options.chaosMs > 0) world.after(2_000, "chaos", chaos);
+  options.disturb?.({ world, run, jobManager });
   const outcome = await world.runUntil(() => run.ended !== "" || run.fatal === "JOB_FINISHED", LIMITS);
   const trace = world.loop.tail(120).join("\n");
   if (outcome === "limit") throw new Error(`seed ${seed}: the job did not end\n${trace}`);
-  return { ended: run.ended === "" ? run.fatal : run.ended, ledger, kills, trace };
+  return { ended: run.ended === "" ? run.fatal : run.ended, ledger, kills, trace, master: run.master };
 }
 
 function expectExactlyOnce(seed: number, { ledger, trace }: WorldResult): void {
@@ -458,6 +470,30 @@ describe("a simulated cluster", () => {
     expect(restores).toBeGreaterThan(25);
     expect(kills).toBeGreaterThan(50);
   }, 120_000);
+
+  test.each([
+    { request: { kind: "checkpoint", checkpointType: "FULL" }, ended: "FINISHED" },
+    { request: { kind: "cancel" }, ended: "CANCELED" },
+  ] as const)(
+    "OJ1: a $request.kind that was recorded when the JobManager died is done by the next one",
+    async ({ request, ended }) => {
+      const asked: (JobMaster | undefined)[] = [];
+      const result = await runWorld(1, {
+        faults: HEALTHY,
+        chaosMs: 0,
+        disturb: ({ world, run, jobManager }) =>
+          world.after(2_000, "ask", () => {
+            asked.push(run.master);
+            void run.master
+              ?.startOperation(ASKED, request)
+              .then(() => jobManager.crash("it has recorded what it was asked"));
+          }),
+      });
+      expect([result.ended, asked.includes(result.master)]).toEqual([ended, false]);
+      expect(result.master?.operation(ASKED)?.outcome).toMatchObject({ type: "done" });
+      if (ended === "FINISHED") expectExactlyOnce(1, result);
+    },
+  );
 
   test("the audit itself: a sink that publishes before the commit is found", async () => {
     const audits: string[] = [];
