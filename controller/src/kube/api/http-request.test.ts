@@ -15,8 +15,12 @@ const REQUESTS: readonly (readonly [string, KubeRequest | WatchRequest])[] = [
   ["GET /api/v1/nodes/n", { verb: "get", type: NODES, name: "n" }],
   ["GET /apis/coordination.k8s.io/v1/leases?limit=500", { verb: "list", type: LEASES, limit: 500 }],
   [
-    "GET /api/v1/pods?labelSelector=a%3Db%2Cc+in+%28d%29&continue=x%3D&resourceVersion=7",
-    { verb: "list", type: PODS, labelSelector: "a=b,c in (d)", continue: "x=", resourceVersion: "7" },
+    "GET /api/v1/pods?labelSelector=a%3Db%2Cc+in+%28d%29&continue=x%3D",
+    { verb: "list", type: PODS, labelSelector: "a=b,c in (d)", continue: "x=" },
+  ],
+  [
+    "GET /api/v1/pods?limit=500&resourceVersion=7&resourceVersionMatch=NotOlderThan",
+    { verb: "list", type: PODS, limit: 500, resourceVersion: "7" },
   ],
   [
     "GET /api/v1/namespaces/ns/pods?watch=true&resourceVersion=7&allowWatchBookmarks=true&timeoutSeconds=300",

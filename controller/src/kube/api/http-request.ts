@@ -27,7 +27,11 @@ export function httpRequestOf(request: KubeRequest | WatchRequest): HttpRequest 
       return { method: "GET", path: pathOf(request, request.name) };
     case "list": {
       const { labelSelector, fieldSelector, limit, resourceVersion } = request;
-      const query = { labelSelector, fieldSelector, limit, continue: request.continue, resourceVersion };
+      // Unsaid, a version together with a limit would mean the state of exactly that version.
+      const isFrom = resourceVersion !== undefined && request.continue === undefined;
+      const resourceVersionMatch = isFrom ? "NotOlderThan" : undefined;
+      const from = { continue: request.continue, resourceVersion, resourceVersionMatch };
+      const query = { labelSelector, fieldSelector, limit, ...from };
       return { method: "GET", path: pathOf(request) + queryOf(query) };
     }
     case "watch": {

@@ -113,11 +113,12 @@ export class Reflector<T extends KubeObject> {
       } catch (thrown) {
         if (signal.aborted) break;
         this.#counts.errors += 1;
+        const failed = this.#mustList ? "list failed" : "watch failed";
         this.#noteExpired(thrown);
         const retryAfterMs = isApiError(thrown) ? (thrown.retryAfterMs ?? 0) : 0;
         const delayMs = Math.max(backoff.nextDelayMs(clock.nowMs()), retryAfterMs);
         const fields = { resource: this.#what, delayMs: Math.round(delayMs), error: describe(thrown) };
-        log.warn(this.#mustList ? "list failed" : "watch failed", fields);
+        log.warn(failed, fields);
         await sleep(timers, delayMs, signal).catch(() => {});
       }
     }

@@ -168,7 +168,7 @@ describeWithPeer(kubernetes, "on a real API server", () => {
     proxy = await startTcpProxy(new URL(server.url));
     api = apiOf(server);
     client = new KubeClient(api, { fieldManager: "sluice-controller" });
-    for (const name of ["follow", "apply", "events", "gate"]) {
+    for (const name of ["follow", "apply", "events", "gate", "pages"]) {
       await client.create(NAMESPACES, { apiVersion: "v1", kind: "Namespace", metadata: { name } });
     }
   }, 180_000);
@@ -263,6 +263,16 @@ describeWithPeer(kubernetes, "on a real API server", () => {
     expect(events[0]).toEqual({ type: "OPENED" });
     expect(events.slice(1).length).toBeGreaterThan(0);
     for (const event of events.slice(1)) expect(event).toEqual(bookmark);
+  });
+
+  test("RF2: a list of a version shows what came after it, also in pages; else a watch that expired would expire again for ever", async () => {
+    const before = await client.create(CONFIG_MAPS, map("pages", "before"));
+    await client.create(CONFIG_MAPS, map("pages", "after"));
+    const { resourceVersion } = before.metadata;
+    const at = { verb: "list", type: CONFIG_MAPS, namespace: "pages", resourceVersion } as const;
+    const listed = await api.request({ ...at, limit: 500 });
+    expect(listed.items.map(({ metadata }) => metadata.name)).toContain("after");
+    expect(Number(listed.metadata.resourceVersion)).toBeGreaterThan(Number(resourceVersion));
   });
 
   test("the reflector follows over a proxy that cuts its connections at random", async () => {
