@@ -60,7 +60,7 @@ import { RestartStrategy } from "./restart-strategy.ts";
 import { checkpointRunners, endMessage } from "./checkpoint-operations.ts";
 import { planAt } from "./rescale.ts";
 import { rescaleRunner } from "./rescale-operation.ts";
-import { initialSchedulerState, schedule, wantedPlan } from "./scheduler.ts";
+import { initialSchedulerState, mayRescale, schedule, wantedPlan } from "./scheduler.ts";
 import type { EndState, SchedulerEffect, SchedulerEvent, SchedulerState } from "./scheduler.ts";
 import { TaskManagers } from "./task-managers.ts";
 import type { TaskManagerEntry } from "./task-managers.ts";
@@ -108,8 +108,8 @@ export class JobMaster implements JobManagerView {
   readonly #options: JobMasterOptions;
   readonly #taskManagers: TaskManagers;
   readonly #history: JobHistory;
-  /** Of the newest checkpoint that was restored or taken here. */
-  #newest: CheckpointMetadata | null = null;
+  /** Of the newest checkpoint that was restored or taken here; undefined before the first preparation. */
+  #newest: CheckpointMetadata | null | undefined;
   #preparing: Promise<void> = Promise.resolve();
   #rescaleCount = 0;
   readonly #restartStrategy: RestartStrategy;
@@ -302,6 +302,7 @@ export class JobMaster implements JobManagerView {
         wantedPlan: () => wantedPlan(this.#state),
         slotCount: () => this.#taskManagers.slotCount,
         isDeployed: () => this.#state.job === "RUNNING" && this.#state.deployment !== undefined,
+        mayRescale: () => !this.#isOver && mayRescale(this.#state),
         coordinator: () => this.#coordinator,
         log: () => this.#storage?.log,
         newest: () => this.#newest,

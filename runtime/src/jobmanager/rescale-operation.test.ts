@@ -90,8 +90,9 @@ interface World {
 async function world(
   options: {
     readonly checkpoint?: () => Promise<CheckpointId>;
-    readonly newest?: CheckpointMetadata;
+    readonly newest?: () => CheckpointMetadata | null | undefined;
     readonly isDeployed?: () => boolean;
+    readonly mayRescale?: () => boolean;
     readonly slots?: () => number;
   } = {},
 ): Promise<World> {
@@ -114,6 +115,7 @@ async function world(
     wantedPlan: () => wanted,
     slotCount: options.slots ?? (() => 4),
     isDeployed: () => options.isDeployed?.() ?? true,
+    mayRescale: () => options.mayRescale?.() ?? true,
     coordinator: () =>
       ({
         triggerCheckpoint: () => {
@@ -122,7 +124,7 @@ async function world(
         },
       }) as unknown as CheckpointCoordinator,
     log: () => log,
-    newest: () => options.newest ?? null,
+    newest: options.newest ?? (() => null),
     unclaimedState: "fail",
     onRescaled: (plan) => {
       wanted = plan;
@@ -190,10 +192,42 @@ describe("a rescale", () => {
     expect(restarted.story).toEqual(["checkpoint", "restart:3"]);
   });
 
+  test("RO3: a TaskManager whose loss cuts the checkpoint off comes back before its slots are given up", async () => {
+    let looks = 0;
+    let isCut = false;
+    const cutOff = (): Promise<CheckpointId> => {
+      isCut = true;
+      return Promise.reject<CheckpointId>(new Failure("CANCELED", { retry: "backoff", message: "it restarts" }));
+    };
+    const slots = (): number => (isCut && (looks += 1) < 5 ? 1 : 4);
+    const back = await world({ checkpoint: cutOff, isDeployed: () => !isCut, slots });
+    await back.run(bounds(1, 3));
+    expect(back.story).toEqual(["checkpoint", "restart:3"]);
+    looks = -1_000;
+    isCut = false;
+    const gone = await world({ checkpoint: cutOff, isDeployed: () => !isCut, slots });
+    await gone.run(bounds(1, 3));
+    expect(gone.story).toEqual(["checkpoint", "restart:1"]);
+  });
+
   test("RO2: what the newest checkpoint cannot be restored at is refused before anything is recorded", async () => {
-    const { log, story, run } = await world({ newest: halfFinished() });
+    const { log, story, run } = await world({ newest: halfFinished });
     await expect(run(bounds(3))).rejects.toMatchObject({ code: "STATE_INCOMPATIBLE" });
     expect([story, log.head.rescale]).toEqual([["checkpoint"], undefined]);
+  });
+
+  test("RO2: what is restored is found out first when nobody knows it yet", async () => {
+    let looks = 0;
+    const newest = (): CheckpointMetadata | undefined => ((looks += 1) < 3 ? undefined : halfFinished());
+    const { log, story, run } = await world({ newest, isDeployed: () => false });
+    await expect(run(bounds(3))).rejects.toMatchObject({ code: "STATE_INCOMPATIBLE" });
+    expect([story, log.head.rescale]).toEqual([[], undefined]);
+  });
+
+  test("RO4: of a job that has just ended, and whose log does not say it yet, is refused", async () => {
+    const { log, run } = await world({ mayRescale: () => false });
+    await expect(run(bounds(3))).rejects.toMatchObject({ message: expect.stringContaining("about to end") });
+    expect(log.head.rescale).toBeUndefined();
   });
 
   test("slots that go away during the checkpoint are not counted on", async () => {

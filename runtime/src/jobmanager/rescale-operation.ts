@@ -4,7 +4,8 @@
 //   RO1. Nothing is restarted before the log says at which parallelism: the JobManager that takes over deploys what was asked for.
 //   RO2. What the newest checkpoint cannot be restored at is refused before anything is recorded.
 //   RO3. A checkpoint that fails leaves the job as it was. One that is cut off by a restart does not: there is an older one, and the
-//        restart happens anyway.
+//        restart happens anyway. A TaskManager whose loss caused it has time to come back before its slots are given up.
+//   RO4. A job that has ended, or is about to, is not rescaled, whatever its log says yet.
 //
 // Not here: what is chosen (rescale.ts), the restart (scheduler.ts), recording the operation (operations.ts).
 
@@ -15,7 +16,7 @@ import type { CheckpointCoordinator, CommitLog } from "../checkpoint/index.ts";
 import type { CheckpointMetadata, JobPlan } from "../model/index.ts";
 import type { OperationRunner } from "./operations.ts";
 import { decideRescale, hasParallelism, planAt, rescaleRefused } from "./rescale.ts";
-import type { Parallelism } from "./rescale.ts";
+import type { Parallelism, RescaleDecision } from "./rescale.ts";
 
 /** TaskManagers of the JobManager before register one after the other: spare ones may be last. */
 const REGISTRATION_MS = 2_500;
@@ -32,10 +33,12 @@ export interface RescaleOperationOptions {
   readonly slotCount: () => number;
   /** Tasks run, or are about to. */
   readonly isDeployed: () => boolean;
+  /** There is an attempt that runs or will, and that is not the last one. */
+  readonly mayRescale: () => boolean;
   readonly coordinator: () => CheckpointCoordinator | undefined;
   readonly log: () => CommitLog | undefined;
-  /** Of the newest checkpoint that this JobManager has restored or taken. */
-  readonly newest: () => CheckpointMetadata | null;
+  /** Of the newest checkpoint that this JobManager has restored or taken; undefined: it has not found out yet. */
+  readonly newest: () => CheckpointMetadata | null | undefined;
   readonly unclaimedState: "fail" | "drop";
   /** The log says so: the next attempt has this plan. */
   readonly onRescaled: (plan: JobPlan) => void;
@@ -45,13 +48,15 @@ export interface RescaleOperationOptions {
 export function rescaleRunner(options: RescaleOperationOptions): OperationRunner<"rescale"> {
   return async ({ requirements }, { id, isResumed }) => {
     const log = options.log();
-    const choose = (): Parallelism => {
-      const decision = decideRescale({
+    const decide = (): RescaleDecision =>
+      decideRescale({
         plan: options.deployedPlan(),
         requirements,
         slotCount: options.slotCount(),
         takesCheckpoints: log !== undefined,
       });
+    const choose = (): Parallelism => {
+      const decision = decide();
       if (decision.type === "refused") throw rescaleRefused(decision);
       return decision.parallelism;
     };
@@ -59,14 +64,26 @@ export function rescaleRunner(options: RescaleOperationOptions): OperationRunner
       choose(); // refuses everything but what the job has
       return { type: "done" };
     }
-    if (isResumed) await untilDeployed(options);
-    if (options.isDeployed() && !hasParallelism(options.wantedPlan(), choose())) await takeCheckpoint(options);
+    if (isResumed) {
+      await sleep(options.env.timers, REGISTRATION_MS); // the JobManager before began it: the job comes back first
+      await until(options, options.isDeployed);
+    }
+    if (options.isDeployed()) {
+      const chosen = choose();
+      const isBack = (): boolean => {
+        const now = decide();
+        return options.isDeployed() || (now.type === "ok" && isSame(now.parallelism, chosen));
+      };
+      if (!hasParallelism(options.wantedPlan(), chosen) && !(await isCheckpointTaken(options)))
+        await until(options, isBack);
+    }
+    await until(options, () => options.newest() !== undefined); // RO2
 
     const parallelism = choose(); // as many slots as there are by now
     const plan = planAt(options.wantedPlan(), parallelism);
-    if (plan === undefined || log.head.jobState !== "active") throw ended();
+    if (plan === undefined || log.head.jobState !== "active" || !options.mayRescale()) throw ended(); // RO4
     const metadata = options.newest();
-    if (metadata !== null)
+    if (metadata !== null && metadata !== undefined)
       assignState({ metadata, vertices: checkpointVertices(plan), unclaimedState: options.unclaimedState }); // RO2
     const rescale = { requirements, parallelism };
     const outcome = await log.append(
@@ -80,22 +97,27 @@ export function rescaleRunner(options: RescaleOperationOptions): OperationRunner
   };
 }
 
-/** The JobManager before began it: the job comes back first. */
-async function untilDeployed({ env, isDeployed }: RescaleOperationOptions): Promise<void> {
-  await sleep(env.timers, REGISTRATION_MS);
-  for (let waitedMs = REGISTRATION_MS; !isDeployed() && waitedMs < DEPLOYMENT_MS; waitedMs += LOOK_MS)
+/** Looks again and again, not for ever. */
+async function until({ env, mayRescale }: RescaleOperationOptions, holds: () => boolean): Promise<void> {
+  for (let waitedMs = 0; !holds() && mayRescale() && waitedMs < DEPLOYMENT_MS; waitedMs += LOOK_MS)
     await sleep(env.timers, LOOK_MS);
 }
 
-/** RO3. */
-async function takeCheckpoint({ coordinator, env }: RescaleOperationOptions): Promise<void> {
+/** RO3. Whether it is complete; a restart may have cut it off. */
+async function isCheckpointTaken({ coordinator, env }: RescaleOperationOptions): Promise<boolean> {
   try {
     await coordinator()?.triggerCheckpoint();
+    return true;
   } catch (thrown) {
     const failure = toFailure(thrown);
     if (failure.code !== "CANCELED") throw thrown;
     env.log.info("rescaling from an older checkpoint: the job restarts anyway");
+    return false;
   }
+}
+
+function isSame(one: Parallelism, other: Parallelism): boolean {
+  return Object.entries(one).every(([id, count]) => other[id] === count);
 }
 
 function ended(): Failure {

@@ -374,11 +374,17 @@ function restart(
   return [cancelled, effects];
 }
 
+/** There is an attempt that runs or will, and that is not the last one. */
+export function mayRescale(state: SchedulerState): boolean {
+  const { job, deployment } = state;
+  if (job !== "RUNNING" && job !== "RESTARTING") return false;
+  return deployment === undefined || deployment.isCancelled || mayFail(state); // else it has just finished
+}
+
 /** SC7. A job that waits, for slots or for the end of a delay, is prepared anew and waits no longer than it must. */
 function rescaled(state: SchedulerState, plan: JobPlan, context: SchedulerContext): Step {
-  const { job, deployment } = state;
-  if (job !== "RUNNING" && job !== "RESTARTING") return [state, []];
-  if (deployment !== undefined && !deployment.isCancelled && !mayFail(state)) return [state, []]; // it has just finished
+  if (!mayRescale(state)) return [state, []];
+  const { deployment } = state;
   const attempt = (state.attempt + 1) as AttemptNumber;
   const next: SchedulerState = { ...state, attempt, nextPlan: plan, isPrepared: false, isDelayOver: true };
   const begins: SchedulerEffect = { type: "rescaling", attempt };
