@@ -10,7 +10,7 @@
 import { assert, Failure, faultPoint, planted } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import type { CheckpointId, Epoch } from "../model/index.ts";
-import { commitPath, commitSeq, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
+import { commitPath, commitSeq, commitsDirectory, readCommitRecord, writeCommitRecord } from "./commit-record.ts";
 import { allSettled } from "./operations.ts";
 import { pinnedForStart } from "./pins.ts";
 import { claimedJobState, condemnedClaims, decideStart, isEnded } from "./start.ts";
@@ -87,7 +87,7 @@ export async function readCommitHead(
   jobDir: string,
   signal?: AbortSignal,
 ): Promise<CommitRecord | undefined> {
-  const objects = await store.list(`${jobDir}/commits/`, signal);
+  const objects = await store.list(commitsDirectory(jobDir), signal);
   let seqMax = -1;
   for (const object of objects) seqMax = Math.max(seqMax, commitSeq(jobDir, object.path) ?? -1);
   return seqMax < 0 ? undefined : readSlot(store, jobDir, seqMax, signal);
@@ -375,7 +375,7 @@ export class CommitLog {
    * ascending, at most `countMax` of them. Returns how many.
    */
   async trim(countMax: number, signal: AbortSignal): Promise<number> {
-    const objects = await this.#store.list(`${this.jobDir}/commits/`, signal);
+    const objects = await this.#store.list(commitsDirectory(this.jobDir), signal);
     const newestMs = objects.at(-1)?.modifiedMs ?? 0;
     let count = 0;
     for (const object of objects) {

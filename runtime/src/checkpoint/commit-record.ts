@@ -15,14 +15,19 @@ export type RecordContent =
   | { readonly type: "unsupported"; readonly version: number }
   | { readonly type: "damaged"; readonly reason: string };
 
+/** Where the records lie. The job's directory may be the root of a store: "". */
+export function commitsDirectory(jobDir: string): string {
+  return jobDir === "" ? "commits/" : `${jobDir}/commits/`;
+}
+
 /** Store path of record `seq`. */
 export function commitPath(jobDir: string, seq: number): string {
-  return `${jobDir}/commits/${String(seq).padStart(SEQ_DIGITS, "0")}`;
+  return `${commitsDirectory(jobDir)}${String(seq).padStart(SEQ_DIGITS, "0")}`;
 }
 
 /** `seq` of a path, or undefined for anything else that lies there. */
 export function commitSeq(jobDir: string, path: string): number | undefined {
-  const prefix = `${jobDir}/commits/`;
+  const prefix = commitsDirectory(jobDir);
   if (!path.startsWith(prefix)) return undefined;
   const name = path.slice(prefix.length);
   return name.length === SEQ_DIGITS && /^[0-9]+$/u.test(name) ? Number(name) : undefined;

@@ -6,6 +6,8 @@
 // Invariants:
 //   LO1. A place says everything that is needed to read a checkpoint; nothing is looked for anywhere else.
 //   LO2. What lies below the job's store is reached through it, however it was named.
+//   LO3. Nothing is written above the directory that was named for savepoints: it may be a mounted volume, and what lies above it another
+//        file system, or read-only.
 //
 // Not here: reading (recovery.ts), opening stores (the process shells).
 
@@ -27,6 +29,7 @@ export interface CheckpointPlace {
 }
 
 const METADATA_NAME = "_metadata";
+const CHECKPOINT_DIRECTORY = /\/chk-\d+$/u;
 const OPEN_STORES_MAX = 16;
 
 /** Finds what a user or a commit record names: a path in the job's store, a plain path of this machine, or a URI (LO2). */
@@ -41,8 +44,9 @@ export async function placeOf(
   if (store !== undefined && own !== undefined) return { store, storeUri: undefined, metadataPath: withMetadata(own) };
   const metadata = withMetadata(uri);
   const directory = parentOf(metadata);
-  // One level higher where there is one: the commit log of a checkpoint's job lies beside it.
-  const storeUri = [parentOf(parentOf(directory)), parentOf(directory)].find(isStoreUri);
+  const above = parentOf(directory);
+  // A checkpoint lies in the directory of its job, whose commit log is written (a pin) in the store around it. Anything else: LO3.
+  const storeUri = (CHECKPOINT_DIRECTORY.test(directory) ? [parentOf(above), above] : [above]).find(isStoreUri);
   if (storeUri === undefined) {
     throw new Failure("CONFIG_INVALID", {
       retry: "never",

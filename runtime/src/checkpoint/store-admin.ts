@@ -14,7 +14,7 @@ import { Failure, toFailure } from "@sluice/kit";
 import type { ObjectInfo, ObjectStore, StagedUploads } from "@sluice/kit/env";
 import type { CheckpointId } from "../model/index.ts";
 import { closeCommitLog, CommitLog, readCommit, type CommitChange, type CommitLogEnv } from "./commit-log.ts";
-import { commitSeq } from "./commit-record.ts";
+import { commitSeq, commitsDirectory } from "./commit-record.ts";
 import {
   discardUpload,
   listStaged,
@@ -407,7 +407,7 @@ export async function purgeJob(
       deletedBytes += victims.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     }
     if (log.head.condemned.length > 0) await append(place, log, () => ({ condemned: [] }));
-    for (const { path } of await store.list(`${jobDir}/commits/`, signal)) {
+    for (const { path } of await store.list(commitsDirectory(jobDir), signal)) {
       const seq = commitSeq(jobDir, path);
       if (seq !== undefined && seq < log.head.seq)
         await retryStorage(env, signal, "store-remove", () => store.remove(path, signal));
