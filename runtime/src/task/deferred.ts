@@ -50,11 +50,11 @@ export class DeferredResults {
     return isDeferring(operator) && !operator.isIdle;
   }
 
-  /** Emits what is due while `hasRoom` (DE1). True when something was emitted. */
-  emit(hasRoom: () => boolean): boolean {
+  /** Emits what is due while the outputs have room (DE1). True when something was emitted. */
+  emit(outputs: { readonly hasRoom: boolean }): boolean {
     let emittedEver = false;
     for (const link of this.#links) {
-      for (let emitted = INPUTS_PER_TURN; emitted === INPUTS_PER_TURN && hasRoom();) {
+      for (let emitted = INPUTS_PER_TURN; emitted === INPUTS_PER_TURN && outputs.hasRoom;) {
         try {
           emitted = link.operator.emitReady(INPUTS_PER_TURN);
         } catch (thrown) {

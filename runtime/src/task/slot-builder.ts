@@ -26,11 +26,12 @@ import { connects, subtaskKey } from "../model/index.ts";
 import { Doorbell, InputGate, RecordWriter, RingConsumer, RingProducer, type GateChannel } from "../network/index.ts";
 import { HeapKeyedStateBackend } from "../state/index.ts";
 import { attributeTo, headLoop, linkTo, tailOf, type CountingCollector, type HeadLoop } from "./chain.ts";
+import type { ChainedOperator } from "./chained-operator.ts";
 import { SlotCounters, type TaskCounters } from "./counters.ts";
 import { jobContext } from "./job-context.ts";
 import { operatorContext, TaskMetrics, type SideOutput } from "./operator-context.ts";
 import { SlotRunner, type SlotWaiting } from "./slot-runner.ts";
-import { Task, type ChainedOperator } from "./task.ts";
+import { Task } from "./task.ts";
 
 export interface SlotEnvironment {
   readonly clock: Clock;
