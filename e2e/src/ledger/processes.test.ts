@@ -43,7 +43,7 @@ describeWithPeer(minio, "the ledger on processes and MinIO", () => {
       await bucket.create();
       const started = await startLocalCluster({
         job: JOB,
-        arguments: ["--output", "s3://jobs/out", "--count", String(COUNT), "--rate", "8000"],
+        arguments: ["--output", "s3://jobs/out", "--count", String(COUNT), "--rate", "4000"],
         name: "ledger",
         workDir: join(folder, "work"),
         taskManagers: 2,

@@ -11,6 +11,9 @@ import { fileURLToPath } from "node:url";
 const MAIN = fileURLToPath(new URL("./main.ts", import.meta.url));
 const RUNTIME = new URL("../../../runtime/src/index.ts", import.meta.url).href;
 const TIMEOUT_MS = 90_000;
+/** Records per second. The slow one outlasts all that is done to a running job. */
+const FAST = "2000";
+const SLOW = "40";
 
 const JOB = `
 import { DiscardSink, GeneratorSource, KeyedProcessFunction, Types, ValueStateDescriptor } from ${JSON.stringify(RUNTIME)};
@@ -28,9 +31,9 @@ class Count extends KeyedProcessFunction {
   explode(value) { throw new RangeError("not " + value + " again"); }
 }
 export function main(env, args) {
-  const [count, failAt] = args.map(Number);
+  const [count, ratePerSecond, failAt] = args.map(Number);
   env.enableCheckpointing(200);
-  env.fromSource(new GeneratorSource({ count, ratePerSecond: 2000, type: Types.LONG(), generate: (i) => i })).uid("numbers")
+  env.fromSource(new GeneratorSource({ count, ratePerSecond, type: Types.LONG(), generate: (i) => i })).uid("numbers")
     .keyBy((value) => value % 10, Types.LONG()).process(new Count(failAt ?? -1), Types.LONG()).uid("count")
     .sinkTo(new DiscardSink()).uid("sink");
 }
@@ -96,11 +99,11 @@ describe("sluice run", () => {
   test(
     "a finished job is exit code 0; the same again is refused with 2, a new lineage is not",
     async () => {
-      const first = await run("--name", "again", "500").end;
+      const first = await run("--name", "again", "500", FAST).end;
       expect(first).toMatchObject({ code: 0, last: { kind: "ended", state: "FINISHED" } });
-      const second = await run("--name", "again", "500").end;
+      const second = await run("--name", "again", "500", FAST).end;
       expect(second).toMatchObject({ code: 2, last: { text: expect.stringMatching(/was not started: JOB_FINISHED/) } });
-      const third = await run("--name", "again", "--new-lineage", "500").end;
+      const third = await run("--name", "again", "--new-lineage", "500", FAST).end;
       expect(third.code).toBe(0);
     },
     TIMEOUT_MS,
@@ -109,7 +112,8 @@ describe("sluice run", () => {
   test(
     "a failed job is exit code 1, and the last words hold code, remedy and the user's stack",
     async () => {
-      const { code, last } = await run("--name", "fails", "-D", "restart-strategy.type=none", "--", "5000", "300").end;
+      const { code, last } = await run("--name", "fails", "-D", "restart-strategy.type=none", "--", "5000", FAST, "300")
+        .end;
       expect(code).toBe(1);
       expect(last.text).toMatch(
         /^job fails FAILED: USER_FUNCTION_FAILED: .*RangeError: not 300 again\n {2}What to do: /,
@@ -122,11 +126,11 @@ describe("sluice run", () => {
   test(
     "RU2: Ctrl-C cancels; a cancelled job goes on when it is run again",
     async () => {
-      const running = run("--name", "canceled", "4000");
+      const running = run("--name", "canceled", "4000", SLOW);
       await running.line(isRunning);
       running.child.kill("SIGINT");
       expect(await running.end).toMatchObject({ code: 0, last: { kind: "ended", state: "CANCELED" } });
-      expect(await run("--name", "canceled", "4000").end).toMatchObject({ code: 0, last: { state: "FINISHED" } });
+      expect(await run("--name", "canceled", "4000", FAST).end).toMatchObject({ code: 0, last: { state: "FINISHED" } });
     },
     TIMEOUT_MS,
   );
@@ -134,9 +138,9 @@ describe("sluice run", () => {
   test(
     "RU2: SIGTERM stops without cancelling; a second run meanwhile is refused",
     async () => {
-      const running = run("--name", "stopped", "60000");
+      const running = run("--name", "stopped", "60000", SLOW);
       await running.line(isRunning);
-      const second = run("--name", "stopped", "60000");
+      const second = run("--name", "stopped", "60000", SLOW);
       expect(await new Promise((resolve) => second.child.once("close", resolve))).toBe(2);
       running.child.kill("SIGTERM");
       expect(await running.end).toMatchObject({ code: 143, last: { kind: "ended", state: "STOPPED" } });

@@ -1,4 +1,5 @@
-// Numbers and their running sums per key into a bucket: the job of the S3 sink's test. Arguments: the output URI, the count of numbers.
+// Numbers and their running sums per key into a bucket: the job of the S3 sink's test. Arguments: the output URI, the count of numbers, the
+// file with which the job runs at full speed (support/pace.ts).
 
 import {
   Encoders,
@@ -10,9 +11,12 @@ import {
 } from "@sluice/runtime";
 import type { Collector, KeyedContext, RuntimeContext, StreamExecutionEnvironment, ValueState } from "@sluice/runtime";
 
+import { Pace } from "../support/pace.ts";
+
 const SUMMED = Types.TUPLE(Types.LONG(), Types.LONG(), Types.LONG());
 const KEYS = 10;
-const PER_SECOND = 4_000;
+/** Of each slot: the input outlasts all that is done to the job, on a slow machine too. */
+const PER_SECOND = 500;
 
 class Sum extends KeyedProcessFunction<number, number, [number, number, number]> {
   #sum!: ValueState<number>;
@@ -28,18 +32,23 @@ class Sum extends KeyedProcessFunction<number, number, [number, number, number]>
   }
 }
 
-export function main(env: StreamExecutionEnvironment, [output = "", count = "0"]: readonly string[]): void {
+export function main(
+  env: StreamExecutionEnvironment,
+  [output = "", count = "0", drainFile = ""]: readonly string[],
+): void {
   if (process.env["AWS_SECRET_ACCESS_KEY"] !== undefined)
     throw new Error("user code sees the credentials of the store");
-  const numbers = new GeneratorSource({
-    count: Number(count),
-    ratePerSecond: PER_SECOND,
-    type: Types.LONG(),
-    generate: (i) => i,
-  });
+  let pace: Pace | undefined; // one per slot: each loads this module
+  const numbers = new GeneratorSource({ count: Number(count), type: Types.LONG(), generate: (i) => i });
   env
     .fromSource(numbers)
     .uid("numbers")
+    .map((n) => {
+      pace ??= new Pace({ recordsPerSecond: PER_SECOND, drainFile });
+      pace.step();
+      return n;
+    }, Types.LONG())
+    .uid("paced")
     .keyBy((n) => n % KEYS, Types.LONG())
     .process(() => new Sum(), SUMMED)
     .uid("sum")

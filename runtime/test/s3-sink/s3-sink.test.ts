@@ -10,7 +10,7 @@ import { openObjectStore, openStagedUploads } from "@sluice/kit/env/node";
 import { minio, startMinio } from "@sluice/tools/peers";
 import type { MinioServer } from "@sluice/tools/peers";
 import { describeWithPeer } from "@sluice/tools/peers/jest";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,7 +20,7 @@ import { endOf, QUICK, untilCompleted } from "../support/numbers-run.ts";
 import { makeBucket, s3Environment } from "../support/store.ts";
 
 const JOB = fileURLToPath(new URL("./job.ts", import.meta.url));
-const COUNT = 48_000;
+const COUNT = 100_000;
 const TEST_TIMEOUT_MS = 180_000;
 
 type Row = readonly [key: number, n: number, sum: number];
@@ -61,7 +61,7 @@ describeWithPeer(minio, "the file sink on S3", () => {
     async () => {
       const started = await startLocalCluster({
         job: JOB,
-        arguments: ["s3://jobs/out", String(COUNT)],
+        arguments: ["s3://jobs/out", String(COUNT), join(folder, "drain")],
         name: "s3-sink",
         workDir: join(folder, "work"),
         taskManagers: 2,
@@ -86,6 +86,7 @@ describeWithPeer(minio, "the file sink on S3", () => {
         const isBack = async (): Promise<boolean> => (await started.rest.checkpoints()).counts.restored > 0;
         await started.until("the job was restored", isBack, { timeoutMs: 60_000 });
       }
+      writeFileSync(join(folder, "drain"), "");
       expect(await endOf(started)).toMatchObject({ state: "FINISHED" });
       expect((await output.list(".staged-")).map(({ path }) => path)).toEqual([]); // nothing stays staged
       expect(started.events.filter(({ type }) => type === "exited").length).toBeGreaterThanOrEqual(2);

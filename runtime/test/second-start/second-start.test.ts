@@ -26,8 +26,8 @@ import { publishedFiles } from "../support/published.ts";
 const OTHER_JOB = fileURLToPath(new URL("./other-job.ts", import.meta.url));
 const TIMEOUT_MS = 120_000;
 const FULL_SPEED = 1_000_000;
-/** Slow enough that a run is struck in its middle. */
-const SLOW = 600;
+/** Slow enough that a run is struck in its middle, also where a checkpoint takes seconds. */
+const SLOW = 150;
 /** Slow enough for several commands typed one after the other. */
 const SLOWEST = 60;
 

@@ -21,7 +21,10 @@ import { publishedFiles, publishedText } from "./published.ts";
 
 export const NUMBERS_JOB = fileURLToPath(new URL("./numbers-job.ts", import.meta.url));
 
-/** Quick checkpoints, quick detection, restarts without end. */
+/**
+ * Quick checkpoints, restarts without end. A process that dies is noticed by its connections; one that a busy machine holds up for a
+ * while is not given up.
+ */
 export const QUICK: Readonly<Record<string, string>> = {
   "parallelism.default": "2",
   "execution.checkpointing.interval": "200 ms",
@@ -30,7 +33,7 @@ export const QUICK: Readonly<Record<string, string>> = {
   "restart-strategy.fixed-delay.attempts": "1000",
   "restart-strategy.fixed-delay.delay": "50 ms",
   "heartbeat.interval": "200 ms",
-  "heartbeat.timeout": "2 s",
+  "heartbeat.timeout": "10 s",
 };
 
 export interface NumbersRunOptions {

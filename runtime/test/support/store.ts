@@ -24,13 +24,17 @@ export async function headOf(store: ObjectStore, jobDir: string): Promise<Commit
   return head;
 }
 
-/** `_metadata` of the newest checkpoint. */
+/** `_metadata` of the newest checkpoint. A job that runs may have replaced and deleted it between the two reads: then of the next. */
 export async function newestMetadata(store: ObjectStore, jobDir: string): Promise<CheckpointMetadata> {
-  const { head } = await headOf(store, jobDir);
-  const bytes = head === null ? undefined : await store.get(head.path);
-  const content = bytes === undefined ? undefined : readCheckpointMetadata(bytes);
-  if (content?.type !== "ok") throw new Error(`${store.uri}/${jobDir}: the newest checkpoint cannot be read`);
-  return content.metadata;
+  for (let lookedAt = -1; ;) {
+    const { head } = await headOf(store, jobDir);
+    const bytes = head === null ? undefined : await store.get(head.path);
+    const content = bytes === undefined ? undefined : readCheckpointMetadata(bytes);
+    if (content?.type === "ok") return content.metadata;
+    if (head === null || head.id === lookedAt)
+      throw new Error(`${store.uri}/${jobDir}: the newest checkpoint cannot be read`);
+    lookedAt = head.id;
+  }
 }
 
 export type DamageKind = "flipped byte in a pack" | "missing pack" | "missing _metadata";
