@@ -175,6 +175,13 @@ describe("a rescale", () => {
     expect(story).toEqual(["checkpoint", "restart:3"]);
   });
 
+  test("begun by the JobManager before waits for TaskManagers that register after the job is deployed again", async () => {
+    let looks = 0;
+    const { story, run } = await world({ slots: () => ((looks += 1) > 5 ? 4 : 2) });
+    await run(bounds(4), { isResumed: true });
+    expect(story).toEqual(["checkpoint", "restart:4"]);
+  });
+
   test("begun by the JobManager before, of a job that does not come back, gives it what is there", async () => {
     const { story, run } = await world({ isDeployed: () => false, slots: () => 1 });
     await run(bounds(1), { isResumed: true });

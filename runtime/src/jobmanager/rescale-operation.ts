@@ -66,7 +66,11 @@ export function rescaleRunner(options: RescaleOperationOptions): OperationRunner
     }
     if (isResumed) {
       await sleep(options.env.timers, REGISTRATION_MS); // the JobManager before began it: the job comes back first
-      await until(options, options.isDeployed);
+      const lacksSlots = (): boolean => {
+        const now = decide();
+        return now.type === "refused" && now.because === "conflict";
+      };
+      await until(options, () => options.isDeployed() && !lacksSlots());
     }
     if (options.isDeployed()) {
       const chosen = choose();
