@@ -1,6 +1,12 @@
 // Jest runs native ES modules; the TypeScript is stripped by our own transformer (tools/jest/strip-types.mjs),
 // so that no compiler package stands between the source and the test. See docs/development.md for how to run one file.
 
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+// Tests start hundreds of processes of the same modules: what one has compiled the next ones find.
+process.env.NODE_COMPILE_CACHE ??= join(process.env.SLUICE_CACHE || join(homedir(), ".cache/sluice"), "compiled");
+
 /** @type {import("jest").Config} */
 export default {
   testEnvironment: "node",

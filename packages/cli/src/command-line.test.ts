@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -36,9 +36,18 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Exit code and everything printed. */
-async function sluice(...args: readonly string[]): Promise<{ readonly code: number | null; readonly text: string }> {
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+interface Answer {
+  readonly code: number | null;
+  /** Everything printed. */
+  readonly text: string;
+}
+
+function sluice(...args: readonly string[]): Promise<Answer> {
+  return sluiceIn(process.env, ...args);
+}
+
+async function sluiceIn(env: NodeJS.ProcessEnv, ...args: readonly string[]): Promise<Answer> {
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (more: string) => (text += more));
   child.stderr.setEncoding("utf8").on("data", (more: string) => (text += more));
@@ -119,4 +128,14 @@ describe("help", () => {
     for (const content of contents) expect(text).toContain(content);
     expect(code).toBe(0);
   });
+});
+
+test("MN1: what was compiled, also by the processes that were started, is kept at home for the next start", async () => {
+  const { NODE_COMPILE_CACHE: _, XDG_CACHE_HOME: __, ...env } = process.env;
+  const before = await sluiceIn({ ...env, HOME: join(folder, "home") }, "run", "throws.ts");
+  expect(before.text).toContain("no flights today");
+  const kept = readdirSync(join(folder, "home/.cache/sluice/compiled"), { recursive: true });
+  expect(kept.length).toBeGreaterThan(100); // one per module
+  const nowhere = await sluiceIn({ ...env, HOME: join(folder, "data.csv") }, "run", "throws.ts"); // no place is no harm
+  expect(nowhere).toEqual(before);
 });

@@ -4,8 +4,10 @@
 //   PS1. Standard output carries ProcessEvent lines, and of a TaskManager what user code prints (PR2, SH2).
 //   PS2. The process stops gracefully on SIGTERM, SIGINT, or when the pipe on its standard input ends (its supervisor is gone).
 //   PS3. An error that nobody caught is said as a `fatal` event, never only as an exit code.
+//   PS4. A process that listens leaves to its successor what it compiled (where NODE_COMPILE_CACHE says), whatever ends it later.
 
 import { fstatSync, readFileSync, writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 
 import { AssertionError, Failure, toFailure } from "@sluice/kit";
 import type { LogLevel, ObjectStore, StagedUploads } from "@sluice/kit/env";
@@ -57,6 +59,7 @@ export function printEvent(event: ProcessEvent): void {
   } catch {
     // nobody listens any more; the exit code still speaks
   }
+  if (event.event === "listening") flushCompileCache(); // PS4: a process that is killed writes nothing on its way out
 }
 
 /** The level of logs: SLUICE_LOG_LEVEL, default info. */

@@ -4,10 +4,9 @@
 //   PG1. A page holds a metric once, whatever the number of its series; all are gauges, as Flink's reporter has them
 //        (Flink's counters start again with every attempt, which Prometheus allows for gauges only).
 //   PG2. A value that is not finite is left out.
+//   PG3. The library is loaded by the first scrape: slots and short-lived processes, which reach this module too, never need it.
 //
 // Not here: names and values (jobmanager/metrics, taskmanager/metrics), HTTP (server.ts).
-
-import { Gauge, Registry } from "prom-client";
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -17,7 +16,8 @@ interface Series {
 }
 
 export class MetricsPage {
-  readonly #registry = new Registry();
+  /** Of Prometheus's text format. */
+  readonly contentType = "text/plain; version=0.0.4; charset=utf-8";
   readonly #metrics = new Map<string, { readonly help: string; readonly series: Series[] }>();
 
   /** Adds one series; series of one name may have different labels. */
@@ -28,17 +28,14 @@ export class MetricsPage {
     metric.series.push({ labels, value });
   }
 
-  get contentType(): string {
-    return this.#registry.contentType;
-  }
-
-  render(): Promise<string> {
-    this.#registry.clear();
+  async render(): Promise<string> {
+    const { Gauge, Registry } = await import("prom-client"); // PG3
+    const registry = new Registry();
     for (const [name, { help, series }] of this.#metrics) {
       const labelNames = [...new Set(series.flatMap(({ labels }) => Object.keys(labels)))];
-      const gauge = new Gauge({ name, help, labelNames, registers: [this.#registry] });
+      const gauge = new Gauge({ name, help, labelNames, registers: [registry] });
       for (const { labels, value } of series) gauge.set({ ...labels }, value);
     }
-    return this.#registry.metrics();
+    return await registry.metrics();
   }
 }

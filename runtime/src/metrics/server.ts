@@ -3,6 +3,7 @@
 // Invariants:
 //   HS1. Whatever a handler does, the client gets an answer and the process lives.
 //   HS2. With a token, every request needs it but those for `openPaths`; how long the comparison takes tells nothing about it.
+//   HS3. express is loaded when a server starts: slots and short-lived processes, which reach this module too, have none.
 //
 // Not here: what is answered (jobmanager/rest/routes.ts, MetricsPage).
 
@@ -12,7 +13,7 @@ import type { AddressInfo, Server } from "node:net";
 
 import { Failure, toFailure } from "@sluice/kit";
 import type { Log } from "@sluice/kit/env";
-import express from "express";
+import type express from "express";
 
 import type { MetricsPage } from "./page.ts";
 
@@ -59,7 +60,7 @@ export interface HttpServer {
 /** Listens. Rejects with Failure ADDRESS_IN_USE, or CONFIG_INVALID for an address that is none. */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const { host, port } = parseAddress(options.address);
-  const server = createServer(makeApplication(options));
+  const server = createServer(makeApplication((await import("express")).default, options)); // HS3
   server.keepAliveTimeout = 5_000;
   await listen(server, host, port, options.address);
   const bound = server.address() as AddressInfo;
@@ -73,8 +74,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   };
 }
 
-function makeApplication(options: HttpServerOptions): express.Express {
-  const app = express();
+function makeApplication(library: typeof express, options: HttpServerOptions): express.Express {
+  const app = library();
   app.disable("x-powered-by");
   app.disable("etag");
   app.set("query parser", "simple");
@@ -85,7 +86,7 @@ function makeApplication(options: HttpServerOptions): express.Express {
     const text = await page.render();
     response.type(page.contentType).send(text);
   });
-  app.use(express.text({ type: () => true, limit: BODY_BYTES_MAX }));
+  app.use(library.text({ type: () => true, limit: BODY_BYTES_MAX }));
   app.use(async (request, response) => {
     const { method, path, query, headers } = request;
     const body = typeof request.body === "string" ? request.body : "";

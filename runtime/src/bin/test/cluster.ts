@@ -67,9 +67,12 @@ export class TestCluster {
     this.#submission += 1;
     [this.#rpcPort = 0, this.#restPort = 0] = await freePorts(2);
     writeFileSync(join(this.directory, "plan.json"), JSON.stringify(plan));
-    const jobManager = await this.startJobManager();
-    const taskManagers: Managed[] = [];
-    for (let i = 0; i < this.#options.taskManagers; i += 1) taskManagers.push(await this.startTaskManager(i));
+    // A TaskManager asks again until its JobManager listens.
+    const indices = Array.from({ length: this.#options.taskManagers }, (_, i) => i);
+    const [jobManager, taskManagers] = await Promise.all([
+      this.startJobManager(),
+      Promise.all(indices.map((i) => this.startTaskManager(i))),
+    ]);
     return { jobManager, taskManagers };
   }
 
