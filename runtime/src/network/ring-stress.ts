@@ -1,5 +1,5 @@
 // Two real threads on one channel: does what a producer wrote before `publish` arrive whole on another core, and does nobody sleep
-// through a wake-up? A program of its own (`node ring-stress.ts <milliseconds>`), run by ring.test.ts; prints one JSON line.
+// through a wake-up? A program of its own (`node ring-stress.ts <rows>`), run by ring.test.ts; prints one JSON line.
 //
 // The producer writes rows [i, i * 3, text of i] through a RecordWriter into a small ring, flushing at odd moments and parking on its
 // bell without credit; the consumer checks every row, pauses now and then, and parks on its bell when there is nothing. A lost wake-up
@@ -17,7 +17,7 @@ interface Shared {
   readonly ring: SharedArrayBuffer;
   readonly producerBell: SharedArrayBuffer;
   readonly consumerBell: SharedArrayBuffer;
-  readonly durationMs: number;
+  readonly rowsMin: number;
 }
 
 interface Result {
@@ -38,7 +38,6 @@ async function produce(shared: Shared): Promise<Result> {
     subtaskIndex: 0,
     edge: "stress",
   });
-  const until = performance.now() + shared.durationMs;
   let rows = 0;
   let waits = 0;
   const drained = async (): Promise<void> => {
@@ -49,7 +48,7 @@ async function produce(shared: Shared): Promise<Result> {
       await own.waitPast(seen, Infinity);
     }
   };
-  while (performance.now() < until) {
+  while (rows < shared.rowsMin) {
     for (let i = 0; i < 50; i += 1) {
       writer.emit([rows, rows * 3, rows % 5 === 0 ? `ünïcode ☃ ${rows}` : `row ${rows}`]);
       rows += 1;
@@ -107,7 +106,7 @@ if (isMainThread) {
     ring: allocateRing({ slotCount: 4, slotBytes: 1024 }),
     producerBell: Doorbell.allocate(),
     consumerBell: Doorbell.allocate(),
-    durationMs: Number(process.argv[2] ?? 2000),
+    rowsMin: Number(process.argv[2] ?? 1_000_000),
   };
   const run = (role: Shared["role"]): Promise<Result> =>
     new Promise((resolve, reject) => {

@@ -46,7 +46,7 @@ class Count extends KeyedProcessFunction {
 export function main(env, [version]) {
   env.enableCheckpointing(100);
   env.setMaxParallelism?.(16);
-  const numbers = new GeneratorSource({ count: 900, ratePerSecond: 1000, type: Types.LONG(), generate: (i) => i });
+  const numbers = new GeneratorSource({ count: 900, ratePerSecond: 400, type: Types.LONG(), generate: (i) => i });
   env.fromSource(numbers).uid("numbers")
     .keyBy((n) => "digit-" + (n % 10), Types.STRING())
     .process(() => new Count(version), Types.LONG()).uid(version === "gone" ? "other" : "count").setParallelism(2)

@@ -158,21 +158,26 @@ describe("watches", () => {
   test("HA3: a cut connection throws; 410 throws; leaving the loop and aborting close the connection", async () => {
     let mode: "cut" | "expired" | "open" = "cut";
     const closed: Promise<void>[] = [];
+    let cut = (): void => {};
     const { api } = await serve((incoming, response) => {
       if (mode === "expired") {
         json(response, 410, { kind: "Status", reason: "Expired", message: "too old" });
         return;
       }
-      closed.push(new Promise((resolve) => incoming.socket.once("close", () => resolve())));
+      const { socket } = incoming;
+      closed.push(new Promise((resolve) => socket.once("close", () => resolve())));
+      cut = () => socket.destroy();
       response.writeHead(200).write(added(1));
-      if (mode === "cut") setTimeout(() => incoming.socket.destroy(), 20);
     });
-    const all = async (signal?: AbortSignal): Promise<string> => {
+    const all = async (abort?: AbortController): Promise<string> => {
       const seen: string[] = [];
       try {
-        for await (const event of watchOf(api, signal)) {
+        for await (const event of watchOf(api, abort?.signal)) {
           seen.push(event.type);
-          if (mode === "open" && signal === undefined && event.type === "ADDED") break;
+          if (event.type !== "ADDED") continue;
+          if (mode === "cut") cut();
+          else if (abort === undefined) break;
+          else abort.abort();
         }
         seen.push("end");
       } catch (thrown) {
@@ -187,10 +192,7 @@ describe("watches", () => {
     expect(await all()).toBe("410 Expired");
     mode = "open";
     expect(await all()).toBe("OPENED, ADDED, end");
-    const abort = new AbortController();
-    const watching = all(abort.signal);
-    setTimeout(() => abort.abort(), 50);
-    expect(await watching).toBe("OPENED, ADDED, CANCELED");
+    expect(await all(new AbortController())).toBe("OPENED, ADDED, CANCELED");
     await Promise.all(closed); // both connections are gone
   });
 });
