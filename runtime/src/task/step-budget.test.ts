@@ -2,6 +2,8 @@ import { describe, expect, test } from "@jest/globals";
 
 import { ROWS_PER_CHUNK, ROWS_PER_CHUNK_MIN, STEP_MS, STEP_WHILE_ENCODING_MS, StepBudget } from "./step-budget.ts";
 
+const QUICK = [0, 0, 0, 0, 0];
+
 /** Chunks that take these times: the rows of the next chunk after each, and whether the step goes on. */
 function chunks(tookMs: readonly number[], sharesWithEncoding = false): [rows: number, goesOn: boolean][] {
   let nowMs = 1_000;
@@ -15,7 +17,11 @@ function chunks(tookMs: readonly number[], sharesWithEncoding = false): [rows: n
   });
 }
 
-const rowsAfter = (tookMs: readonly number[]): number[] => chunks(tookMs).map(([rows]) => rows);
+/** After quick chunks, which made it as large as may be. */
+const rowsAfter = (tookMs: readonly number[]): number[] =>
+  chunks([...QUICK, ...tookMs])
+    .slice(QUICK.length)
+    .map(([rows]) => rows);
 const chunksUntilTheEnd = (tookMs: number, sharesWithEncoding: boolean): number =>
   chunks(
     Array.from({ length: 100 }, () => tookMs),
@@ -23,6 +29,8 @@ const chunksUntilTheEnd = (tookMs: number, sharesWithEncoding: boolean): number 
   ).findIndex(([, goesOn]) => !goesOn) + 1;
 
 describe("BU2: a chunk", () => {
+  test("is small before anything is known, and doubled while it is quick", () =>
+    expect(chunks(QUICK).map(([rows]) => rows)).toEqual([16, 32, 64, 128, ROWS_PER_CHUNK]));
   test("that takes long is halved, down to the smallest", () =>
     expect(rowsAfter([2, 2, 2, 2, 2, 2, 2])).toEqual([128, 64, 32, 16, 8, ROWS_PER_CHUNK_MIN, ROWS_PER_CHUNK_MIN]));
   test("that is quick is doubled, up to the largest", () =>

@@ -3,7 +3,7 @@
 // Invariants (tests cite them):
 //   BU1. A step ends after a few milliseconds (plus one chunk) or ROWS_PER_STEP rows, whichever comes first: slow functions hold up
 //        neither barriers and commands nor the slot's other tasks.
-//   BU2. Chunks are sized by how long the last one took, between ROWS_PER_CHUNK_MIN and ROWS_PER_CHUNK rows.
+//   BU2. Chunks are sized by how long the last one took, between ROWS_PER_CHUNK_MIN, with which a task begins, and ROWS_PER_CHUNK rows.
 //   BU3. While a snapshot of the slot is encoded, steps are shorter: encoding gets about half of the thread.
 //
 // Asked once per chunk, never per record.
@@ -26,7 +26,7 @@ export const STEP_WHILE_ENCODING_MS = 1;
 
 export class StepBudget {
   readonly #clock: Pick<Clock, "nowMs">;
-  #chunkRows = ROWS_PER_CHUNK;
+  #chunkRows = ROWS_PER_CHUNK_MIN; // nothing is known yet of how slow the functions are
   #stepMs = STEP_MS;
   #startedMs = 0;
   #chunkStartedMs = 0;
