@@ -276,6 +276,23 @@ describe("the end of processes", () => {
     expectExact(publishedLines(out), COUNT, KEYS);
   }, 90_000);
 
+  test("REST tells every record of a job that has finished, though no heartbeat told the last ones", async () => {
+    const { jobManager } = await startKeyedSum({
+      configuration: { ...CONFIGURATION, "execution.shutdown-on-application-finish": "false" },
+    });
+    const of = cluster;
+    if (of === undefined || drainFile === undefined) throw new Error("no cluster");
+    writeFileSync(drainFile, "");
+    const { jobs } = (await of.rest("/jobs")) as { readonly jobs: readonly { readonly id: string }[] };
+    const details = async (): Promise<JobDetails> => (await of.rest(`/jobs/${jobs[0]?.id ?? ""}`)) as JobDetails;
+    await until("the end of the job", async () => (await details()).state === "FINISHED", 60_000);
+    const { vertices } = await details();
+    expect(vertices.map(({ status }) => status)).toEqual(["FINISHED", "FINISHED"]);
+    expect(vertices.map(({ metrics }) => metrics["read-records"])).toEqual([COUNT, COUNT]);
+    jobManager.child.kill("SIGTERM");
+    await until("the end of the JobManager", () => jobManager.exitCode !== undefined, 20_000);
+  }, 90_000);
+
   test("with DELETE_ON_CANCELLATION REST cancels a job with its checkpoints; the next start is empty because the log says so", async () => {
     const { out, store, jobManager } = await startKeyedSum({
       configuration: {

@@ -19,6 +19,8 @@ export interface TaskTimes {
   readonly runningAtMs: number;
   /** By state of this attempt; 0: never. */
   readonly enteredAtMs: Readonly<Record<ExecutionState, number>>;
+  /** What this attempt had done when it ended, as it said itself; undefined before, and when it could not say. */
+  readonly counters?: Readonly<Record<string, number>> | undefined;
 }
 
 const NEVER = perExecutionState(0);
@@ -82,7 +84,14 @@ export class JobHistory {
       runningAtMs: state === "RUNNING" ? wallMs : times.runningAtMs,
       endedAtMs: isExecutionTerminal(state) ? wallMs : -1,
       enteredAtMs: { ...times.enteredAtMs, [state]: wallMs },
+      counters: isNew ? undefined : before.counters,
     });
+  }
+
+  /** The last figures of a task that ends. */
+  taskEnded(key: string, attempt: number, counters: Readonly<Record<string, number>>): void {
+    const times = this.#tasks.get(key);
+    if (times?.attempt === attempt) this.#tasks.set(key, { ...times, counters });
   }
 
   task(key: string): TaskTimes {

@@ -360,6 +360,7 @@ export class JobMaster implements JobManagerView {
         const failure = message.failure === undefined ? undefined : failureFromJson(message.failure);
         if (message.restored !== undefined && attempt === this.#state.deployment?.attempt)
           this.#taskRestored(subtask, message.restored);
+        if (message.counters !== undefined) this.#history.taskEnded(subtaskKey(subtask), attempt, message.counters);
         this.#dispatch({ type: "taskState", attempt, subtask, state, failure });
         return;
       }

@@ -67,7 +67,7 @@ export function jobView(options: JobViewOptions): JobView {
       endedAtMs: times.endedAtMs,
       runningAtMs: times.runningAtMs,
       enteredAtMs: times.enteredAtMs,
-      metrics: subtaskMetrics(metrics.get(key) ?? {}),
+      metrics: subtaskMetrics(times.counters ?? metrics.get(key) ?? {}),
       figures: metrics.get(key) ?? {},
     };
   };

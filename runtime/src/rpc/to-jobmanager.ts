@@ -42,6 +42,8 @@ export type TaskManagerMessage =
       readonly state: TaskState;
       readonly failure?: FailureJson | undefined;
       readonly restored?: TaskRestored | undefined;
+      /** Of a task that has ended: its last figures, which no heartbeat may tell any more. */
+      readonly counters?: Readonly<Record<string, number>> | undefined;
     }
   | { readonly type: "acknowledgeCheckpoint"; readonly ack: CheckpointAck }
   | { readonly type: "declineCheckpoint"; readonly decline: CheckpointDecline }
@@ -103,6 +105,13 @@ const taskRestored: Shape<TaskRestored> = record<TaskRestored>({
   restoreMs: number,
 });
 
+const counters: Shape<Readonly<Record<string, number>>> = {
+  problem: (value, at) =>
+    typeof value === "object" && value !== null && Object.values(value).every((figure) => typeof figure === "number")
+      ? undefined
+      : `${at} holds something else than numbers`,
+};
+
 type Of<T extends TaskManagerMessage["type"]> = Extract<TaskManagerMessage, { readonly type: T }>;
 
 export const taskManagerMessage: Shape<TaskManagerMessage> = variants<TaskManagerMessage>({
@@ -114,19 +123,13 @@ export const taskManagerMessage: Shape<TaskManagerMessage> = variants<TaskManage
     state: oneOf("INITIALIZING", "RUNNING", "DRAINED", "FINISHED", "CANCELED", "FAILED"),
     failure: optional(failure),
     restored: optional(taskRestored),
+    counters: optional(counters),
   }),
   acknowledgeCheckpoint: record<Of<"acknowledgeCheckpoint">>({ type: type("acknowledgeCheckpoint"), ack }),
   declineCheckpoint: record<Of<"declineCheckpoint">>({ type: type("declineCheckpoint"), decline }),
   attemptEnded: record<Of<"attemptEnded">>({ type: type("attemptEnded"), epoch, attempt }),
   objectDamaged: record<Of<"objectDamaged">>({ type: type("objectDamaged"), object: text, reason: text }),
 });
-
-const counters: Shape<Readonly<Record<string, number>>> = {
-  problem: (value, at) =>
-    typeof value === "object" && value !== null && Object.values(value).every((figure) => typeof figure === "number")
-      ? undefined
-      : `${at} holds something else than numbers`,
-};
 
 export const taskManagerReport: Shape<TaskManagerReport> = record<TaskManagerReport>({
   running: nullable(record<{ readonly epoch: Epoch; readonly attempt: AttemptNumber }>({ epoch, attempt })),

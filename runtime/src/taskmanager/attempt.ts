@@ -129,6 +129,11 @@ export class Attempt {
     return { tasks, stuck };
   }
 
+  /** Figures of one task without those of its operators. */
+  countersOf(subtask: SubtaskId): Readonly<Record<string, number>> | undefined {
+    return this.#slots.find((slot) => slot.hosts(subtask))?.countersOf(subtask);
+  }
+
   /** What operators of this subtask registered, as last heard; for /metrics. */
   operatorMetrics(subtask: SubtaskId): readonly OperatorMetrics[] {
     return this.#slots.find((slot) => slot.hosts(subtask))?.metricsOf(subtask) ?? [];

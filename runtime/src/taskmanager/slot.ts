@@ -90,6 +90,13 @@ export class Slot {
     return this.#metrics.get(subtaskKey(subtask)) ?? [];
   }
 
+  /** Figures of one task, as its thread has published them last. */
+  countersOf(subtask: SubtaskId): Readonly<Record<string, number>> | undefined {
+    const key = subtaskKey(subtask);
+    const at = this.spec.tasks.findIndex((task) => subtaskKey(task.subtask) === key);
+    return readSlotCounters(this.spec.counters, this.spec.tasks.length).tasks[at];
+  }
+
   hosts(subtask: SubtaskId): boolean {
     return this.#states.has(subtaskKey(subtask));
   }
@@ -243,7 +250,7 @@ export class Slot {
   }
 }
 
-function isTerminal(state: TaskState): boolean {
+export function isTerminal(state: TaskState): boolean {
   return state === "FINISHED" || state === "CANCELED" || state === "FAILED";
 }
 

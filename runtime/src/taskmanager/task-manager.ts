@@ -30,6 +30,7 @@ import { IoRequests } from "./io-requests.ts";
 import type { TaskManagerHealth } from "./metrics/metrics-server.ts";
 import { TaskRates } from "./metrics/task-rates.ts";
 import type { IoGate, MachineFigures, SlotHost } from "./seams.ts";
+import { isTerminal } from "./slot.ts";
 
 /** A JobManager that takes over waits for its TaskManagers: the longest pause is part of every failover. */
 export const RECONNECT = {
@@ -268,6 +269,12 @@ export class TaskManager {
     return { ...report, tasks };
   }
 
+  /** A task that has ended says its figures: the next heartbeat may come after the job. */
+  #withCounters(message: TaskManagerMessage): TaskManagerMessage {
+    if (message.type !== "taskState" || !isTerminal(message.state)) return message;
+    return { ...message, counters: this.#running?.attempt.countersOf(message.subtask) };
+  }
+
   /** TM4. */
   #send(message: TaskManagerMessage): void {
     this.#running?.peer.send(message);
@@ -383,7 +390,7 @@ export class TaskManager {
       send: (message) => {
         if (request.checkpointing && message.type === "taskState" && message.state === "FINISHED")
           io.post({ type: "subtaskFinished", epoch, attempt, subtask: message.subtask });
-        peer.send(message); // TM4
+        peer.send(this.#withCounters(message)); // TM4
       },
       onEnded: () => {
         if (request.checkpointing) io.post({ type: "attemptEnded", epoch, attempt });
