@@ -463,6 +463,16 @@ describe("upgrades", () => {
       seen: observed({ pods: runningPods(), jobManager: jobManager(), ...seen }),
     });
 
+  const endedWith = (jobState: "stopped" | "finished" | undefined): Partial<Observed> => {
+    const [jm, ...others] = runningPods();
+    const log = { ...exists(UID), jobState: jobState ?? "active" } as NonNullable<PodReportView["log"]>;
+    const report: PodReportView = { event: "jobEnded", state: "FINISHED", ...(jobState !== undefined && { log }) };
+    return {
+      pods: [{ ...pod({ component: "jobmanager" }), ...jm, ended: ended(report) }, ...others],
+      jobManager: undefined,
+    };
+  };
+
   test("SP1: the trigger id is written by the decision that asks for the stop", () => {
     const decision = upgrading({ step: "Stop" }, {});
     expect(decision.status.op?.triggerId).toBe(triggerIdOf(OP(1, 2)));
@@ -474,14 +484,33 @@ describe("upgrades", () => {
   test("SP2: no pod is deleted before the savepoint is known; then all of them are, by uid, and the new ones wait", () => {
     const triggerId = triggerIdOf(OP(1, 2));
     expect(upgrading({ step: "Stop", triggerId }, { operation: { type: "running" } }).actions).toEqual([]);
-    const decision = upgrading(
-      { step: "Stop", triggerId },
-      { operation: { type: "completed", location: "s3://bucket/savepoint-4" } },
-    );
+    const completed = { operation: { type: "completed", location: "s3://bucket/savepoint-4" } } as const;
+    const hasEnded = jobManager({ state: "FINISHED", isRunning: false });
+    const decision = upgrading({ step: "Stop", triggerId }, { ...completed, jobManager: hasEnded });
     expect(decision.status.op).toMatchObject({ step: "Fence", savepoint: "s3://bucket/savepoint-4", isStopped: true });
-    // the JobManager may be gone before it is asked again
     expect(decision.status.lastSavepoint).toMatchObject({ path: "s3://bucket/savepoint-4" });
     expect(decision.actions.map(({ type }) => type)).toEqual(["deletePod", "deletePod", "deletePod"]);
+  });
+
+  test("SP4: a job with its savepoint is not touched before it has ended and published its output, or for 30 s", () => {
+    const savepoint = "s3://bucket/savepoint-4";
+    const triggerId = triggerIdOf(OP(1, 2));
+    const completed = { operation: { type: "completed", location: savepoint } } as const;
+    const first = upgrading({ step: "Stop", triggerId, stepAt: ago(500_000) }, completed);
+    expect(first.actions).toEqual([]);
+    // the JobManager may be gone before it is asked again
+    expect(first.status.op).toMatchObject({ step: "Stop", savepoint, stepAt: ago(0) });
+    expect(first.status.lastSavepoint).toMatchObject({ path: savepoint });
+    const of = (seen: Partial<Observed>, ms = 1_000): Decision =>
+      upgrading({ step: "Stop", triggerId, savepoint, stepAt: ago(ms) }, seen);
+    for (const seen of [completed, { jobManager: undefined }]) {
+      expect(of(seen).actions).toEqual([]);
+      expect(of(seen).status.op).toMatchObject({ step: "Stop", savepoint, stepAt: ago(1_000) });
+      expect(of(seen, 30_000).status.op).toMatchObject({ step: "Fence", savepoint });
+    }
+    expect(of(endedWith("stopped")).status.op).toMatchObject({ step: "Fence", savepoint });
+    const words = of(completed, 30_000).status.decisions?.at(-1)?.reason;
+    expect(words).toContain("its last output was not published within 30 s, its next start does it");
   });
 
   test("a savepoint that takes long is named with its beginning and the time after which it is given up", () => {
@@ -512,16 +541,6 @@ describe("upgrades", () => {
       upgrading({ step: "Stop" }, { jobManager: jobManager({ state: "FAILED", isRunning: false }) }).status.op,
     ).toMatchObject({ step: "Fence" });
   });
-
-  const endedWith = (jobState: "stopped" | "finished" | undefined): Partial<Observed> => {
-    const [jm, ...others] = runningPods();
-    const log = { ...exists(UID), jobState: jobState ?? "active" } as NonNullable<PodReportView["log"]>;
-    const report: PodReportView = { event: "jobEnded", state: "FINISHED", ...(jobState !== undefined && { log }) };
-    return {
-      pods: [{ ...pod({ component: "jobmanager" }), ...jm, ended: ended(report) }, ...others],
-      jobManager: undefined,
-    };
-  };
 
   test("input that ends before a stop takes hold: the job has finished, and is not taken for stopped", () => {
     const stop = { step: "Stop" as const, triggerId: triggerIdOf(OP(1, 2)) };

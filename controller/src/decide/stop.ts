@@ -4,6 +4,8 @@
 //   SP1. A stop is asked for under the operation's trigger id, written before: asked again it is the same stop.
 //   SP2. The pods of the old version are not touched before its savepoint is known, or it is known that there will be none.
 //   SP3. State is never given up for a savepoint that cannot be had: a job that has failed by itself goes on from its newest checkpoint.
+//   SP4. With its savepoint known the job is given time to end: until it has, its last output waits there, and nobody finds it who does not go
+//        on with this job.
 //
 // Not here: what happens to the pods then (fence.ts).
 
@@ -25,6 +27,8 @@ const NOT_RUNNING_MS = 60_000;
 const SILENT_MS = 600_000;
 /** A savepoint that takes longer is named with its age. */
 const SLOW_MS = 30_000;
+/** Time for the last output; a store that takes none then must not hold up the next version, whose start publishes it. */
+const PUBLISH_MS = 30_000;
 /** Time for the answer of a stop after the job has ended. */
 const LAST_WORDS_MS = 10_000;
 
@@ -36,14 +40,30 @@ export function stopStep(draft: Draft): void {
   if (op.mode !== "Savepoint" || (live.runningAt === undefined && op.triggerId === undefined))
     return toFence(draft, op);
   const { operation } = draft.observed;
-  if (op.triggerId !== undefined && operation?.type === "completed") {
-    draft.record("Stopped", `the job stopped with savepoint ${operation.location}`);
-    return toFence(draft, { ...op, savepoint: operation.location });
-  }
+  if (op.savepoint !== undefined) return publishing(draft, { ...op, savepoint: op.savepoint }, live);
+  if (op.triggerId !== undefined && operation?.type === "completed")
+    return publishing(draft, { ...op, savepoint: operation.location, stepAt: draft.now }, live);
   if (op.triggerId !== undefined && operation?.type === "failed") return failed(draft, op, operation.message);
   const end = endOf(draft, live);
   if (end !== undefined) return ended(draft, op, end);
   askToStop(draft, op, live);
+}
+
+/** SP4. */
+function publishing(draft: Draft, op: Operation & { readonly savepoint: string }, live: Deployed): void {
+  const { savepoint } = op;
+  const isOver = endOf(draft, live) !== undefined;
+  if (isOver || draft.since(op.stepAt) >= PUBLISH_MS) {
+    const late = isOver
+      ? ""
+      : `; its last output was not published within ${PUBLISH_MS / 1_000} s, its next start does it`;
+    draft.record("Stopped", `the job stopped with savepoint ${savepoint}${late}`);
+    return toFence(draft, op);
+  }
+  // The JobManager may be gone before it is asked again: what it answered is all that is known of the savepoint.
+  draft.set({ op });
+  noteSavepoint(draft, savepoint);
+  draft.wait("Stopping", `the job has savepoint ${savepoint} and publishes its last output`, REQUEUE_BUSY_MS);
 }
 
 function askToStop(draft: Draft, op: Operation, live: Deployed): void {
@@ -126,7 +146,9 @@ function failed(draft: Draft, op: Operation, message: string): void {
 function toFence(draft: Draft, op: Operation): void {
   const podUids = draft.observed.pods.filter((pod) => pod.component !== "preflight").map((pod) => pod.uid);
   draft.set({ op: { ...op, step: "Fence", stepAt: draft.now, isStopped: true, podUids } });
-  // The JobManager may be gone before it is asked again: what it answered is all that is known of the savepoint.
-  if (op.savepoint !== undefined && draft.status.lastSavepoint?.path !== op.savepoint)
-    draft.set({ lastSavepoint: { path: op.savepoint, completedAt: draft.now } });
+  if (op.savepoint !== undefined) noteSavepoint(draft, op.savepoint);
+}
+
+function noteSavepoint(draft: Draft, path: string): void {
+  if (draft.status.lastSavepoint?.path !== path) draft.set({ lastSavepoint: { path, completedAt: draft.now } });
 }
