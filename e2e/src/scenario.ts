@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { JobHandle, LEDGER_KEYS, RESOURCES, containerOf, ledgerArgs, ledgerSource } from "./harness/index.ts";
 import type { World } from "./harness/index.ts";
-import { auditLedger, auditTheAuditor, damageLedger, lineageOf, outageAt } from "./ledger/index.ts";
+import { auditLedger, auditTheAuditor, damageLedger, lineageOf, outageAt, recordsPerVersion } from "./ledger/index.ts";
 import type { Damage, LedgerAudit, LedgerFile, Outage } from "./ledger/index.ts";
 
 export const CROSSING_MIN = 100_000;
@@ -23,7 +23,7 @@ const LOOK_INTERVAL_MS = 400;
 export interface Scenario {
   readonly name: string;
   readonly about: string;
-  /** "quiet": measures, so nothing else runs beside it. */
+  /** "quiet": measures, or takes something away that all need: nothing else runs beside it. */
   readonly lane: "parallel" | "quiet";
   readonly run: (context: Context) => Promise<void>;
 }
@@ -125,37 +125,57 @@ export class Context {
 
 /** More than any scenario has time for: such a job is stopped, it does not finish. */
 export const ENDLESS = 50_000_000;
+/**
+ * A version that is to finish reads at this rate; what came before it reads slowly, because a machine that takes its time
+ * for a fault must still find records left after it.
+ */
+export const FINISH_RATE = 40_000;
 
 export interface LedgerJobOptions {
   readonly count: number;
+  /** The ledger that it goes on with, when that is another job's: its name. */
+  readonly output?: string;
   /** Records per second of the whole job. */
   readonly rate?: number;
   readonly parallelism?: number;
   readonly spec?: Readonly<Record<string, unknown>>;
 }
 
+/** What one version of a ledger job has for itself. */
+export interface VersionOptions {
+  readonly count?: number;
+  /** Records per second of the whole job. */
+  readonly rate?: number;
+  /** The job throws from this record on. */
+  readonly throwAt?: number;
+  /** The job allocates memory without end at this record, the first time. */
+  readonly exhaustAt?: number;
+}
+
 export class LedgerJob {
   readonly job: JobHandle;
   readonly #context: Context;
   readonly #name: string;
+  readonly #output: string;
   readonly #count: number;
   readonly #rate: number;
   /** Parallelism of the first start: the number of the source's splits. */
   readonly #splits: number;
 
   constructor(context: Context, name: string, options: LedgerJobOptions) {
-    const { count, rate = 6_000, parallelism = 2, spec = {} } = options;
+    const { count, rate = 6_000, parallelism = 2, output = name, spec = {} } = options;
     this.#context = context;
     this.#name = name;
+    this.#output = `${output}-out`;
     this.#count = count;
     this.#rate = rate;
     this.#splits = parallelism;
     this.job = context.streamJob(name, { job: { inline: ledgerSource() }, parallelism, ...this.args("v1"), ...spec });
   }
 
-  /** `args` of a version, to be applied. */
-  args(version: string, more: { readonly throwAt?: number } = {}): { readonly args: readonly string[] } {
-    const output = this.#context.uri(`${this.#name}-out`);
+  /** `args` of a version, to be applied; count and rate are the first version's, where it has none of its own. */
+  args(version: string, more: VersionOptions = {}): { readonly args: readonly string[] } {
+    const output = this.#context.uri(this.#output);
     return { args: ledgerArgs({ output, count: this.#count, rate: this.#rate, version, ...more }) };
   }
 
@@ -180,17 +200,17 @@ export class LedgerJob {
   }
 
   get #prefix(): string {
-    return `${this.#context.place(`${this.#name}-out`)}/`;
+    return `${this.#context.place(this.#output)}/`;
   }
 
   async read(): Promise<readonly LedgerFile[]> {
     return await this.#context.world.bucket.read(this.#prefix);
   }
 
-  /** Waits for the end of the job and audits all of its ledger (SC1). */
-  async finishAndAudit(): Promise<readonly LedgerFile[]> {
+  /** Waits for the end of the job and audits all of its ledger (SC1). `count`: that of the version which finishes. */
+  async finishAndAudit(count: number = this.#count): Promise<readonly LedgerFile[]> {
     await this.job.untilLifecycle("Finished");
-    return await this.audit(this.#count);
+    return await this.audit(count);
   }
 
   /**
@@ -219,9 +239,35 @@ export class LedgerJob {
     return files;
   }
 
+  /** Where a job that was stopped goes on: all numbers below are published, if its ledger has passed (AL1). */
+  static records(files: readonly LedgerFile[]): number {
+    return files.reduce((sum, { text }) => sum + text.split("\n").filter((line) => line !== "").length, 0);
+  }
+
   /** Lineages of the published files: more than one after a Stateless upgrade. */
   static lineages(files: readonly LedgerFile[]): ReadonlyMap<string, readonly LedgerFile[]> {
     return Map.groupBy(files, lineageOf);
+  }
+
+  /**
+   * SC1, of a ledger that was begun anew: each part must be whole by itself, and none may have replaced a file of another.
+   * @param by what tells the parts: starts without state have each a lineage; or a version of the job that keeps the lineage.
+   * @param expected for each part the versions that wrote it ("v1", "v1+v2"), and how many numbers it has; undefined: it was stopped.
+   */
+  async auditParts(
+    by: "lineage" | "version",
+    expected: Readonly<Record<string, number | undefined>>,
+  ): Promise<readonly LedgerFile[]> {
+    const files = await this.read();
+    const versionsOf = (some: readonly LedgerFile[]): string => [...recordsPerVersion(some).keys()].join("+");
+    const grouped = Map.groupBy(files, (file) => (by === "lineage" ? lineageOf(file) : versionsOf([file])));
+    const parts = [...grouped.values()].map((written) => [versionsOf(written), written] as const);
+    const names = parts.map(([versions]) => versions).toSorted();
+    if (names.join() !== Object.keys(expected).toSorted().join())
+      throw new Error(`each ${by} was written by ${names.join(", ")}, not by ${Object.keys(expected).join(", ")}`);
+    for (const [versions, written] of parts) await this.audit(expected[versions], written, ` ${versions}`);
+    this.#context.proof(`the output of ${names.join(" and that of ")} is whole by itself, each a ${by} of its own`);
+    return files;
   }
 
   /** SC2. Records were published before and after the fault, enough of them. */

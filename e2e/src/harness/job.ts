@@ -143,8 +143,11 @@ export class JobHandle {
       if (job?.status === undefined || job.status.observedGeneration !== job.metadata.generation) return undefined;
       const { status } = job;
       this.#failWhenStalled(job, ["Stable"]);
-      const isDeployed = status.lastStable?.generation === job.metadata.generation && status.op === undefined;
-      return isDeployed ? job : undefined;
+      const { generation } = job.metadata;
+      const { deployed, lastStable, op } = status;
+      // A version that reads fast may have finished before its stability was looked at.
+      const isFinished = deployed?.generation === generation && deployed?.ended === "FINISHED";
+      return op === undefined && (lastStable?.generation === generation || isFinished) ? job : undefined;
     });
   }
 

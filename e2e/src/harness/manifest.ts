@@ -26,10 +26,13 @@ export interface LedgerOptions {
   readonly version?: string;
   /** The job throws from this record on. */
   readonly throwAt?: number;
+  /** The job allocates memory without end at this record, the first time. */
+  readonly exhaustAt?: number;
 }
 
-export function ledgerArgs({ output, count, rate, version = "v1", throwAt = -1 }: LedgerOptions): readonly string[] {
-  const options = { output, count, rate, keys: LEDGER_KEYS, version, throwAt };
+export function ledgerArgs(given: LedgerOptions): readonly string[] {
+  const { output, count, rate, version = "v1", throwAt = -1, exhaustAt = -1 } = given;
+  const options = { output, count, rate, keys: LEDGER_KEYS, version, throwAt, exhaustAt };
   return Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
 }
 

@@ -12,7 +12,7 @@ export interface StreamJobObject extends KubeObject {
 export interface ContainerState {
   readonly running?: { readonly startedAt: string };
   readonly waiting?: { readonly reason?: string; readonly message?: string };
-  readonly terminated?: { readonly exitCode: number; readonly reason?: string };
+  readonly terminated?: { readonly exitCode: number; readonly reason?: string; readonly finishedAt?: string };
 }
 
 export interface ContainerStatus {

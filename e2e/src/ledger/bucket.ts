@@ -13,6 +13,7 @@ import type { LedgerFile } from "./audit.ts";
 const READS_AT_ONCE = 8;
 const ATTEMPTS_MAX = 20;
 const RETRY_MS = 500;
+const SIGNED_SECONDS = 3_600;
 
 export interface BucketAccess {
   /** Where this machine reaches the store; asked anew for each attempt. */
@@ -71,6 +72,23 @@ export class Bucket {
     };
     await Promise.all(Array.from({ length: READS_AT_ONCE }, reader));
     return files.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  async put(name: string, text: string): Promise<void> {
+    await this.#retried(async (client) => {
+      await client.putObject(this.#bucket, name, text);
+    });
+  }
+
+  /**
+   * A URL that needs no credentials, for whoever reaches the store at `endpoint`. Nothing is asked of the store.
+   * @param endpoint http://HOST:PORT; it is part of what is signed.
+   */
+  async signedUrl(name: string, endpoint: string, region: string): Promise<string> {
+    const { hostname, port } = new URL(endpoint);
+    const { accessKey, secretKey } = this.#access;
+    const at = { endPoint: hostname, port: Number(port), useSSL: false, region };
+    return await new Client({ ...at, accessKey, secretKey }).presignedGetObject(this.#bucket, name, SIGNED_SECONDS);
   }
 
   async #get(name: string): Promise<string> {

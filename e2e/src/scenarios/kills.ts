@@ -1,11 +1,13 @@
 // Processes and pods killed while a job runs, and while it is upgraded.
 
-import { killLeader, killPod } from "../harness/index.ts";
+import { conditionOf, containerOf, killLeader, killPod, RESOURCES } from "../harness/index.ts";
 import type { Component, KillKind, Strike } from "../harness/index.ts";
 import { CROSSING_MIN, ENDLESS } from "../scenario.ts";
 import type { Context, Scenario } from "../scenario.ts";
 
 const BEFORE = 30_000;
+/** Enough records before it are published by then. */
+const EXHAUST_AT = 60_000;
 
 async function killEach(context: Context, component: Component): Promise<void> {
   const ledger = context.ledger("sum", { count: ENDLESS });
@@ -23,6 +25,31 @@ async function killEach(context: Context, component: Component): Promise<void> {
   for (const [index, { atMs, victim }] of strikes.entries()) {
     ledger.crossed(files, atMs, `${index === 0 ? "SIGKILL of the process" : "loss of the pod"} ${victim}`);
   }
+}
+
+/** User code that allocates until the kernel ends its process. */
+async function outOfMemory(context: Context): Promise<void> {
+  const ledger = context.ledger("sum", { count: ENDLESS });
+  const { job } = ledger;
+  await job.apply(ledger.args("v1", { exhaustAt: EXHAUST_AT }));
+  const killed = await job.until("a TaskManager was killed for its memory and started again", ({ pods }) => {
+    const pod = pods.find((one) => containerOf(one)?.lastState?.terminated?.reason === "OOMKilled");
+    return pod !== undefined && containerOf(pod)?.state?.running !== undefined ? pod : undefined;
+  });
+  const { name } = killed.metadata;
+  const { exitCode, finishedAt } = containerOf(killed)?.lastState?.terminated ?? {};
+  context.proof(`${name}: OOMKilled, exit code ${exitCode}, restarts ${containerOf(killed)?.restartCount}`);
+  const degraded = await job.until("the state names it", ({ job: seen }) => {
+    const found = conditionOf(seen, "Degraded");
+    return found?.status === "True" && found.reason === "OutOfMemory" ? found : undefined;
+  });
+  const { memory } = RESOURCES.taskManager.resources;
+  for (const named of [name, memory, "taskManager.resources.memory"])
+    context.check(degraded.message.includes(named), `the message does not name ${named}: ${degraded.message}`);
+  context.proof(`Degraded, ${degraded.reason}: ${degraded.message}`);
+  await job.untilStable();
+  const files = await ledger.stopAndAudit(CROSSING_MIN * 1.3);
+  ledger.crossed(files, Date.parse(finishedAt ?? ""), "a TaskManager out of memory");
 }
 
 async function killController(context: Context): Promise<void> {
@@ -60,6 +87,12 @@ export const KILLS: readonly Scenario[] = [
     about: "the JobManager: SIGKILL of its process, then its pod lost",
     lane: "parallel",
     run: (context) => killEach(context, "jobmanager"),
+  },
+  {
+    name: "out-of-memory",
+    about: "a TaskManager whose user code allocates until the kernel kills it, once",
+    lane: "parallel",
+    run: outOfMemory,
   },
   {
     name: "kill-controller",

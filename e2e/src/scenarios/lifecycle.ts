@@ -1,8 +1,11 @@
 // A job from kubectl apply to kubectl delete, and what a second one of the same name finds.
 
 import { kubectl, ledgerSource } from "../harness/index.ts";
-import { CROSSING_MIN, ENDLESS } from "../scenario.ts";
+import { CROSSING_MIN, ENDLESS, FINISH_RATE } from "../scenario.ts";
 import type { Context, Scenario } from "../scenario.ts";
+
+/** Of a version that begins from nothing. */
+const OWN_COUNT = 30_000;
 
 async function configMap(context: Context): Promise<void> {
   const { world, namespace } = context;
@@ -60,6 +63,11 @@ async function deleteAndApply(context: Context): Promise<void> {
   await job.untilStable();
   const files = await ledger.stopAndAudit(CROSSING_MIN * 1.3);
   ledger.crossed(files, faultMs, "deleted, applied again, resumed");
+  await job.delete();
+  const own = ledger.args("v2", { count: OWN_COUNT, rate: FINISH_RATE / 2 });
+  await job.apply({ ...own, state: "Running", onExistingData: "NewLineage" });
+  await job.untilLifecycle("Finished");
+  await ledger.auditParts("lineage", { v1: undefined, v2: OWN_COUNT });
 }
 
 export const LIFECYCLE: readonly Scenario[] = [
@@ -71,7 +79,7 @@ export const LIFECYCLE: readonly Scenario[] = [
   },
   {
     name: "delete-and-apply",
-    about: "deleted while it runs, applied again: refused, then resumed",
+    about: "deleted while it runs, applied again: refused, then resumed; then begun anew beside its data",
     lane: "parallel",
     run: deleteAndApply,
   },
