@@ -9,6 +9,12 @@ import { listRuns } from "./run-file.ts";
 
 const RUNS_DIR = ".sluice";
 
+/** For people, and for programs. */
+export interface Answer {
+  readonly lines: readonly string[];
+  readonly json: unknown;
+}
+
 /** The address of a job: `http://host:port`, `host:port`, or the name of a job that `sluice run` runs in this directory. */
 export function findRest(target: string): RestClient {
   if (/^https?:\/\//.test(target)) return new RestClient(() => target.replace(/\/+$/, ""));
@@ -25,27 +31,33 @@ export function findRest(target: string): RestClient {
 }
 
 /** One line per job that runs in this directory. */
-export async function listJobs(): Promise<readonly string[]> {
-  const runs = listRuns(RUNS_DIR);
-  if (runs.length === 0) return ["no job runs in this directory"];
-  return await Promise.all(
-    runs.map(async (run) => {
-      const state = await stateOf(new RestClient(() => run.restUrl));
-      return `${run.name}  ${state}  ${run.restUrl ?? "starting"}  (process ${run.pid})`;
-    }),
+export async function listJobs(): Promise<Answer> {
+  const jobs = await Promise.all(
+    listRuns(RUNS_DIR).map(async ({ name, restUrl, pid }) => ({
+      name,
+      state: await stateOf(new RestClient(() => restUrl)),
+      restUrl: restUrl ?? null,
+      pid,
+    })),
   );
+  const lines = jobs.map(
+    ({ name, state, restUrl, pid }) =>
+      `${name}  ${state ?? "not reachable"}  ${restUrl ?? "starting"}  (process ${pid})`,
+  );
+  return { lines: lines.length === 0 ? ["no job runs in this directory"] : lines, json: { jobs } };
 }
 
-async function stateOf(rest: RestClient): Promise<string> {
+/** Null: nobody answers, as while a JobManager is being started again. */
+async function stateOf(rest: RestClient): Promise<string | null> {
   try {
     return (await rest.job()).state;
   } catch {
-    return "not reachable"; // a JobManager that is being started again
+    return null;
   }
 }
 
 /** The picture of one job. */
-export async function describeJob(target: string, width: number): Promise<readonly string[]> {
+export async function describeJob(target: string, width: number): Promise<Answer> {
   const rest = findRest(target);
   const [job, checkpoints, overview, restarts] = await Promise.all([
     rest.job(),
@@ -53,10 +65,18 @@ export async function describeJob(target: string, width: number): Promise<readon
     rest.overview(),
     rest.metric("numRestarts"),
   ]);
-  return [
-    ...progressLines(progressOf({ job, checkpoints, overview, restarts }, undefined), width),
-    ...vertexLines(job),
-  ];
+  const progress = progressOf({ job, checkpoints, overview, restarts }, undefined);
+  const vertices = job.vertices.map(({ name, parallelism, status, metrics }) => ({
+    name,
+    parallelism,
+    status,
+    recordsRead: metrics["read-records"],
+    recordsWritten: metrics["write-records"],
+  }));
+  return {
+    lines: [...progressLines(progress, width), ...vertexLines(job)],
+    json: { jobId: job.jid, ...progress, vertices },
+  };
 }
 
 function vertexLines(job: JobDetailsMessage): readonly string[] {
@@ -66,9 +86,9 @@ function vertexLines(job: JobDetailsMessage): readonly string[] {
   );
 }
 
-export async function cancelJob(target: string): Promise<string> {
+export async function cancelJob(target: string): Promise<Answer> {
   const rest = findRest(target);
   const job = await rest.job();
   await rest.cancel();
-  return `job ${job.name} is being cancelled`;
+  return { lines: [`job ${job.name} is being cancelled`], json: { job: job.name, jobId: job.jid } };
 }

@@ -76,6 +76,9 @@ describe("PG1: a wrong command line is one message and exit code 2", () => {
     [["run", "empty.ts", "--name", "../up"], "cannot be the name of a job"],
     [["run", "good.ts", "--work-dir", "data.csv/below"], "data.csv/below cannot be the directory of this run: ENOTDIR"],
     [["cancel", "nothing"], 'no job "nothing" runs in this directory'],
+    [["run", "empty.ts", "--claim-mode", "CLAIM"], "nothing is named to start from"],
+    [["snapshot", "get", "."], "(sluice snapshot get --help shows what there is)"],
+    [["store", "pin", "."], "(sluice store pin --help shows what there is)"],
   ])("%j -> %s", async (args, message) => {
     const { code, text } = await sluice(...args);
     expect(text).toContain(message);
@@ -123,9 +126,15 @@ describe("help", () => {
     ],
     [["--version"], ["0.1.0"]],
     [["list"], ["no job runs in this directory"]],
+    [["list", "--json"], ['{"jobs":[]}\n']],
+    [
+      ["store", "gc", "--help"],
+      ["--older-than <time>", "1 h)", "--output <uri>"],
+    ],
   ])("%j", async (args, contents) => {
     const { code, text } = await sluice(...args);
     for (const content of contents) expect(text).toContain(content);
+    expect(text).not.toMatch(/default: [[{]/u);
     expect(code).toBe(0);
   });
 });
@@ -138,4 +147,4 @@ test("MN1: what was compiled, also by the processes that were started, is kept a
   expect(kept.length).toBeGreaterThan(100); // one per module
   const nowhere = await sluiceIn({ ...env, HOME: join(folder, "data.csv") }, "run", "throws.ts"); // no place is no harm
   expect(nowhere).toEqual(before);
-});
+}, 60_000);

@@ -178,7 +178,7 @@ export class LocalCluster {
 
   /** Of the configuration, for people. */
   get warnings(): readonly string[] {
-    return this.#submission.settings.warnings;
+    return this.#submission.warnings;
   }
 
   /** What the module's `main` printed. */

@@ -11,8 +11,9 @@ import { pathToFileURL } from "node:url";
 
 import { SLUICE_VERSION } from "@sluice/api";
 import { Failure } from "@sluice/kit";
-import { Command, Option } from "commander";
+import { Command, Help, Option } from "commander";
 
+import type { Answer } from "./ask.ts";
 import { EXIT } from "./exit-codes.ts";
 import { addInitCommand } from "./init-command.ts";
 import { count, define, notEmpty, port } from "./option-values.ts";
@@ -52,12 +53,25 @@ Ctrl-C cancels the job; a second one kills its processes. docs/configuration.md 
 
 Exit codes: 0 finished or cancelled, 1 failed, 2 wrong command line or configuration, 143 stopped by a signal.`;
 
+const PROGRAM_HELP = `
+Examples:
+  $ sluice init my-jobs                                      # a project with a job and its tests
+  $ sluice run jobs/sum.ts                                   # run a job; Ctrl-C cancels it, the same again continues it
+  $ sluice status sum                                        # in a second terminal
+  $ sluice savepoint sum --target savepoints
+  $ sluice snapshot show .sluice/sum/checkpoints
+
+A JOB is asked over REST: by its name where sluice run runs it in this directory, else by its address. SLUICE_REST_TOKEN in the
+environment is the token where it wants one. \`sluice COMMAND --help\` tells more of each.`;
+
 /** The program; `done` takes the exit code of the command that ran. */
 export function makeProgram(done: (exitCode: number) => void): Command {
   const program = new Command("sluice")
     .description("Runs checkpointed streaming jobs written in TypeScript.")
     .version(SLUICE_VERSION)
     .showHelpAfterError("(sluice --help shows what there is)")
+    .configureHelp({ optionDescription }) // the commands below take it over
+    .addHelpText("after", PROGRAM_HELP)
     .exitOverride();
 
   program
@@ -121,9 +135,10 @@ export function makeProgram(done: (exitCode: number) => void): Command {
   program
     .command("list")
     .description("the jobs that run in this directory")
-    .action(async () => {
+    .option("--json", "JSON instead of text")
+    .action(async (flags: AskFlags) => {
       const { listJobs } = await import("./ask.ts");
-      say(await listJobs());
+      say(await listJobs(), flags);
       done(EXIT.ok);
     });
 
@@ -131,9 +146,10 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     .command("status")
     .description("a job's state, records, checkpoints and restarts")
     .argument("<job>", "its name, or the address of its REST (host:port)")
-    .action(async (target: string) => {
+    .option("--json", "JSON instead of text")
+    .action(async (target: string, flags: AskFlags) => {
       const { describeJob } = await import("./ask.ts");
-      say(await describeJob(target, process.stdout.columns ?? 200));
+      say(await describeJob(target, process.stdout.columns ?? 200), flags);
       done(EXIT.ok);
     });
 
@@ -141,9 +157,10 @@ export function makeProgram(done: (exitCode: number) => void): Command {
     .command("cancel")
     .description("cancel a job; its checkpoints are kept unless it is configured otherwise")
     .argument("<job>", "its name, or the address of its REST (host:port)")
-    .action(async (target: string) => {
+    .option("--json", "JSON instead of text")
+    .action(async (target: string, flags: AskFlags) => {
       const { cancelJob } = await import("./ask.ts");
-      say([await cancelJob(target)]);
+      say(await cancelJob(target), flags);
       done(EXIT.ok);
     });
 
@@ -152,9 +169,22 @@ export function makeProgram(done: (exitCode: number) => void): Command {
   addStoreCommands(program, done);
   addInitCommand(program, done);
 
-  for (const command of program.commands.flatMap((group) => [group, ...group.commands]))
-    command.exitOverride().showHelpAfterError(`(sluice ${command.name()} --help shows what there is)`);
+  for (const command of program.commands) {
+    explainErrors(command, command.name());
+    for (const sub of command.commands) explainErrors(sub, `${command.name()} ${sub.name()}`);
+  }
   return program;
+}
+
+/** PG1: after what is wrong, where it can be looked up. */
+function explainErrors(command: Command, typed: string): void {
+  command.exitOverride().showHelpAfterError(`(sluice ${typed} --help shows what there is)`);
+}
+
+/** As commander has it, without the defaults of options that gather values: "nothing yet" tells nobody anything. */
+function optionDescription(option: Option): string {
+  const isGathering = typeof option.defaultValue === "object";
+  return isGathering ? option.description : new Help().optionDescription(option);
 }
 
 /** A directory that is here is meant by its path; anything else is a URI, or lies in the job's store. */
@@ -162,8 +192,12 @@ function placeOf(text: string): string {
   return existsSync(text) ? pathToFileURL(resolve(text)).href : text;
 }
 
-function say(lines: readonly string[]): void {
-  process.stdout.write(`${lines.join("\n")}\n`);
+interface AskFlags {
+  readonly json?: boolean;
+}
+
+function say(answer: Answer, flags: AskFlags): void {
+  process.stdout.write(flags.json === true ? `${JSON.stringify(answer.json)}\n` : `${answer.lines.join("\n")}\n`);
 }
 
 /** Short options are keys of the configuration; saying a thing twice with different values is a mistake. */

@@ -110,10 +110,14 @@ describe("sluice run", () => {
   );
 
   test(
-    "a failed job is exit code 1, and the last words hold code, remedy and the user's stack",
+    "a failed job is exit code 1, and the last words hold code, remedy and the user's stack; keys that change nothing are told",
     async () => {
-      const { code, last } = await run("--name", "fails", "-D", "restart-strategy.type=none", "--", "5000", FAST, "300")
-        .end;
+      const configuration = ["-D", "restart-strategy.type=none", "-D", "taskmanager.memory.process.size=1g"];
+      const running = run("--name", "fails", ...configuration, "--", "5000", FAST, "300");
+      const { code, last } = await running.end;
+      expect(running.lines.filter(({ kind }) => kind === "warning")).toMatchObject([
+        { text: expect.stringMatching(/^warning: taskmanager\.memory\.process\.size .*changes nothing$/u) },
+      ]);
       expect(code).toBe(1);
       expect(last.text).toMatch(
         /^job fails FAILED: USER_FUNCTION_FAILED: .*RangeError: not 300 again\n {2}What to do: /,

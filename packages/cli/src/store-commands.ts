@@ -3,7 +3,7 @@
 // Not here: what they do (store.ts).
 
 import { parseDurationMs } from "@sluice/kit";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 
 import { EXIT } from "./exit-codes.ts";
 import { count, define, notEmpty } from "./option-values.ts";
@@ -51,6 +51,10 @@ function age(text: string): number {
   return parseDurationMs(text, "--older-than");
 }
 
+function olderThan(description: string): Option {
+  return new Option("--older-than <time>", description).argParser(age).default(age(QUARANTINE), QUARANTINE);
+}
+
 /** Adds the group to `program`; `done` takes the exit code. */
 export function addStoreCommands(program: Command, done: (exitCode: number) => void): void {
   const group = program
@@ -76,7 +80,7 @@ export function addStoreCommands(program: Command, done: (exitCode: number) => v
   const which = "which job, where there are several";
 
   sub("inspect", "jobs at a place: state, checkpoints that are kept and why, objects by what they are", only)
-    .option("--older-than <time>", "garbage that is younger is shown as not sure", age, age(QUARANTINE))
+    .addOption(olderThan("garbage that is younger is shown as not sure"))
     .option("--objects", "every object")
     .option(...output)
     .action(async (place: string, flags: AgeFlags & { readonly objects?: boolean }) => {
@@ -89,7 +93,7 @@ export function addStoreCommands(program: Command, done: (exitCode: number) => v
   sub("gc", "find garbage; delete it with --delete", only)
     .option("--dry-run", "only say what would be deleted (the default)")
     .option("--delete", "condemn it in the commit log, then delete it")
-    .option("--older-than <time>", "leave alone what is younger: it may be on its way", age, age(QUARANTINE))
+    .addOption(olderThan("leave alone what is younger: it may be on its way"))
     .option(...output)
     .action(async (place: string, flags: AgeFlags & { readonly delete?: boolean; readonly dryRun?: boolean }) => {
       const { collectStore } = await import("./store.ts");

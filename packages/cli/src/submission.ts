@@ -52,15 +52,17 @@ export interface Submission {
   /** Effective, for all processes. */
   readonly configuration: Readonly<Record<string, string>>;
   readonly settings: RuntimeSettings;
+  /** What was said that changes nothing, for people. */
+  readonly warnings: readonly string[];
   readonly store: StoreConfig | undefined;
   /** True when nobody said where checkpoints go and they lie in the work directory. */
   readonly isDefaultStore: boolean;
   readonly workDir: string;
   readonly taskManagers: number;
   readonly slots: number;
-  /** Of the first TaskManager's /metrics; undefined for any free port. */
   /** Where REST listens, as it stands before the port in an address. */
   readonly restHost: string;
+  /** Of the first TaskManager's /metrics; undefined for any free port. */
   readonly metricsPort: number | undefined;
   /** What `main` printed. */
   readonly mainOutput: string;
@@ -73,6 +75,7 @@ export async function prepareSubmission(request: SubmissionRequest): Promise<Sub
   const entries = Object.entries(request.configuration);
   const typed = parseConfiguration(entries.map(([key, value]) => ({ key, value, origin: "command line" })));
   const before = runtimeSettings(typed); // contradictions are told before user code runs
+  if (before.claimMode === "CLAIM" && (request.from ?? before.restorePath) === undefined) throw nothingToClaim();
   const moduleUrl = findModule(request.job);
   const wanted = request.name ?? typed.get(PipelineOptions.NAME);
   if (wanted !== undefined) checkName(wanted);
@@ -107,6 +110,7 @@ export async function prepareSubmission(request: SubmissionRequest): Promise<Sub
     plan,
     configuration: effective.toRecord(),
     settings,
+    warnings: [...new Set([...typed.warnings, ...settings.warnings])], // keys that change nothing are not among the effective ones
     store: isDefaultStore ? { uri: pathToFileURL(join(workDir, "checkpoints")).href } : settings.store,
     isDefaultStore,
     workDir,
@@ -136,6 +140,15 @@ function checkSlots(plan: JobPlan, offered: { readonly taskManagers: number; rea
     retry: "never",
     message: `the job needs ${needed} slots (its highest parallelism), and ${offered.taskManagers} TaskManagers with ${offered.slots} slots each have ${total}`,
     remedy: "Give more with --task-managers or --slots, or lower --parallelism.",
+  });
+}
+
+/** Ignoring it would leave its owner in the belief that the savepoint is deleted one day. */
+function nothingToClaim(): Failure {
+  return new Failure("CONFIG_INVALID", {
+    retry: "never",
+    message: "claim mode CLAIM says who owns what a job starts from, and nothing is named to start from",
+    remedy: "Name it with --from, or leave the claim mode out: what a job goes on from by itself is its own.",
   });
 }
 

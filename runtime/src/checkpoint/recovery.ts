@@ -281,9 +281,12 @@ export async function loadOrigin(options: OriginOptions): Promise<Extract<Recove
   }
   const [first] = loaded.damage.objects;
   const { store, metadataPath } = await placeOf(options.origin, options);
+  const isAbsent = first?.kind === "metadata" && first.reason === "missing";
   throw new Failure("SNAPSHOT_DAMAGED", {
     retry: "never",
-    message: `the checkpoint to start from is damaged or not there: ${uriOf(store, first?.object ?? metadataPath)}: ${first?.reason ?? "unreadable"}`,
+    message: isAbsent
+      ? `there is no checkpoint or savepoint to start from: ${uriOf(store, metadataPath)} does not exist`
+      : `the checkpoint to start from is damaged: ${uriOf(store, first?.object ?? metadataPath)}: ${first?.reason ?? "unreadable"}`,
     remedy: "name another checkpoint or savepoint with --from, or start with --new-lineage alone",
   });
 }
