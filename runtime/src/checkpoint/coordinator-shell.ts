@@ -170,14 +170,22 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     this.#dispatch({ type: "declined", decline });
   }
 
-  triggerCheckpoint(): Promise<CheckpointId> {
+  async triggerCheckpoint(): Promise<CheckpointId> {
+    if (this.#isStopped) throw interrupted();
+    const { env, config } = this.#options;
     const asked = Promise.withResolvers<CheckpointId>();
-    if (this.#isStopped) asked.reject(interrupted());
-    else {
-      this.#waiting.push(asked);
-      this.#dispatch({ type: "triggerRequested" });
+    this.#waiting.push(asked);
+    const cancel = env.timers.after(config.timeoutMs, "checkpoint-queue", () => {
+      if (!this.#waiting.includes(asked)) return; // it has begun
+      this.#waiting = this.#waiting.filter((other) => other !== asked);
+      asked.reject(neverBegan(config.timeoutMs));
+    });
+    this.#dispatch({ type: "triggerRequested" });
+    try {
+      return await asked.promise;
+    } finally {
+      cancel();
     }
-    return asked.promise;
   }
 
   async takeSavepoint(order: SavepointOrder): Promise<TakenSavepoint> {
@@ -683,6 +691,14 @@ class SparseTries {
     this.#dueCommits = Math.min(TRIM_EVERY_COMMITS, this.#dueCommits * 2);
     return true;
   }
+}
+
+function neverBegan(timeoutMs: number): Failure {
+  return new Failure("CHECKPOINT_DECLINED", {
+    retry: "backoff",
+    message: `no checkpoint was taken: it could not begin within ${timeoutMs} ms: not all tasks run, or others are under way`,
+    remedy: "ask again once the job runs",
+  });
 }
 
 function interrupted(): Failure {

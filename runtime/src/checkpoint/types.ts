@@ -307,7 +307,8 @@ export interface CheckpointCoordination {
   decline(decline: CheckpointDecline): void;
   /**
    * Asks for a checkpoint at once, beside the periodic ones (still one of `concurrentMax`), or as soon as all tasks run. Resolves when
-   * it has completed; rejects with why it failed, or because the attempt that it was asked of is restarted or ends meanwhile.
+   * it has completed; rejects with why it failed, because it could not begin within the checkpoint's timeout, or because the attempt
+   * that it was asked of is restarted or ends meanwhile.
    */
   triggerCheckpoint(): Promise<CheckpointId>;
   /**
