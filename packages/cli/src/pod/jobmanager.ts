@@ -22,6 +22,7 @@ export async function podJobManager(config: PodConfig, at: PodEnvironment): Prom
   const planning = makePodPlan(config, { jobDir: at.jobDir, onOutput: (output) => process.stderr.write(output) });
   // While the plan process works, this one loads what it becomes.
   const [planned, run] = await Promise.all([planning, PROCESS_LOADERS.jobManager()]);
+  for (const warning of planned.warnings) process.stderr.write(`warning: ${warning}\n`);
   const marker = join(at.workDir, `claimed-${config.submission}`); // the work directory lives as long as the pod
   const { start, ...rest } = jobManagerConfig(config, planned, at);
   const mayCreate = start.mayCreate === true && !existsSync(marker); // PJ3

@@ -20,6 +20,8 @@ export interface PodPlan {
   /** In force, for all processes. */
   readonly configuration: Readonly<Record<string, string>>;
   readonly settings: RuntimeSettings;
+  /** Keys of pod.json that change nothing; they are not in `configuration` any more. */
+  readonly warnings: readonly string[];
   /** Where checkpoints and the commit log go; undefined: the job has no store. */
   readonly store: StoreConfig | undefined;
 }
@@ -64,6 +66,7 @@ export async function makePodPlan(
     plan,
     configuration: effective.toRecord(),
     settings,
+    warnings: configurationOf(config.configuration, "file").warnings,
     store: podStore(config) ?? settings.store,
   };
 }

@@ -59,7 +59,8 @@ describe("without a store", () => {
     "PF1: the plan is told, and the log says what main printed",
     async () => {
       const source = { kind: "inline", path: pods.mount("job.ts", JOB) } as const;
-      const config = podConfig({ source, arguments: ["--rate", "7"], configuration: { "parallelism.default": "3" } });
+      const configuration = { "parallelism.default": "3", "env.java.opts.all": "-Xmx1g" };
+      const config = podConfig({ source, arguments: ["--rate", "7"], configuration });
       const container = await pods.start("preflight", "sum-pf-0123456789", config);
       expect(await outcomeOf(container)).toEqual([
         0,
@@ -79,6 +80,7 @@ describe("without a store", () => {
         },
       ]);
       expect(container.output()).toContain("main was called with --rate 7");
+      expect(container.errors()).toContain("warning: env.java.opts.all concerns the JVM");
     },
     TIMEOUT_MS,
   );

@@ -29,6 +29,8 @@ export async function podPreflight(readConfig: () => PodConfig, at: PodEnvironme
   try {
     const config = readConfig();
     const planned = await makePodPlan(config, { jobDir: at.jobDir, onOutput: (text) => (output = text) });
+    for (const warning of [...planned.warnings, ...planned.settings.warnings])
+      process.stderr.write(`warning: ${warning}\n`);
     report = { formatVersion, kind: "preflight", plan: summaryOf(planned), log: await logOf(config, planned) };
   } catch (thrown) {
     if (thrown instanceof AssertionError) throw thrown; // a bug: reported as such by the process
