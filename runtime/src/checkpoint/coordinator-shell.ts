@@ -7,7 +7,7 @@
 //
 // Not here: decisions (coordinator.ts), deployment and restarts (jobmanager/).
 
-import { assert, AssertionError, Failure, faultPoint, sleep, toFailure } from "@sluice/kit";
+import { assert, AssertionError, Failure, faultPoint, planted, sleep, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
 import type { AttemptNumber, CheckpointAck, CheckpointId, CheckpointMetadata, SubtaskId } from "../model/index.ts";
@@ -350,6 +350,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         return;
       case "writeMetadata":
         this.#guard(this.#writeMetadata(effect.metadata, effect.location));
+        if (planted("savepoint-answered-before-metadata")) this.#answerEarly(effect.metadata.checkpointId);
         return;
       case "cancelMetadata":
       case "giveUpCommit":
@@ -372,7 +373,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         if (effect.id !== null) this.#discard(effect.request.location);
         return;
       case "stopFailed":
-        listener.stopFailed(effect.failure);
+        if (!planted("failed-stop-not-restarted")) listener.stopFailed(effect.failure);
         return;
       case "aborted":
         this.#forget(effect.id);
@@ -408,7 +409,14 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     listener.completed(metadata);
     this.#answer(id, (asked) => asked.resolve(id));
     if (savepoint !== null) this.#savepoints.get(savepoint.token)?.resolve({ id, location: savepoint.location });
+    if (savepoint !== null && planted("savepoint-swept-when-done")) this.#discard(savepoint.location);
     if (isFinal) listener.finalCompleted(id);
+  }
+
+  /** Planted. */
+  #answerEarly(id: CheckpointId): void {
+    const savepoint = this.#state.pending.find((p) => p.id === id)?.savepoint;
+    if (savepoint?.stops === "no") this.#savepoints.get(savepoint.token)?.resolve({ id, location: savepoint.location });
   }
 
   #answer(id: CheckpointId, how: (asked: PromiseWithResolvers<CheckpointId>) => void): void {

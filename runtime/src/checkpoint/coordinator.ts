@@ -212,7 +212,8 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
         if (pending.progress === "committing") continue; // C3: its outcome decides what a restart restores
         if (pending.progress === "metadata") effects.push({ type: "cancelMetadata", id: pending.id });
         const reason = "the job is being stopped or restarted";
-        const aborted = { ...abortEffect(next, pending, reason, false), code: "CANCELED" } as const;
+        const code = planted("rescale-given-up-by-restart") ? "CHECKPOINT_DECLINED" : "CANCELED";
+        const aborted = { ...abortEffect(next, pending, reason, false), code } as const;
         effects.push(aborted, ...savepointFailed(pending, reason));
         next = givenUp(next, pending);
       }

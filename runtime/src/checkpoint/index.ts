@@ -75,7 +75,7 @@ export type { AdminPlace, GarbageOutcome, JobInspection } from "./store-admin.ts
 export { isStartPin, startHolder, withoutStartPins } from "./pins.ts";
 export type { OriginPlace } from "./origin.ts";
 export { confirmOrigin, disposeSavepoint, releaseOrigin, renewOrigin, takeOrigin } from "./origin.ts";
-export { decideStart, endedBySubmission, endStateOf, onlyPublishes } from "./start.ts";
+export { decideStart, endedBySubmission, endStateOf, isEnded, onlyPublishes } from "./start.ts";
 export { lineageOfOutput } from "./incomplete-uploads.ts";
 export type { SurveyedUpload } from "./incomplete-uploads.ts";
 export { retryStorage } from "./storage-retry.ts";

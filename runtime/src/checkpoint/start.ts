@@ -33,6 +33,7 @@ export function endedBySubmission(
   request: Pick<StartRequest, "lineage" | "uid">,
 ): EndedJobState | undefined {
   if (head === undefined || head.submission !== request.lineage || head.uid !== request.uid) return undefined;
+  if (planted("ended-run-begun-again")) return undefined;
   return isEnded(head.jobState) ? head.jobState : undefined;
 }
 

@@ -2,7 +2,7 @@
 //
 // Not here: recording them (operations.ts), the savepoints themselves (checkpoint/).
 
-import { Failure, toFailure } from "@sluice/kit";
+import { Failure, planted, toFailure } from "@sluice/kit";
 import type { Clock, Log, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import { disposeSavepoint, placeName, withoutStartPins } from "../checkpoint/index.ts";
 import type {
@@ -59,6 +59,10 @@ export function checkpointRunners(options: CheckpointOperationsOptions): Operati
       return { type: "done", location, checkpointId: id };
     },
     stop: async ({ targetDirectory, drain }, { id }) => {
+      if (planted("stop-takes-intermediate")) {
+        const { location } = await take(targetDirectory, { stops: "no", operationId: null });
+        return { type: "done", location };
+      }
       await take(targetDirectory, { stops: drain ? "drain" : "suspend", operationId: id });
       return undefined; // settled by the record that makes the savepoint the head
     },

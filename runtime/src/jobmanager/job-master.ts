@@ -8,7 +8,7 @@
 //
 // Not here: decisions (scheduler.ts, checkpoint/coordinator.ts), what to restore (restore.ts), the process (bin/run-jobmanager.ts).
 
-import { assert, AssertionError, describeFailure, Failure, failureFromJson, toFailure } from "@sluice/kit";
+import { assert, AssertionError, describeFailure, Failure, failureFromJson, planted, toFailure } from "@sluice/kit";
 import type { Cancel, Clock, Host, Log, Net, ObjectStore, Rng, Timers } from "@sluice/kit/env";
 import {
   CheckpointCoordinator,
@@ -201,7 +201,7 @@ export class JobMaster implements JobManagerView {
   #recordedPlan(): JobPlan {
     const { env, plan } = this.#options;
     const rescale = this.#storage?.log.head.rescale ?? null;
-    if (rescale === null) return plan;
+    if (rescale === null || planted("rescale-forgotten-by-failover")) return plan;
     const rescaled = planAt(plan, rescale.parallelism);
     if (rescaled === undefined)
       env.log.warn("the job has other vertices than when it was rescaled: it runs as planned");
@@ -214,7 +214,7 @@ export class JobMaster implements JobManagerView {
     this.#state = { ...this.#state, job: as }; // JS1 is about what a job does: this one does nothing any more
     this.#endedBefore = { store, record };
     this.#history.jobState(as);
-    this.#operations.endedBefore(record.ops);
+    this.#operations.endedBefore(record);
     this.#isOver = true;
     this.#taskManagers.close(`job ${this.#options.plan.jobName} is ${as}`);
   }

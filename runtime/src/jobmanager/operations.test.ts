@@ -279,3 +279,32 @@ test("OP4: the end of the job settles what runs", () => {
     expect(await manager.outcome(2)).toMatchObject({ type: "failed" });
   });
 });
+
+describe("OJ5: behind the record of the job's end", () => {
+  test("nothing is begun: nobody would settle it", async () => {
+    const manager = await JobManager.start(new MemoryStore());
+    await manager.log.append(() => ({ jobState: "stopped" }), NEVER);
+    for (const request of [CHECKPOINT, CANCEL])
+      await expect(manager.operations.request(id(1), request)).rejects.toMatchObject({
+        code: "OPERATION_CONFLICT",
+        retry: "never",
+      });
+    expect([manager.calls, manager.log.head.ops]).toEqual([[], []]);
+  });
+
+  test("the cancellation of a cancelled job is done at once", async () => {
+    const manager = await JobManager.start(new MemoryStore());
+    await manager.log.append(() => ({ jobState: "cancelled" }), NEVER);
+    await manager.operations.request(id(1), CANCEL);
+    expect(manager.log.head.ops).toMatchObject([{ id: id(1), outcome: { type: "done" } }]);
+    expect(manager.calls).toEqual([]);
+  });
+
+  test("what was asked for before the JobManager knew of the end is refused", async () => {
+    const manager = new JobManager();
+    const early = manager.operations.request(id(1), CHECKPOINT);
+    manager.operations.endedBefore({ ops: [], jobState: "finished" });
+    await expect(early).rejects.toMatchObject({ code: "OPERATION_CONFLICT", message: "the job has ended (finished)" });
+    expect([manager.calls, await manager.outcome(1)]).toEqual([[], undefined]);
+  });
+});

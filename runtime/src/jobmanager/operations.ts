@@ -6,18 +6,21 @@
 //   OJ3. What follows an operation (the cancellation after a savepoint) begins with the record that holds its outcome: no JobManager that
 //        dies in between forgets it.
 //   OJ4. Without a store operations live as long as this process.
+//   OJ5. Nothing begins behind the record of the job's end: nobody would ever settle it. Cancelling a cancelled job again is done at once.
 //
 // Not here: what operations do (runners, given by job-master.ts), their messages (rest/).
 
-import { assert, AssertionError, Failure, failureToJson, sleep, toFailure, withTimeout } from "@sluice/kit";
+import { assert, AssertionError, Failure, failureToJson, planted, sleep, toFailure, withTimeout } from "@sluice/kit";
 import type { Host, Log, Timers } from "@sluice/kit/env";
 import { createHash } from "node:crypto";
-import { findOperation, settledAtEnd, withOutcome, withStarted } from "../checkpoint/index.ts";
+import { findOperation, isEnded, settledAtEnd, withOutcome, withStarted } from "../checkpoint/index.ts";
 import type {
   CommitLog,
+  CommitRecord,
   OperationKind,
   OperationOutcome,
   OperationRequest,
+  RecordedJobState,
   RecordedOperation,
   RecordedOperations,
 } from "../checkpoint/index.ts";
@@ -63,6 +66,8 @@ export class Operations {
   readonly #beginning = new Map<string, { readonly request: OperationRequest; readonly begun: Promise<void> }>();
   #log: CommitLog | undefined;
   #local: RecordedOperations = [];
+  /** Of a job without a log, or one that had ended before. */
+  #localState: RecordedJobState = "active";
   #isOver = false;
 
   constructor(options: OperationsOptions) {
@@ -74,6 +79,7 @@ export class Operations {
     this.#log = log;
     this.#started.resolve();
     for (const op of this.#list) {
+      if (planted("operation-not-resumed") || (op.request.kind === "cancel" && planted("cancel-not-resumed"))) continue;
       if (op.outcome === null) this.#guard(this.#run(op.id, op.request, true));
     }
   }
@@ -81,12 +87,15 @@ export class Operations {
   /** Nothing is begun or recorded any more; what runs is settled as the end of the job says. */
   end(jobState: "stopped" | "finished" | "failed" | "cancelled" | undefined): void {
     this.#isOver = true;
-    if (jobState !== undefined) this.#local = settledAtEnd(this.#local, jobState);
+    if (jobState === undefined) return;
+    this.#local = settledAtEnd(this.#local, jobState);
+    this.#localState = jobState;
   }
 
-  /** The job had ended before: nothing begins, but what was done is known. */
-  endedBefore(ops: RecordedOperations): void {
+  /** The job had ended before: nothing begins (OJ5), but what was done is known. */
+  endedBefore({ ops, jobState }: Pick<CommitRecord, "ops" | "jobState">): void {
     this.#local = ops;
+    this.#localState = jobState;
     this.#isOver = true;
     this.#started.resolve();
   }
@@ -109,7 +118,7 @@ export class Operations {
       await underWay.begun;
       return;
     }
-    if (withStarted(this.#list, id, request) === this.#list) return;
+    if (withStarted(this.#list, id, request) === this.#list && !planted("operation-begun-again")) return;
     if (this.#options.runners[request.kind] === undefined) {
       throw new Failure("CONFIG_NOT_IMPLEMENTED", {
         retry: "never",
@@ -131,9 +140,10 @@ export class Operations {
 
   async #begin(id: string, request: OperationRequest): Promise<void> {
     const isCancel = request.kind === "cancel";
-    const recorded = this.#change((ops) => withStarted(ops, id, request));
+    const recorded = this.#change((ops, jobState) => withBegun(ops, { id, request }, jobState));
     try {
-      if (!isCancel) await recorded;
+      if (planted("operation-begun-before-record")) recorded.catch(() => {});
+      else if (!isCancel) await recorded;
       else {
         await withTimeout(recorded, this.#options.env.timers, CANCEL_RECORD_TIMEOUT_MS, () => {
           throw unavailable("the store takes no record");
@@ -141,10 +151,12 @@ export class Operations {
       }
     } catch (thrown) {
       const failure = toFailure(thrown);
-      if (thrown instanceof AssertionError || !isCancel || failure.code === "FENCED") throw thrown;
+      const isRefused = failure.code === "OPERATION_CONFLICT" && failure.retry === "never";
+      if (thrown instanceof AssertionError || !isCancel || isRefused || failure.code === "FENCED") throw thrown;
       this.#options.env.log.warn("cancelling without a record of who asked", { failure: failure.message }); // OJ1
     }
-    this.#guard(this.#run(id, request, false));
+    const begun = this.find(id);
+    if (begun === undefined || begun.outcome === null) this.#guard(this.#run(id, request, false)); // OJ5: else it is done already
   }
 
   async #run(id: string, request: OperationRequest, isResumed: boolean): Promise<void> {
@@ -185,16 +197,16 @@ export class Operations {
     }
   }
 
-  async #change(change: (ops: RecordedOperations) => RecordedOperations): Promise<void> {
+  async #change(change: (ops: RecordedOperations, jobState: RecordedJobState) => RecordedOperations): Promise<void> {
     const log = this.#log;
     if (log === undefined) {
-      this.#local = change(this.#local);
+      this.#local = change(this.#local, this.#localState);
       return;
     }
     const giveUp = new AbortController();
     const cancel = this.#options.env.timers.after(RECORD_TIMEOUT_MS, "record-operation", () => giveUp.abort());
     try {
-      const outcome = await log.append((previous) => ({ ops: change(previous.ops) }), giveUp.signal);
+      const outcome = await log.append((previous) => ({ ops: change(previous.ops, previous.jobState) }), giveUp.signal);
       if (outcome.type === "failed") throw outcome.failure;
     } finally {
       cancel();
@@ -209,6 +221,22 @@ export class Operations {
       if (failure.code === "FENCED" && !this.#isOver) this.#options.onFenced(failure);
     });
   }
+}
+
+/** OJ5. */
+function withBegun(
+  ops: RecordedOperations,
+  { id, request }: Pick<RecordedOperation, "id" | "request">,
+  jobState: RecordedJobState,
+): RecordedOperations {
+  const begun = withStarted(ops, id, request);
+  if (begun === ops || !isEnded(jobState) || planted("operation-behind-the-end")) return begun;
+  if (jobState === "cancelled" && request.kind === "cancel") return withOutcome(begun, id, { type: "done" });
+  throw new Failure("OPERATION_CONFLICT", {
+    retry: "never",
+    message: `the job has ended (${jobState})`,
+    remedy: "start it again, and ask its new run",
+  });
 }
 
 /** Of what follows operation `id`: the same for every JobManager. */

@@ -4,7 +4,7 @@ import { describe, expect, test } from "@jest/globals";
 import { Failure } from "@sluice/kit";
 import type { Log } from "@sluice/kit/env";
 
-import { CommitLog } from "../checkpoint/index.ts";
+import { CommitLog, settledAtEnd } from "../checkpoint/index.ts";
 import type { CheckpointCoordinator, ResourceRequirements } from "../checkpoint/index.ts";
 import { memoryEnv, MemoryStore } from "../checkpoint/memory-store.fixture.ts";
 import type {
@@ -255,6 +255,18 @@ describe("a rescale", () => {
     await log.append(() => ({ jobState: "stopping" }), NEVER);
     await expect(run(bounds(3))).rejects.toMatchObject({ message: expect.stringContaining("about to end") });
     expect(story).not.toContain("restart:3");
+  });
+
+  test("RO4: of a job whose end is being recorded meanwhile records nothing behind it", async () => {
+    const one = await world({
+      checkpoint: () => {
+        void one.log.append(({ ops }) => ({ jobState: "cancelled", ops: settledAtEnd(ops, "cancelled") }), NEVER);
+        return Promise.resolve(1 as CheckpointId);
+      },
+    });
+    await expect(one.run(bounds(3))).rejects.toMatchObject({ message: expect.stringContaining("about to end") });
+    expect(one.log.head).toMatchObject({ jobState: "cancelled", ops: [{ outcome: { type: "failed" } }] });
+    expect([one.story, one.log.head.rescale]).toEqual([["checkpoint"], undefined]);
   });
 });
 

@@ -5,11 +5,11 @@
 //   RO2. What the newest checkpoint cannot be restored at is refused before anything is recorded.
 //   RO3. A checkpoint that fails leaves the job as it was. One that is cut off by a restart does not: there is an older one, and the
 //        restart happens anyway. A TaskManager whose loss caused it has time to come back before its slots are given up.
-//   RO4. A job that has ended, or is about to, is not rescaled, whatever its log says yet.
+//   RO4. A job that has ended, or is about to, is not rescaled, whatever its log says yet: nothing is recorded behind the record of its end.
 //
 // Not here: what is chosen (rescale.ts), the restart (scheduler.ts), recording the operation (operations.ts).
 
-import { Failure, sleep, toFailure } from "@sluice/kit";
+import { Failure, planted, sleep, toFailure } from "@sluice/kit";
 import type { Log, Timers } from "@sluice/kit/env";
 import { assignState, checkpointVertices, withOutcome } from "../checkpoint/index.ts";
 import type { CheckpointCoordinator, CommitLog } from "../checkpoint/index.ts";
@@ -64,6 +64,8 @@ export function rescaleRunner(options: RescaleOperationOptions): OperationRunner
       choose(); // refuses everything but what the job has
       return { type: "done" };
     }
+    if (planted("rescale-recorded-before-checked"))
+      await log.append(() => ({ rescale: { requirements, parallelism: {} } }), options.signal);
     if (isResumed) {
       await sleep(options.env.timers, REGISTRATION_MS); // the JobManager before began it: the job comes back first
       const lacksSlots = (): boolean => {
@@ -90,13 +92,14 @@ export function rescaleRunner(options: RescaleOperationOptions): OperationRunner
     if (metadata !== null && metadata !== undefined)
       assignState({ metadata, vertices: checkpointVertices(plan), unclaimedState: options.unclaimedState }); // RO2
     const rescale = { requirements, parallelism };
-    const outcome = await log.append(
-      (previous) => ({ rescale, ops: withOutcome(previous.ops, id, { type: "done" }) }),
-      options.signal,
-    );
+    const outcome = await log.append((previous) => {
+      if (previous.jobState !== "active") throw ended(); // RO4: recorded meanwhile
+      return { rescale, ops: withOutcome(previous.ops, id, { type: "done" }) };
+    }, options.signal);
     if (outcome.type === "failed") throw outcome.failure;
     options.env.log.info("rescaling", { operation: id, parallelism: Object.values(parallelism).join(",") });
-    if (!hasParallelism(options.wantedPlan(), parallelism)) options.onRescaled(plan); // RO1
+    if (!hasParallelism(options.wantedPlan(), parallelism) && !planted("rescale-not-deployed"))
+      options.onRescaled(plan); // RO1
     return undefined; // settled by the record
   };
 }
