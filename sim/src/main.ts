@@ -12,6 +12,7 @@ import { armTripwires } from "./tripwires.ts";
 import {
   runAlignerWorld,
   runCoordinatorWorld,
+  runOperationsWorld,
   runOperatorChaosWorld,
   runOperatorCrashWorld,
   type RunOptions,
@@ -21,6 +22,7 @@ import {
 const WORLDS: Readonly<Record<string, (options: RunOptions) => Promise<RunResult>>> = {
   aligner: runAlignerWorld,
   coordinator: runCoordinatorWorld,
+  operations: runOperationsWorld,
   operator: runOperatorChaosWorld,
   "operator-crashes": runOperatorCrashWorld,
 };

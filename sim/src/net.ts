@@ -117,7 +117,11 @@ export class SimWires {
         near.other = far;
         far.other = near;
         this.#conns.add(near).add(far);
-        this.#loop.at(this.delayMs(), to.owner, `accept ${from.machine}`, () => to.onConn(far));
+        near.hold(); // what is sent meanwhile waits for somebody to read it
+        this.#loop.at(this.delayMs(), to.owner, `accept ${from.machine}`, () => {
+          to.onConn(far);
+          near.release();
+        });
         resolve(near);
       });
     });
@@ -156,6 +160,16 @@ class SimConn implements Conn {
 
   get unsentBytes(): number {
     return this.#unsentBytes;
+  }
+
+  /** Nothing is delivered before `release`: the other side has not accepted yet. */
+  hold(): void {
+    this.#isPumping = true;
+  }
+
+  release(): void {
+    this.#isPumping = false;
+    this.#pump();
   }
 
   send(frame: Uint8Array): boolean {

@@ -54,6 +54,20 @@ describe("200 seeds pass", () => {
   );
 });
 
+test.concurrent(
+  "operations asked of a JobManager end in a recorded outcome whatever fails",
+  async () => {
+    // Thousands: npm run soak -- operations.
+    const { code, output, report } = await sim("--world", "operations", "--seeds", "60");
+    expect({ code, output: code === 0 ? "" : output }).toEqual({ code: 0, output: "" });
+    for (const count of ["savepoint", "checkpoint", "stop", "cancel", "rescale"])
+      expect(report.totals[`operations.done ${count}`]).toBeGreaterThan(4);
+    for (const count of ["survived a JobManager", "repeated", "lost", "kills"])
+      expect(report.totals[`operations.${count}`]).toBeGreaterThan(20);
+  },
+  TIMEOUT_MS,
+);
+
 describe("the operator", () => {
   test.concurrent(
     "converges after a crash before and after every API call of an upgrade in each mode",
@@ -97,6 +111,22 @@ describe("each planted bug is found within 200 seeds", () => {
     ["channel-not-blocked", "aligner", "W2"],
     ["late-barrier-starts-alignment", "aligner", "W3"],
     ["alignment-off", "aligner", "W2"],
+    ["operation-begun-before-record", "operations", "OS1"],
+    ["operation-behind-the-end", "operations", "OS1|OS2"],
+    ["end-settles-again", "operations", "OS2"],
+    ["rescale-given-up-by-restart", "operations", "OS3"],
+    ["operation-begun-again", "operations", "OS4"],
+    ["savepoint-answered-before-metadata", "operations", "C9"],
+    ["savepoint-swept-when-done", "operations", "OS5"],
+    ["stop-takes-intermediate", "operations", "OS6"],
+    ["stop-forgotten-by-failover", "operations", "C10"],
+    ["rescale-recorded-before-checked", "operations", "OS7"],
+    ["rescale-forgotten-by-failover", "operations", "OS7"],
+    ["rescale-not-deployed", "operations", "OS7"],
+    ["cancel-not-resumed", "operations", "OS8"],
+    ["ended-run-begun-again", "operations", "C10|OS8"],
+    ["operation-not-resumed", "operations", "OS3|OS8|OS9"],
+    ["failed-stop-not-restarted", "operations", "OS9"],
     ["operator-acts-before-status", "operator", "OW5"],
     ["operator-attempt-not-derived", "operator", "OW9"],
     ["operator-may-always-create", "operator", "OW1"],

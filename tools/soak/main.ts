@@ -18,6 +18,12 @@ const SOAKS: Readonly<Record<string, Soak>> = {
     seedCount: 10_000,
     about: "simulated worlds, 10,000 seeds unless --seeds N says otherwise",
   },
+  operations: {
+    program: "sim/src/main.ts",
+    args: ["--world", "operations"],
+    seedCount: 5_000,
+    about: "operations of users in a simulated world, 5,000 seeds unless --seeds N says otherwise",
+  },
   operator: {
     program: "sim/src/main.ts",
     args: ["--world", "operator"],

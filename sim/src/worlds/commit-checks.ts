@@ -17,7 +17,7 @@ import {
 import type { CheckpointMetadata, PartHandle } from "@sluice/runtime/internal/model";
 import { createHash } from "node:crypto";
 import type { EventOwner, World } from "../index.ts";
-import type { PartContent } from "./task-manager.ts";
+import type { PartContent } from "./pipeline.ts";
 
 export class CommitChecks {
   /** The highest record: the truth. */
@@ -34,6 +34,7 @@ export class CommitChecks {
   readonly #jobDir: string;
   readonly #laneCount: number;
   readonly #stopping: () => void;
+  readonly #appended: (record: CommitRecord, before: CommitRecord | undefined) => void;
   readonly #epochOf = new Map<EventOwner, number>();
   readonly #condemnedBy = new Map<number, Set<number>>();
   readonly #triggered = new Map<number, string>();
@@ -46,9 +47,12 @@ export class CommitChecks {
       readonly laneCount: number;
       /** A stop has become the head. */
       readonly stopping: () => void;
+      /** Told of every record, after the checks of this file. */
+      readonly appended?: (record: CommitRecord, before: CommitRecord | undefined) => void;
     },
   ) {
     this.#stopping = of.stopping;
+    this.#appended = of.appended ?? (() => undefined);
     this.#world = world;
     this.#jobDir = of.jobDir;
     this.#laneCount = of.laneCount;
@@ -61,6 +65,26 @@ export class CommitChecks {
   /** The newest committed checkpoint, 0 before the first. */
   get headId(): number {
     return this.truth?.head?.id ?? 0;
+  }
+
+  /** Whether checkpoint `id` was ever committed. */
+  wasHead(id: number): boolean {
+    return this.#headsSeen.has(id);
+  }
+
+  /** How far the head has come, by lane. */
+  positions(): ReadonlyMap<number, number> {
+    const positions = new Map<number, number>();
+    const head = this.truth?.head;
+    const bytes = this.#world.storage.objects.get(head?.path ?? "")?.bytes;
+    const content = bytes === undefined ? undefined : readCheckpointMetadata(bytes);
+    if (content?.type !== "ok" || head === undefined || head === null) return positions;
+    const base = content.metadata.base === "self" ? directoryOf(head.path) : this.#jobDir;
+    for (const { object } of partsOf(content.metadata)) {
+      const part = this.#world.storage.objects.get(`${base}/${object}`)?.bytes;
+      for (const { lane, position } of part === undefined ? [] : partContent(part).lanes) positions.set(lane, position);
+    }
+    return positions;
   }
 
   /** A JobManager triggers `id`: nobody else may ever have (CL4). */
@@ -99,7 +123,7 @@ export class CommitChecks {
     if (record.epoch < (before?.epoch ?? 0))
       violate(`CL1: epoch ${record.epoch} appended after epoch ${before?.epoch ?? 0}`);
     if (record.idHigh < (before?.idHigh ?? 0)) violate("CL4: the ids given out decreased");
-    if (before?.closed === true && record.override?.type !== "new-lineage")
+    if (before?.closed === true && record.override?.type !== "new-lineage" && !isAftermath(record, before))
       violate("CL12: an append after the end of a lineage");
     const headBefore = before?.head?.id ?? 0;
     const head = record.head?.id ?? 0;
@@ -126,17 +150,19 @@ export class CommitChecks {
       if (metadata.epoch !== record.epoch) violate(`CL9: checkpoint ${head} was taken in epoch ${metadata.epoch}`);
       this.#checkCut(metadata, metadata.base === "self" ? directoryOf(ref.path) : this.#jobDir, violate);
     }
+    this.#appended(record, before);
   }
 
   #checkStop(record: CommitRecord, before: CommitRecord | undefined, violate: (reason: string) => void): void {
     const path = record.head?.path ?? "";
     if (this.intermediates.has(path)) violate(`C9: the intermediate savepoint ${path} is the head`);
-    if (record.jobState === "stopping" && before?.jobState === "active") {
+    const isStopping = record.jobState === "stopping" || record.jobState === "draining";
+    if (isStopping && before?.jobState === "active") {
       this.stopCount += 1;
       this.#stopping();
     }
     if (before === undefined || before.submission !== record.submission) return;
-    if (before.jobState !== "stopping" && before.jobState !== "stopped") return;
+    if (before.jobState === "active" || before.jobState === "failed" || before.jobState === "cancelled") return;
     if (record.jobState === "active") violate("C10: the job goes on after it was stopped");
     if ((record.head?.id ?? 0) > (before.head?.id ?? 0)) violate("C10: something was committed after the stop");
   }
@@ -170,7 +196,7 @@ export class CommitChecks {
         for (const part of subtask.parts) {
           const bytes = this.#world.storage.objects.get(`${base}/${part.object}`)?.bytes;
           if (bytes === undefined) continue; // reported by CL3
-          const content = JSON.parse(new TextDecoder().decode(bytes)) as PartContent;
+          const content = partContent(bytes);
           const isOwn =
             content.id === metadata.checkpointId &&
             content.epoch === metadata.epoch &&
@@ -211,8 +237,19 @@ export class CommitChecks {
   }
 }
 
+/** The writer of the last record of a lineage says what it has deleted since. */
+function isAftermath(record: CommitRecord, before: CommitRecord): boolean {
+  const isSame =
+    record.epoch === before.epoch && record.jobState === before.jobState && record.head?.id === before.head?.id;
+  return isSame && record.closed && record.condemned.length <= before.condemned.length;
+}
+
 function directoryOf(metadataPath: string): string {
   return metadataPath.slice(0, metadataPath.lastIndexOf("/"));
+}
+
+function partContent(bytes: Uint8Array): PartContent {
+  return JSON.parse(new TextDecoder().decode(bytes)) as PartContent;
 }
 
 function partsOf(metadata: CheckpointMetadata): readonly PartHandle[] {

@@ -152,7 +152,7 @@ class CoordinatorRun {
       world.violate(
         `liveness: not finished ${LIVENESS_MS} ms after everything was healed (record ${this.checks.truth?.seq ?? 0}, head ${this.checks.headId})`,
       );
-    else this.ledger.finish(recordCount);
+    else this.ledger.finish(() => recordCount);
     await world.runUntil(() => true, { virtualMs: end, events: EVENT_COUNT_MAX }); // throws what was found last
   }
 

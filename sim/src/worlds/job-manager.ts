@@ -28,7 +28,7 @@ import type { AttemptNumber, CheckpointId } from "@sluice/runtime/internal/model
 import type { SimEnv } from "../index.ts";
 import type { CommitChecks } from "./commit-checks.ts";
 import { decode, encode, type ToJobManager, type ToTaskManager } from "./messages.ts";
-import { sleep, VERTICES } from "./task-manager.ts";
+import { sleep, VERTICES } from "./pipeline.ts";
 
 export interface JobManagerOptions {
   readonly env: SimEnv;

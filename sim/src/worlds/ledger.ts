@@ -56,9 +56,10 @@ export class Ledger {
     }
   }
 
-  /** After the job has finished: is anything missing? */
-  finish(recordCount: number): void {
+  /** After the job has finished: is anything missing? `recordCountOf`: of a lane's input, as far as it was read. */
+  finish(recordCountOf: (lane: number) => number): void {
     this.#values.forEach((values, lane) => {
+      const recordCount = recordCountOf(lane);
       if (values.size !== recordCount) {
         this.#violate(`L1: lane ${lane} published ${values.size} of ${recordCount} records`);
       }

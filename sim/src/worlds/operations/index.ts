@@ -1,0 +1,3 @@
+// Public module of worlds/operations/.
+
+export { runOperationsWorld } from "./world.ts";
