@@ -4,6 +4,7 @@
 //   --from S      the first one (default 0)
 //   --mode M      exactly-once | at-least-once | both (default both: every seed runs once in each)
 //   --planted B   plants a bug; the run then succeeds when the exactly-once audit fails for some seed
+//   --side-by-side N   runs at the same time (default 1)
 //   --keep        keeps the directories of runs that failed
 //
 // One line per run; the last line is JSON. Exit code 0: every audit passed, every seed has a counted kill, every kind of kill was
@@ -24,6 +25,7 @@ interface Settings {
   readonly seeds: readonly number[];
   readonly guarantees: readonly Guarantee[];
   readonly planted: string | undefined;
+  readonly sideBySide: number;
   readonly keep: boolean;
 }
 
@@ -34,6 +36,7 @@ function settings(): Settings {
       from: { type: "string", default: "0" },
       mode: { type: "string" },
       planted: { type: "string" },
+      "side-by-side": { type: "string", default: "1" },
       keep: { type: "boolean", default: false },
     },
   });
@@ -47,6 +50,7 @@ function settings(): Settings {
     seeds: Array.from({ length: count }, (_, i) => first + i),
     guarantees: mode === "both" ? ["exactly-once", "at-least-once"] : [mode as Guarantee],
     planted: values.planted,
+    sideBySide: Math.max(1, Number(values["side-by-side"])),
     keep: values.keep,
   };
 }
@@ -65,29 +69,27 @@ function describe(result: SeedResult): string {
 }
 
 async function main(): Promise<number> {
-  const { seeds, guarantees, planted, keep } = settings();
+  const { seeds, guarantees, planted, sideBySide, keep } = settings();
   const results: SeedResult[] = [];
   const broken: string[] = [];
-  for (const guarantee of guarantees) {
-    for (const seed of seeds) {
+  const runs = guarantees.flatMap((guarantee) => seeds.map((seed) => ({ seed, guarantee })));
+  const work = async (): Promise<void> => {
+    for (let run = runs.shift(); run !== undefined; run = runs.shift()) {
+      const { seed, guarantee } = run;
       try {
-        const result = await runSeed({
-          seed,
-          guarantee,
-          plantedBugs: planted === undefined ? [] : [planted],
-          keep,
-          say: console.log,
-        });
+        const plantedBugs = planted === undefined ? [] : [planted];
+        const result = await runSeed({ seed, guarantee, plantedBugs, keep, say: console.log });
         results.push(result);
         console.log(describe(result));
-        if (planted !== undefined && !result.audit.passed) break;
+        if (planted !== undefined && !result.audit.passed) runs.length = 0; // it is found
       } catch (thrown) {
         const reason = thrown instanceof Error ? thrown.message : String(thrown);
         broken.push(`seed ${seed} ${guarantee}: ${reason}`);
         console.log(`seed ${seed} ${guarantee}: DID NOT GET THROUGH: ${reason}`);
       }
     }
-  }
+  };
+  await Promise.all(Array.from({ length: sideBySide }, work));
   const problems = planted === undefined ? problemsOf(results, seeds.length) : [];
   const counted = results.flatMap(({ evidence }) => evidence.filter((kill) => kill.counted));
   const sum = (of: (result: SeedResult) => number): number => results.reduce((total, result) => total + of(result), 0);

@@ -83,13 +83,21 @@ async function registered(cluster: LocalCluster): Promise<readonly TaskManagerMe
   return (await cluster.rest.get<TaskManagersMessage>("/taskmanagers")).taskmanagers;
 }
 
-/** The process of the nth TaskManager that runs tasks: nothing follows from the death of a spare one. */
+/**
+ * The process of the nth TaskManager that runs tasks: nothing follows from the death of a spare one. Waits for it: on a slow machine
+ * a heartbeat comes late, and the job restarts by itself.
+ */
 async function taskManagerWithTasks(cluster: LocalCluster, nth: number): Promise<ProcessRef> {
-  const ids = (await registered(cluster)).filter(({ assignedTasks }) => assignedTasks > 0).map(({ id }) => id);
-  const id = ids.toSorted()[nth];
-  const found = cluster.processes().find((process) => process.id === id);
-  if (found === undefined) throw new Error(`no TaskManager ${nth} with tasks, only ${ids.join(", ")}`);
-  return { kind: "taskmanager", index: found.index };
+  return await cluster.until(
+    `TaskManager ${nth} has tasks`,
+    async () => {
+      const ids = (await registered(cluster)).filter(({ assignedTasks }) => assignedTasks > 0).map(({ id }) => id);
+      const id = ids.toSorted()[nth];
+      const found = cluster.processes().find((process) => process.id === id);
+      return found === undefined ? undefined : ({ kind: "taskmanager", index: found.index } as const);
+    },
+    { timeoutMs: STEP_TIMEOUT_MS },
+  );
 }
 
 /** SK1: the running attempt has committed output, and a further checkpoint is on its way. */

@@ -17,8 +17,11 @@ import { endOf, NumbersRun, untilCompleted } from "../support/numbers-run.ts";
 import { makeBucket, s3Environment } from "../support/store.ts";
 
 const TEST_TIMEOUT_MS = 240_000;
-/** Of each subtask: the input outlasts all that is done to the job, on a slow machine too; drained at full speed. */
+const COUNT = 120_000;
+/** Of each subtask of the source: the input outlasts all that is done to the job, on a slow machine too; drained at full speed. */
 const PER_SECOND = 200;
+/** Of each subtask of the sum: barriers wait behind full channels for most of a second, in which a stop can be struck. */
+const SUMS_PER_SECOND = 500;
 const WAIT = { timeoutMs: 60_000 };
 
 const undo: (() => Promise<void> | void)[] = [];
@@ -27,7 +30,7 @@ afterEach(async () => {
 });
 
 function newRun(seed: number): NumbersRun {
-  const run = new NumbersRun({ seed, count: 60_000 });
+  const run = new NumbersRun({ seed, count: COUNT });
   undo.push(() => run.dispose());
   return run;
 }
@@ -44,10 +47,18 @@ function records(run: NumbersRun): readonly CommitRecord[] {
     });
 }
 
-/** Asks for a stop; does not wait for it. */
-async function askToStop(cluster: LocalCluster, id: string, targetDirectory: string): Promise<void> {
+/** Asks for a stop; does not wait for it. Resolves with where its answer will be. */
+async function askToStop(cluster: LocalCluster, id: string, targetDirectory: string): Promise<string> {
   const jobId = await cluster.rest.jobId();
   await cluster.rest.post(`/jobs/${jobId}/stop`, { targetDirectory, triggerId: id }, id);
+  return `/jobs/${jobId}/savepoints/${id}`;
+}
+
+/** The end of a job that was stopped. Reads the answer, as whoever asked does: the JobManager waits for that for some seconds. */
+async function endOfStop(cluster: LocalCluster, answer: string): Promise<LocalCluster["outcome"]> {
+  await cluster.until("the job ends", () => cluster.outcome !== undefined, WAIT);
+  await cluster.rest.get(answer).catch(() => undefined); // on a slow machine it has gone
+  return await endOf(cluster);
 }
 
 test(
@@ -60,15 +71,16 @@ test(
       (all) => all.some(({ jobState }) => jobState === "stopped"), // over
     ];
     for (const [i, isReached] of steps.entries()) {
-      const cluster = await run.start({ perSecond: PER_SECOND });
+      const cluster = await run.start({ perSecond: SUMS_PER_SECOND });
       await untilCompleted(cluster, 1);
       const seen = records(run).length;
       const id = String(i).repeat(32);
+      const answer = `/jobs/${await cluster.rest.jobId()}/savepoints/${id}`;
       const stopped = askToStop(cluster, id, run.at("savepoints"));
       await cluster.until("the step", () => isReached(records(run).slice(seen)), WAIT);
       cluster.kill({ kind: "jobmanager", index: 0 });
       await stopped.catch(() => undefined); // the answer may have died with it
-      expect(await endOf(cluster)).toMatchObject({ state: "FINISHED" });
+      expect(await endOfStop(cluster, answer)).toMatchObject({ state: "FINISHED" });
       const last = records(run).at(-1);
       expect(last).toMatchObject({ jobState: "stopped", head: { kind: "savepoint" } });
       expect(last?.ops.find((op) => op.id === id)?.outcome).toMatchObject({ type: "done" });
@@ -85,22 +97,22 @@ test(
   "SD2: processes started again with the same --from and lineage go on with their log, though the savepoint is gone; a lineage that was replaced is refused",
   async () => {
     const run = newRun(73);
-    const first = await run.start({ perSecond: PER_SECOND });
+    const first = await run.start({ sourcePerSecond: PER_SECOND });
     await untilCompleted(first, 1);
-    await askToStop(first, "7".repeat(32), run.at("savepoints"));
-    expect(await endOf(first)).toMatchObject({ state: "FINISHED" });
+    const answer = await askToStop(first, "7".repeat(32), run.at("savepoints"));
+    expect(await endOfStop(first, answer)).toMatchObject({ state: "FINISHED" });
     await first.stop(0);
     const location = records(run).at(-1)?.head?.path.replace("/_metadata", "") ?? "";
     expect(location).toContain("/savepoint-");
     // Its output was published by the stop: what waits in the savepoint is nothing, and the fork's records follow it.
     const fork = { from: location, lineage: "op-1" };
-    const begun = await run.start({ perSecond: PER_SECOND }, fork);
+    const begun = await run.start({ sourcePerSecond: PER_SECOND }, fork);
     await untilCompleted(begun, 2);
     await begun.stop(0); // as when its pods are deleted
     rmSync(run.at("savepoints"), { recursive: true });
     const epochs = (): readonly number[] => [...new Set(records(run).map(({ epoch }) => epoch))];
     const before = { epochs: epochs().length, head: records(run).at(-1)?.head?.id ?? 0 };
-    const again = await run.start({ perSecond: PER_SECOND }, fork);
+    const again = await run.start({ sourcePerSecond: PER_SECOND }, fork);
     await untilCompleted(again, 1);
     again.kill({ kind: "jobmanager", index: 0 });
     await again.until("the next JobManager", () => epochs().length >= before.epochs + 2, WAIT);
@@ -132,7 +144,7 @@ describeWithPeer(minio, "savepoints in MinIO, checkpoints in files", () => {
       const env = s3Environment(server);
       const configuration = { "s3.endpoint": server.endpoint };
       const run = newRun(72);
-      const cluster = await run.start({ perSecond: PER_SECOND }, { env, configuration });
+      const cluster = await run.start({ sourcePerSecond: PER_SECOND }, { env, configuration });
       await untilCompleted(cluster, 1);
       const rest = cluster.restUrl() ?? "";
       const stop = type(["stop", rest, "--savepoint", "s3://savepoints/numbers"], { directory: run.directory });
@@ -150,7 +162,7 @@ describeWithPeer(minio, "savepoints in MinIO, checkpoints in files", () => {
       });
       expect((await store.list("numbers/")).length).toBeGreaterThan(1);
       const next = await run.start(
-        { perSecond: PER_SECOND },
+        { sourcePerSecond: PER_SECOND },
         {
           env,
           name: "claimer",
