@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/gl
 import type { LocalClusterOptions } from "@sluice/cli";
 import type { ObjectStore } from "@sluice/kit/env";
 import { openObjectStore } from "@sluice/kit/env/node";
+import { parsePublishedName } from "@sluice/runtime/internal/connectors";
 import { minio, startMinio } from "@sluice/tools/peers";
 import type { MinioServer } from "@sluice/tools/peers";
 import { describeWithPeer } from "@sluice/tools/peers/jest";
@@ -12,6 +13,7 @@ import { readFileSync, rmSync } from "node:fs";
 
 import { endOf, NumbersRun, untilCompleted } from "../support/numbers-run.ts";
 import type { NumbersOptions } from "../support/numbers-options.ts";
+import { publishedFiles } from "../support/published.ts";
 import { damageHead, headOf, makeBucket, s3Environment } from "../support/store.ts";
 import type { DamageKind } from "../support/store.ts";
 
@@ -65,12 +67,25 @@ async function putAll(store: ObjectStore, objects: ReadonlyMap<string, Uint8Arra
   for (const [path, bytes] of objects) await store.put(path, bytes);
 }
 
-/** Runs until there is committed output, kills everything. */
-async function runAndKill({ run, cluster: where }: Place, options: Partial<NumbersOptions> = {}): Promise<void> {
-  const cluster = await run.start({ sourcePerSecond: PER_SECOND, ...options }, where);
-  await untilCompleted(cluster, 4);
-  await cluster.until("output is published", () => run.publishedFileCount > 2, { timeoutMs: 60_000 });
-  await cluster.stop(0);
+/**
+ * Runs until checkpoints are committed, kills everything; again, until the newest checkpoint of a killed run had its output published:
+ * what going back behind it must take back.
+ */
+async function runAndKill({ run, store, cluster: where }: Place, options: Partial<NumbersOptions> = {}): Promise<void> {
+  for (let published = false; !published;) {
+    const cluster = await run.start({ sourcePerSecond: PER_SECOND, ...options }, where);
+    const newest = await untilCompleted(cluster, 4);
+    await cluster.until("its output is published", () => publishedOf(run, newest) > 0, { timeoutMs: 60_000 });
+    await cluster.stop(0);
+    const { head } = await headOf(store, `default/${run.name}`);
+    published = publishedOf(run, head?.id ?? 0) > 0;
+  }
+}
+
+/** How many files of this checkpoint's output are published. */
+function publishedOf(run: NumbersRun, checkpointId: number): number {
+  const files = publishedFiles(run.outputDirectory);
+  return files.filter((name) => parsePublishedName(name)?.checkpointId === checkpointId).length;
 }
 
 interface Damaged extends Place {
