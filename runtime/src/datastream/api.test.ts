@@ -61,6 +61,7 @@ const SETTERS: readonly (readonly [configure: Configure, expected: Readonly<Reco
     (env) => env.getCheckpointConfig().setCheckpointStorage("file:///checkpoints"),
     { [`${P}.storage`]: "filesystem", [`${P}.dir`]: "file:///checkpoints" },
   ],
+  [(env) => env.setDefaultSavepointDirectory("s3://b/savepoints"), { [`${P}.savepoint-dir`]: "s3://b/savepoints" }],
   [(env) => env.setStateBackend(new HashMapStateBackend()), { "state.backend.type": "hashmap" }],
   [
     (env) => env.setParallelism(4).setMaxParallelism(256),
@@ -144,6 +145,7 @@ describe("CC1: a setter is a configuration key", () => {
     (env) => env.enableCheckpointing(1_000, "SOMETIMES" as "EXACTLY_ONCE"),
     (env) => env.getCheckpointConfig().setCheckpointTimeout(-1),
     (env) => env.getCheckpointConfig().setCheckpointStorage("checkpoints"),
+    (env) => env.setDefaultSavepointDirectory("/savepoints"),
     (env) => env.setRestartStrategy(RestartStrategies.exponentialDelayRestart({ jitterFactor: 7 })),
   ])("CC2: what cannot be right is refused where it is given (%#)", (configure) => {
     expect(() => keysOf(configure)).toThrow(expect.objectContaining({ code: "CONFIG_INVALID" }));

@@ -63,6 +63,12 @@ export function checkInt(key: string, value: number, min: number): number {
   return value;
 }
 
+export function setPlace(configuration: Configuration, key: string, uri: string): void {
+  if (!/^[a-z][a-z0-9+.-]*:\/\/.+/i.test(uri))
+    throw refuse(key, uri, "a URI, for example file:///var/checkpoints or s3://bucket/prefix");
+  setKey(configuration, key, uri);
+}
+
 function refuse(key: string, value: unknown, wanted: string): Failure {
   return new Failure("CONFIG_INVALID", {
     retry: "never",
@@ -137,15 +143,8 @@ export class CheckpointConfig {
 
   /** Where checkpoints are stored: `file:///dir` or `s3://bucket/prefix`. */
   setCheckpointStorage(uri: string): this {
-    if (!/^[a-z][a-z0-9+.-]*:\/\/.+/i.test(uri)) {
-      throw refuse(
-        "execution.checkpointing.dir",
-        uri,
-        "a URI, for example file:///var/checkpoints or s3://bucket/prefix",
-      );
-    }
+    setPlace(this.#configuration, "execution.checkpointing.dir", uri);
     setKey(this.#configuration, "execution.checkpointing.storage", "filesystem");
-    setKey(this.#configuration, "execution.checkpointing.dir", uri);
     return this;
   }
 }

@@ -23,6 +23,7 @@ import {
   setMillis,
   type CheckpointingMode,
   type Configuration,
+  setPlace,
 } from "./checkpoint-config.ts";
 import { SingleOutputStreamOperator } from "./data-stream.ts";
 import { DeclaredEnvironment, type EnvironmentOptions } from "./declared-environment.ts";
@@ -101,6 +102,12 @@ export class StreamExecutionEnvironment {
 
   getCheckpointConfig(): CheckpointConfig {
     return this.#checkpointConfig;
+  }
+
+  /** Where savepoints go when whoever asks for one names no place: `file:///dir` or `s3://bucket/prefix`. */
+  setDefaultSavepointDirectory(uri: string): this {
+    setPlace(this.#configuration, "execution.checkpointing.savepoint-dir", uri);
+    return this;
   }
 
   setStateBackend(backend: StateBackend): this {
