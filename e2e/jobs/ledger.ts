@@ -39,6 +39,8 @@ interface CountOptions {
   readonly throwAt: number;
   /** At this record it allocates until the kernel kills the process, in the first attempt; -1: never. */
   readonly exhaustAt: number;
+  /** From this record on it does so in every attempt and every subtask; -1: never. */
+  readonly crashFrom: number;
 }
 
 class Count extends KeyedProcessFunction<number, number, string> {
@@ -46,6 +48,7 @@ class Count extends KeyedProcessFunction<number, number, string> {
   readonly #version: string;
   readonly #throwAt: number;
   readonly #exhaustAt: number;
+  readonly #crashFrom: number;
   #openedMs = 0;
   #isFirstAttempt = false;
   #count!: ValueState<number>;
@@ -57,6 +60,7 @@ class Count extends KeyedProcessFunction<number, number, string> {
     this.#version = options.version;
     this.#throwAt = options.throwAt;
     this.#exhaustAt = options.exhaustAt;
+    this.#crashFrom = options.crashFrom;
   }
 
   override open(context: RuntimeContext): void {
@@ -69,6 +73,7 @@ class Count extends KeyedProcessFunction<number, number, string> {
   override processElement(index: number, ctx: KeyedContext<number>, out: Collector<string>): void {
     if (this.#throwAt >= 0 && index >= this.#throwAt) throw new RangeError(`record ${index} is poison`);
     if (index === this.#exhaustAt && this.#isFirstAttempt) exhaustMemory();
+    if (this.#crashFrom >= 0 && index >= this.#crashFrom) exhaustMemory();
     const count = (this.#count.value() ?? 0) + 1;
     const sum = (this.#sum.value() ?? 0) + index;
     this.#count.update(count);
@@ -80,7 +85,7 @@ class Count extends KeyedProcessFunction<number, number, string> {
 }
 
 export function main(env: StreamExecutionEnvironment): void {
-  const { output, count, rate, keys, version, throwAt, exhaustAt } = env.declareParameters({
+  const { output, count, rate, keys, version, throwAt, exhaustAt, crashFrom } = env.declareParameters({
     output: Parameters.string(),
     count: Parameters.int(),
     rate: Parameters.int({ default: 10_000 }),
@@ -88,13 +93,14 @@ export function main(env: StreamExecutionEnvironment): void {
     version: Parameters.string({ default: "v1" }),
     throwAt: Parameters.int({ default: -1 }),
     exhaustAt: Parameters.int({ default: -1 }),
+    crashFrom: Parameters.int({ default: -1 }),
   });
   const numbers = new GeneratorSource({ count, ratePerSecond: rate, type: Types.LONG(), generate: (i) => i });
   env
     .fromSource(numbers, "numbers")
     .uid("numbers")
     .keyBy((index) => index % keys, Types.LONG())
-    .process(() => new Count({ keys, version, throwAt, exhaustAt }), Types.STRING())
+    .process(() => new Count({ keys, version, throwAt, exhaustAt, crashFrom }), Types.STRING())
     .uid("count")
     .sinkTo(FileSink.forRowFormat(output, Encoders.text()))
     .uid("output");

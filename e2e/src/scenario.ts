@@ -17,7 +17,7 @@ export const CROSSING_MIN = 100_000;
 const SIDE_MIN = 10_000;
 /** No line of a ledger is longer. */
 const LINE_BYTES_MAX = 64;
-const VISIBLE_TIMEOUT_MS = 150_000;
+const VISIBLE_TIMEOUT_MS = 240_000;
 const LOOK_INTERVAL_MS = 400;
 
 export interface Scenario {
@@ -150,6 +150,8 @@ export interface VersionOptions {
   readonly throwAt?: number;
   /** The job allocates memory without end at this record, the first time. */
   readonly exhaustAt?: number;
+  /** It does so from this record on, again and again. */
+  readonly crashFrom?: number;
 }
 
 export class LedgerJob {

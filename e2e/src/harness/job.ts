@@ -10,7 +10,7 @@ import type { StreamJobManifest } from "./manifest.ts";
 import { kubectl, tryKubectl } from "./world.ts";
 import type { World } from "./world.ts";
 
-const UNTIL_TIMEOUT_MS = 150_000;
+const UNTIL_TIMEOUT_MS = 240_000;
 const DELETE_TIMEOUT = "90s";
 
 /** What a wait looks at. */

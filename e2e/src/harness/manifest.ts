@@ -28,11 +28,13 @@ export interface LedgerOptions {
   readonly throwAt?: number;
   /** The job allocates memory without end at this record, the first time. */
   readonly exhaustAt?: number;
+  /** It does so from this record on, again and again. */
+  readonly crashFrom?: number;
 }
 
 export function ledgerArgs(given: LedgerOptions): readonly string[] {
-  const { output, count, rate, version = "v1", throwAt = -1, exhaustAt = -1 } = given;
-  const options = { output, count, rate, keys: LEDGER_KEYS, version, throwAt, exhaustAt };
+  const { output, count, rate, version = "v1", throwAt = -1, exhaustAt = -1, crashFrom = -1 } = given;
+  const options = { output, count, rate, keys: LEDGER_KEYS, version, throwAt, exhaustAt, crashFrom };
   return Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
 }
 

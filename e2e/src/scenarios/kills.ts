@@ -1,4 +1,4 @@
-// Processes and pods killed while a job runs, and while it is upgraded.
+// Processes and pods killed, by others or by what they run, while a job runs, and while it is upgraded.
 
 import { conditionOf, containerOf, killLeader, killPod, RESOURCES } from "../harness/index.ts";
 import type { Component, KillKind, Strike } from "../harness/index.ts";
@@ -52,6 +52,24 @@ async function outOfMemory(context: Context): Promise<void> {
   ledger.crossed(files, Date.parse(finishedAt ?? ""), "a TaskManager out of memory");
 }
 
+/** A version whose TaskManagers crash again and again; four of them, because the kubelet starts each one ever later. */
+async function crashLoop(context: Context): Promise<void> {
+  const ledger = context.ledger("sum", { count: ENDLESS });
+  const { job } = ledger;
+  await ledger.start(BEFORE);
+  const faultMs = await job.apply({ ...ledger.args("v2", { crashFrom: 0 }), parallelism: 4 });
+  const message = await job.untilStalled("CrashLoop");
+  const savepoint = job.job?.status?.lastSavepoint?.path ?? "no savepoint";
+  for (const named of [savepoint, "crashes without a completed checkpoint", "memory"])
+    context.check(message.includes(named), `the message does not name ${named}: ${message}`);
+  await job.until("pods of the version that crashes are gone", ({ pods }) => pods.length === 0);
+  context.proof(`a version that crashes: Stalled, CrashLoop: ${message}`);
+  await job.apply({ ...ledger.args("v3"), parallelism: 2 });
+  await job.untilStable();
+  const files = await ledger.stopAndAudit(CROSSING_MIN * 1.3);
+  ledger.crossed(files, faultMs, "a version that crashes again and again, then a good one");
+}
+
 async function killController(context: Context): Promise<void> {
   const ledger = context.ledger("sum", { count: ENDLESS });
   const { job } = ledger;
@@ -93,6 +111,12 @@ export const KILLS: readonly Scenario[] = [
     about: "a TaskManager whose user code allocates until the kernel kills it, once",
     lane: "parallel",
     run: outOfMemory,
+  },
+  {
+    name: "crash-loop",
+    about: "a version whose TaskManagers crash again and again: given up with its snapshot kept, then a good one",
+    lane: "parallel",
+    run: crashLoop,
   },
   {
     name: "kill-controller",
