@@ -199,23 +199,27 @@ describe("a rescale", () => {
     expect(restarted.story).toEqual(["checkpoint", "restart:3"]);
   });
 
-  test("RO3: a TaskManager whose loss cuts the checkpoint off comes back before its slots are given up", async () => {
-    let looks = 0;
-    let isCut = false;
-    const cutOff = (): Promise<CheckpointId> => {
-      isCut = true;
-      return Promise.reject<CheckpointId>(new Failure("CANCELED", { retry: "backoff", message: "it restarts" }));
-    };
-    const slots = (): number => (isCut && (looks += 1) < 5 ? 1 : 4);
-    const back = await world({ checkpoint: cutOff, isDeployed: () => !isCut, slots });
-    await back.run(bounds(1, 3));
-    expect(back.story).toEqual(["checkpoint", "restart:3"]);
-    looks = -1_000;
-    isCut = false;
-    const gone = await world({ checkpoint: cutOff, isDeployed: () => !isCut, slots });
-    await gone.run(bounds(1, 3));
-    expect(gone.story).toEqual(["checkpoint", "restart:1"]);
-  });
+  test.each(["is cut off by it", "completes without it"])(
+    "RO3: a TaskManager that is lost during the checkpoint comes back before its slots are given up: %s",
+    async (what) => {
+      let looks = 0;
+      let isLost = false;
+      const checkpoint = (): Promise<CheckpointId> => {
+        isLost = true;
+        if (what === "completes without it") return Promise.resolve(1 as CheckpointId);
+        return Promise.reject<CheckpointId>(new Failure("CANCELED", { retry: "backoff", message: "it restarts" }));
+      };
+      const slots = (): number => (isLost && (looks += 1) < 5 ? 2 : 4);
+      const back = await world({ checkpoint, slots });
+      await back.run(bounds(3));
+      expect(back.story).toEqual(["checkpoint", "restart:3"]);
+      looks = -1_000;
+      isLost = false;
+      const gone = await world({ checkpoint, slots });
+      await gone.run(bounds(1, 3));
+      expect(gone.log.head.rescale).toEqual({ requirements: bounds(1, 3), parallelism: { v: 2 } });
+    },
+  );
 
   test("RO2: what the newest checkpoint cannot be restored at is refused before anything is recorded", async () => {
     const { log, story, run } = await world({ newest: halfFinished });

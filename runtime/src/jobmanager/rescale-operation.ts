@@ -4,7 +4,7 @@
 //   RO1. Nothing is restarted before the log says at which parallelism: the JobManager that takes over deploys what was asked for.
 //   RO2. What the newest checkpoint cannot be restored at is refused before anything is recorded.
 //   RO3. A checkpoint that fails leaves the job as it was. One that is cut off by a restart does not: there is an older one, and the
-//        restart happens anyway. A TaskManager whose loss caused it has time to come back before its slots are given up.
+//        restart happens anyway. A TaskManager that is lost meanwhile has time to come back before its slots are given up.
 //   RO4. A job that has ended, or is about to, is not rescaled, whatever its log says yet: nothing is recorded behind the record of its end.
 //
 // Not here: what is chosen (rescale.ts), the restart (scheduler.ts), recording the operation (operations.ts).
@@ -76,12 +76,13 @@ export function rescaleRunner(options: RescaleOperationOptions): OperationRunner
     }
     if (options.isDeployed()) {
       const chosen = choose();
-      const isBack = (): boolean => {
-        const now = decide();
-        return options.isDeployed() || (now.type === "ok" && isSame(now.parallelism, chosen));
-      };
-      if (!hasParallelism(options.wantedPlan(), chosen) && !(await isCheckpointTaken(options)))
-        await until(options, isBack);
+      if (!hasParallelism(options.wantedPlan(), chosen)) {
+        await takeCheckpoint(options);
+        await until(options, () => {
+          const now = decide();
+          return now.type === "ok" && isSame(now.parallelism, chosen);
+        });
+      }
     }
     await until(options, () => options.newest() !== undefined); // RO2
 
@@ -110,16 +111,14 @@ async function until({ env, mayRescale }: RescaleOperationOptions, holds: () => 
     await sleep(env.timers, LOOK_MS);
 }
 
-/** RO3. Whether it is complete; a restart may have cut it off. */
-async function isCheckpointTaken({ coordinator, env }: RescaleOperationOptions): Promise<boolean> {
+/** RO3. */
+async function takeCheckpoint({ coordinator, env }: RescaleOperationOptions): Promise<void> {
   try {
     await coordinator()?.triggerCheckpoint();
-    return true;
   } catch (thrown) {
     const failure = toFailure(thrown);
     if (failure.code !== "CANCELED") throw thrown;
     env.log.info("rescaling from an older checkpoint: the job restarts anyway");
-    return false;
   }
 }
 

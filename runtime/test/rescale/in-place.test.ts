@@ -49,7 +49,7 @@ async function untilAt(cluster: LocalCluster, store: ObjectStore, parallelism: n
 }
 
 test(
-  "IP1-IP3: 2 -> 3 -> 1 -> 4 -> 2 in one run, JobManager killed before and after the record, a TaskManager meanwhile",
+  "IP1-IP3: 2 -> 3 -> 1 -> 4 -> 2 -> 4 in one run, JobManager killed before and after the record, a TaskManager meanwhile",
   async () => {
     run = new NumbersRun({ seed: 31, count: COUNT });
     const store = await openObjectStore(run.storeUri);
@@ -88,10 +88,18 @@ test(
       expect(Object.values(rescale?.parallelism ?? {})).toEqual(job.vertices.map(() => parallelism));
     }
 
-    // A TaskManager dies while the job goes from one parallelism to the other.
-    await put(cluster, "5".repeat(32), bounds(job, 2));
-    cluster.kill({ kind: "taskmanager", index: 1 });
-    await untilAt(cluster, store, 2);
+    // A TaskManager dies while the job goes from one parallelism to the other, also to one that needs its slots.
+    for (const [id, parallelism] of [
+      ["5", 2],
+      ["6", 4],
+    ] as const) {
+      const registered = async (): Promise<number> =>
+        (await cluster.rest.get<{ readonly taskmanagers: readonly unknown[] }>("/taskmanagers")).taskmanagers.length;
+      await cluster.until("both TaskManagers", async () => (await registered()) === 2, WAIT);
+      await put(cluster, id.repeat(32), bounds(job, parallelism));
+      cluster.kill({ kind: "taskmanager", index: 1 });
+      await untilAt(cluster, store, parallelism);
+    }
 
     const before = run.audit().outputCount;
     expect(before).toBeLessThan(COUNT); // struck in its middle
