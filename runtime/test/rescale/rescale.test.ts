@@ -91,7 +91,7 @@ async function stopWithSavepoint(running: Typed): Promise<string> {
   expect([await stopping.exit, stopping.text()]).toEqual([0, expect.stringContaining("savepoint-")]);
   await running.exit;
   await gone();
-  const [savepoint = ""] = readdirSync(run.at("savepoints"));
+  const savepoint = readdirSync(run.at("savepoints")).find((name) => name.startsWith("savepoint-")) ?? "";
   return run.at("savepoints", savepoint);
 }
 
