@@ -1,4 +1,5 @@
-// What a job that ends deletes: what was condemned anyway and, cancelled, all its state: execution.checkpointing.externalized-checkpoint-retention = DELETE_ON_CANCELLATION.
+// The last record of a job and what goes with it: what was condemned anyway and, if it was cancelled and says so, all its state:
+// execution.checkpointing.externalized-checkpoint-retention = DELETE_ON_CANCELLATION.
 //
 // Invariants: CL3, CL6, CL7 of types.ts, and
 //   DE1. One record says both that the job is cancelled and that its checkpoints are condemned: there is no state between.
@@ -9,7 +10,8 @@
 
 import type { CheckpointId } from "../model/index.ts";
 import type { CommitChange } from "./commit-log.ts";
-import type { CommitRecord } from "./types.ts";
+import { settledAtEnd } from "./operations.ts";
+import type { CommitRecord, EndedJobState } from "./types.ts";
 
 /** Pure: the last record of a cancelled job whose checkpoints go with it. `abandoned`: ids that never committed. */
 export function cancellationChange(
@@ -42,8 +44,27 @@ export function cancellationChange(
   };
 }
 
-/** Pure: what the last record of a job that keeps its checkpoints condemns: also what never committed, nothing that is kept. */
-export function lastCondemned(
+/** Pure: the last record of a job, however it ended; what the log still says of its operations is settled with it. */
+export function endChange(
+  previous: CommitRecord,
+  end: {
+    readonly jobState: EndedJobState;
+    /** DE1; only of a cancelled job. */
+    readonly deletesCheckpoints: boolean;
+    readonly abandoned: readonly CheckpointId[];
+    readonly deleted: readonly CheckpointId[];
+    readonly wallMs: number;
+  },
+): CommitChange {
+  const { jobState, deletesCheckpoints } = end;
+  const change = deletesCheckpoints
+    ? cancellationChange(previous, end)
+    : { closed: jobState === "finished", jobState, condemned: lastCondemned(previous, end) };
+  return { ...change, ops: settledAtEnd(previous.ops, jobState) };
+}
+
+/** Of a job that keeps its checkpoints: also what never committed is condemned, nothing that is kept. */
+function lastCondemned(
   previous: CommitRecord,
   options: { readonly abandoned: readonly CheckpointId[]; readonly deleted: readonly CheckpointId[] },
 ): readonly CheckpointId[] {
