@@ -232,6 +232,13 @@ export function subtaskKeyOf(subtask: SubtaskId): string {
   return `${subtask.vertexId}/${subtask.subtaskIndex}`;
 }
 
+/** A subtask as people know it: by the uids of its operators. */
+export function describeSubtask({ vertices }: Pick<CoordinatorState, "vertices">, subtask: SubtaskId): string {
+  const vertex = vertices.find(({ vertexId }) => vertexId === subtask.vertexId);
+  if (vertex === undefined || vertex.uids.length === 0) return `task ${subtaskKeyOf(subtask)}`;
+  return `subtask ${subtask.subtaskIndex + 1}/${vertex.parallelism} of ${vertex.uids.join(" -> ")}`;
+}
+
 /** All subtasks of a vertex. */
 export function subtasksOf(vertex: { readonly vertexId: string; readonly parallelism: number }): readonly SubtaskId[] {
   return Array.from({ length: vertex.parallelism }, (_, subtaskIndex) => ({ vertexId: vertex.vertexId, subtaskIndex }));

@@ -11,6 +11,7 @@ import {
 } from "./coordinator-state.ts";
 import { step } from "./coordinator.ts";
 import { type CheckpointConfig, type CheckpointRef, type CommitRecord, DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
+import { describeSubtask, subtaskKeyOf } from "./coordinator-state.ts";
 
 const EPOCH = 3 as Epoch;
 const TASKS = { a: { vertexId: "source", subtaskIndex: 0 }, b: { vertexId: "sink", subtaskIndex: 0 } } as const;
@@ -515,4 +516,9 @@ describe("retention", () => {
     expect(condemnedBy([own])).toEqual({ condemned: [5], left: null, pins: [] });
     expect(condemnedBy([own, other])).toEqual({ condemned: [], left: null, pins: [other] });
   });
+});
+
+test("who declined is named by the uids of its operators", () => {
+  expect(describeSubtask({ vertices: VERTICES }, TASKS.b)).toBe(`subtask 1/${VERTICES[1]?.parallelism} of sink`);
+  expect(describeSubtask({ vertices: [] }, TASKS.b)).toBe(`task ${subtaskKeyOf(TASKS.b)}`);
 });

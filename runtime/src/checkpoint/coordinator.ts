@@ -36,6 +36,7 @@ import {
   added,
   givenUp,
   removed,
+  describeSubtask,
   subtaskKeyOf,
   subtasksOf,
   withPending,
@@ -144,7 +145,7 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
       const pending = findPending(state, decline);
       if (pending === undefined || pending.progress !== "acks") return [state, []]; // C4
       const counts = decline.reason === "async-failure" || decline.reason === "storage"; // C7
-      const reason = `${subtaskKeyOf(decline.subtask)} declined (${decline.reason}): ${decline.message}`;
+      const reason = `${describeSubtask(state, decline.subtask)} declined (${decline.reason}): ${decline.message}`;
       return abort(state, pending, { reason, counts }, context);
     }
     case "timedOut": {
