@@ -7,11 +7,12 @@ import {
   type CoordinatorEffect,
   type CoordinatorEvent,
   type CoordinatorState,
+  describeSubtask,
   initialCoordinatorState,
+  subtaskKeyOf,
 } from "./coordinator-state.ts";
 import { step } from "./coordinator.ts";
 import { type CheckpointConfig, type CheckpointRef, type CommitRecord, DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
-import { describeSubtask, subtaskKeyOf } from "./coordinator-state.ts";
 
 const EPOCH = 3 as Epoch;
 const TASKS = { a: { vertexId: "source", subtaskIndex: 0 }, b: { vertexId: "sink", subtaskIndex: 0 } } as const;
