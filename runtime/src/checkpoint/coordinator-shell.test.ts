@@ -24,8 +24,10 @@ const VERTEX = {
   inputVertexIds: [],
 };
 
-/** With one task, which acknowledges at once; `fire` runs the timers of a label. */
-async function coordinatorOf(): Promise<{ coordinator: CheckpointCoordinator; fire: (label: string) => void }> {
+/** With one task, which acknowledges at once, or all but the first checkpoint (`mutesFirst`); `fire` runs the timers of a label. */
+async function coordinatorOf(
+  mutesFirst = false,
+): Promise<{ coordinator: CheckpointCoordinator; fire: (label: string) => void }> {
   const store = new MemoryStore();
   const request = { jobName: "j", uid: "u", lineage: "l", newLineage: false, mayCreate: true };
   const signal = new AbortController().signal;
@@ -46,12 +48,12 @@ async function coordinatorOf(): Promise<{ coordinator: CheckpointCoordinator; fi
     openStore: noOtherStore,
     commitLog,
     vertices: [VERTEX],
-    config: DEFAULT_CHECKPOINT_CONFIG,
+    config: { ...DEFAULT_CHECKPOINT_CONFIG, concurrentMax: 2 },
     gateway: {
       triggerCheckpoint: (subtask, { epoch, attempt, barrier: { checkpointId } }) => {
         const stats = { startDelayMs: 0, alignmentMs: 0, syncMs: 0, asyncMs: 0, stateSizeBytes: 0 };
         const ack = { checkpointId, epoch, attempt, subtask, parts: [], finished: false, stats };
-        queueMicrotask(() => coordinator.ack(ack));
+        if (!mutesFirst || checkpointId > 1) queueMicrotask(() => coordinator.ack(ack));
       },
       notifyComplete: () => {},
       notifyAborted: () => {},
@@ -96,4 +98,12 @@ test("of a job that does not come up it is refused after the checkpoint's timeou
   coordinator.taskRunning(TASK);
   fire("checkpoint-queue");
   expect(await again).toBe(1);
+});
+
+test("C2: who asked for a checkpoint that a newer one subsumes gets the newer one", async () => {
+  const { coordinator } = await coordinatorOf(true);
+  coordinator.attemptStarted(0 as AttemptNumber, null);
+  coordinator.taskRunning(TASK);
+  const both = [coordinator.triggerCheckpoint(), coordinator.triggerCheckpoint()];
+  expect(await Promise.all(both)).toEqual([2, 2]);
 });

@@ -342,7 +342,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
         this.#forget(effect.id);
         this.#stats.failed(effect.id, { reason: effect.reason, wallMs: env.clock.wallMs() });
         env.log.info("checkpoint aborted", { checkpoint: effect.id, reason: effect.reason });
-        this.#answers.aborted(effect.id, new Failure(effect.code, { retry: "backoff", message: effect.reason }));
+        this.#answerAborted(effect);
         if (effect.notifies) gateway.notifyAborted(this.#state.epoch, effect.id, effect.latestCompletedId);
         return;
       case "delete":
@@ -377,6 +377,14 @@ export class CheckpointCoordinator implements CheckpointCoordination {
   #answerEarly(id: CheckpointId): void {
     const savepoint = this.#state.pending.find((p) => p.id === id)?.savepoint;
     if (savepoint?.stops === "no") this.#answers.savepointTaken(savepoint.token, { id, location: savepoint.location });
+  }
+
+  /** C2: who asked for a checkpoint that a newer one subsumes has what was asked for. */
+  #answerAborted(of: Extract<CoordinatorEffect, { readonly type: "aborted" }>): void {
+    const { id, code, reason, latestCompletedId } = of;
+    if (code !== "CANCELED" && latestCompletedId !== null && latestCompletedId > id)
+      this.#answers.subsumed(id, latestCompletedId);
+    else this.#answers.aborted(id, new Failure(code, { retry: "backoff", message: reason }));
   }
 
   #forget(id: CheckpointId): void {

@@ -435,7 +435,7 @@ describe("savepoints", () => {
       "C2: it ends all that is below it",
       {},
       `start up +100 savepoint:6 stop:7 ${S(3)} committed:3`,
-      "trigger1(source) savepoint2(source) stop3(source) write3 commit3 notify3 abort1 abort2 refused6 taken3",
+      "trigger1(source) savepoint2(source) stop3(source) write3 commit3 notify3 cut1 cut2 refused6 taken3",
     ],
     [
       "a failed one ends the attempt, not the job",

@@ -275,7 +275,8 @@ function committed(state: CoordinatorState, id: CheckpointId, record: CommitReco
   for (const older of state.pending) {
     if (older.id >= id || (older.savepoint !== null && pending.savepoint === null)) continue; // C8
     const reason = pending.savepoint === null ? `subsumed by checkpoint ${id}` : `the job stops with savepoint ${id}`;
-    effects.push({ ...abortEffect(next, older, reason, true), latestCompletedId: id });
+    const code = pending.savepoint === null ? "CHECKPOINT_DECLINED" : "CANCELED"; // by the end of the job
+    effects.push({ ...abortEffect(next, older, reason, true), latestCompletedId: id, code });
     effects.push(...savepointFailed(older, reason));
     next = givenUp(next, older); // C2
   }

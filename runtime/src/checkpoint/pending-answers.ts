@@ -2,7 +2,7 @@
 //
 // Invariants (tests cite them):
 //   PE1. Who asks for a checkpoint gets the next one that is triggered, not one that is under way: it would lack what came in between.
-//   PE2. Everybody gets one answer: the checkpoint, its failure, or at the latest that the coordinator ends.
+//   PE2. Everybody gets one answer: the checkpoint or a newer one, its failure, or at the latest that the coordinator ends.
 //
 // Not here: when a checkpoint is triggered (coordinator.ts), savepoints that wait to be triggered (savepoint-requests.ts).
 
@@ -59,6 +59,11 @@ export class PendingAnswers {
 
   completed(id: CheckpointId): void {
     this.#answer(id, (asked) => asked.resolve(id));
+  }
+
+  /** A newer one is complete before it: that holds what it would have held (C2 of coordinator.ts). */
+  subsumed(id: CheckpointId, by: CheckpointId): void {
+    this.#answer(id, (asked) => asked.resolve(by));
   }
 
   aborted(id: CheckpointId, failure: Failure): void {

@@ -307,7 +307,7 @@ export interface CheckpointCoordination {
   decline(decline: CheckpointDecline): void;
   /**
    * Asks for a checkpoint at once, beside the periodic ones (still one of `concurrentMax`), or as soon as all tasks run. Resolves when
-   * it has completed; rejects with why it failed, because it could not begin within the checkpoint's timeout, or because the attempt
+   * it has completed, or a newer one that subsumes it; rejects with why it failed, because it could not begin within the checkpoint's timeout, or because the attempt
    * that it was asked of is restarted or ends meanwhile.
    */
   triggerCheckpoint(): Promise<CheckpointId>;
