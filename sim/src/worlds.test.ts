@@ -116,6 +116,7 @@ describe("each planted bug is found within 200 seeds", () => {
     ["end-settles-again", "operations", "OS2"],
     ["rescale-given-up-by-restart", "operations", "OS3"],
     ["operation-begun-again", "operations", "OS4"],
+    ["follower-begun-apart", "operations", "OS4"],
     ["savepoint-answered-before-metadata", "operations", "C9"],
     ["savepoint-swept-when-done", "operations", "OS5"],
     ["stop-takes-intermediate", "operations", "OS6"],

@@ -21,6 +21,7 @@ const BUGS = [
   "ended-run-begun-again",
   "end-settles-again",
   "failed-stop-not-restarted",
+  "follower-begun-apart",
   "operation-begun-again",
   "operation-begun-before-record",
   "operation-behind-the-end",

@@ -180,6 +180,10 @@ export class Operations {
       return;
     }
     const follower = { id: followerId(id), request: next };
+    if (planted("follower-begun-apart")) {
+      await this.#settle((ops) => withOutcome(ops, id, outcome), id);
+      await this.#change((ops) => withStarted(ops, follower.id, follower.request));
+    }
     await this.#settle((ops) => withStarted(withOutcome(ops, id, outcome), follower.id, follower.request), id);
     if (this.find(follower.id)?.outcome === null) await this.#run(follower.id, follower.request, false); // OJ3
   }

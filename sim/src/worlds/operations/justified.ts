@@ -16,6 +16,8 @@ const NOTICED_LATE_MS = 4_000;
 const NEVER = -Infinity;
 /** So long after the end of all faults nothing that was asked for is left undone while the job runs. */
 const UNDONE_MS = 7_000;
+/** A rescale that is begun again waits for the slots it needs, for half a minute (rescale-operation.ts). */
+const SLOTS_MS = 33_000;
 
 /** What went wrong, and when. */
 export class Incidents {
@@ -28,6 +30,7 @@ export class Incidents {
   #declineMs = NEVER;
   #inputEndedMs = NEVER;
   #fewSlotsMs = NEVER;
+  #claimedMs = NEVER;
   #healedMs = Infinity;
 
   constructor(options: {
@@ -62,13 +65,18 @@ export class Incidents {
   }
 
   /** It could have been done since. */
-  isLeftUndone(sinceMs: number, nowMs: number): boolean {
-    return nowMs - Math.max(sinceMs, this.#healedMs) > UNDONE_MS;
+  isLeftUndone(sinceMs: number, nowMs: number, waitsMs: number): boolean {
+    return nowMs - Math.max(sinceMs, this.#healedMs) > UNDONE_MS + waitsMs;
   }
 
   /** Not all TaskManagers are there. */
   fewSlots(nowMs: number): void {
     this.#fewSlotsMs = nowMs;
+  }
+
+  /** A JobManager begins: TaskManagers come one after the other. */
+  claimed(nowMs: number): void {
+    this.#claimedMs = nowMs;
   }
 
   get hasStoreFaults(): boolean {
@@ -93,8 +101,10 @@ export class Incidents {
     return this.#inputEndedMs > NEVER;
   }
 
-  hadFewSlots(sinceMs: number): boolean {
-    return this.#hasNetFaults || this.#fewSlotsMs >= sinceMs - NOTICED_LATE_MS;
+  /** `isResumed`: by a JobManager that waits for the TaskManagers of the one before. */
+  hadFewSlots(sinceMs: number, isResumed: boolean): boolean {
+    const noticedMs = sinceMs - NOTICED_LATE_MS;
+    return this.#hasNetFaults || this.#fewSlotsMs >= noticedMs || (!isResumed && this.#claimedMs >= noticedMs);
   }
 }
 
@@ -105,6 +115,8 @@ export interface FailedOperation {
   readonly message: string;
   readonly recordedMs: number;
   readonly nowMs: number;
+  /** A JobManager began it that is not there any more. */
+  readonly isResumed: boolean;
   /** That says so. */
   readonly record: CommitRecord;
   readonly before: CommitRecord | undefined;
@@ -120,7 +132,9 @@ export function whyUnjustified(failed: FailedOperation): string | undefined {
   switch (code) {
     case "CANCELED":
       if (endsRun)
-        return incidents.isLeftUndone(recordedMs, nowMs) ? "the run has lasted long enough for it" : undefined;
+        return incidents.isLeftUndone(recordedMs, nowMs, kind === "rescale" ? SLOTS_MS : 0)
+          ? "the run has lasted long enough for it"
+          : undefined;
       if (kind === "checkpoint" && (incidents.wasRestarted(recordedMs) || isStopping)) return undefined;
       return "the run goes on";
     case "OPERATION_CONFLICT":
@@ -145,12 +159,19 @@ export function whyUnjustified(failed: FailedOperation): string | undefined {
   }
 }
 
-function conflictUnjustified({ kind, request, before, incidents, recordedMs }: FailedOperation): string | undefined {
+function conflictUnjustified({
+  kind,
+  request,
+  before,
+  incidents,
+  recordedMs,
+  isResumed,
+}: FailedOperation): string | undefined {
   if (kind === "dispose") return undefined; // somebody needs it
   if (request.kind !== "rescale") return "only a rescale or a disposal is in conflict with something";
   if (before?.jobState !== "active") return undefined;
   const bounds = Object.values(request.requirements).map(({ parallelism }) => parallelism);
   if (bounds.some(({ lowerBound, upperBound }) => lowerBound < 1 || lowerBound > upperBound)) return undefined;
-  if (incidents.hadFewSlots(recordedMs)) return undefined;
+  if (incidents.hadFewSlots(recordedMs, isResumed)) return undefined;
   return bounds.every(({ lowerBound }) => lowerBound <= incidents.slotCount) ? "there are slots enough" : undefined;
 }

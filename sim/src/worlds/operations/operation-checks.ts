@@ -5,7 +5,8 @@
 //   OS2. An operation stays in the log until it has an outcome, which never changes; what is told is what the log says. The record that ends
 //        a run, or begins another one, leaves none without an outcome.
 //   OS3. A failure has a reason that lies in the world, and the death of a process is none where the operation must outlive it.
-//   OS4. An operation happens once: one JobManager takes at most one savepoint for each, and rescales once for each.
+//   OS4. An operation happens once and whole: one JobManager takes at most one savepoint for each, and rescales once for each; what follows
+//        one (the cancellation after a savepoint) begins with the record of its outcome.
 //   OS5. A savepoint that is done is whole, and stays whole until somebody disposes of it.
 //   OS6. The savepoint of a stop is the head by the record that says that the stop is done.
 //   OS7. What the log says about parallelism changes only by the record that says that a rescale is done, and is what comes after it is
@@ -189,6 +190,7 @@ export class OperationChecks {
       message,
       recordedMs: known.recordedMs,
       nowMs: this.#options.world.loop.nowMs,
+      isResumed: record.epoch > known.epoch,
       record,
       before,
       incidents: this.#options.incidents,
@@ -213,7 +215,14 @@ export class OperationChecks {
         const directory = this.#directoryOf(outcome.location ?? "");
         commits.savepointTaken(`${directory}/_metadata`); // OS5
         this.#kept.set(directory, what);
-        if (request.kind === "savepoint") return;
+        if (request.kind === "savepoint") {
+          const follows = record.ops.some((op) => op.request.kind === "cancel" && !this.#known.has(op.id));
+          if (request.cancelsJob && !follows)
+            this.#violate(
+              `OS4: ${what} is done and is to cancel the job, which nobody would remember (record ${record.seq})`,
+            );
+          return;
+        }
         const state = request.drain ? "draining" : "stopping";
         if (
           record.head?.path !== `${directory}/_metadata` ||

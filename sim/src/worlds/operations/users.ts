@@ -56,7 +56,6 @@ interface Asked {
   isAccepted: boolean;
   /** It is refused, or its outcome is known. */
   isOver: boolean;
-  repeats: number;
 }
 
 export class Users {
@@ -78,7 +77,7 @@ export class Users {
     if (this.#all.length >= this.#options.countMax) return;
     const request = this.#draw();
     if (request === undefined) return;
-    const asked: Asked = { id: this.#drawId(), request, turn: 0, isAccepted: false, isOver: false, repeats: 0 };
+    const asked: Asked = { id: this.#drawId(), request, turn: 0, isAccepted: false, isOver: false };
     this.#all.push(asked);
     this.counts.asked += 1;
     this.#ask(asked);
@@ -138,7 +137,7 @@ export class Users {
     asked.turn += 1;
     const { turn, id, request } = asked;
     const again = (): void => {
-      if (asked.turn === turn && !asked.isOver) this.#ask(asked);
+      if (asked.turn === turn && !asked.isAccepted && !asked.isOver) this.#ask(asked);
     };
     const target = this.#target();
     world.after(PATIENCE_MS, "user asks again", again);
@@ -165,7 +164,7 @@ export class Users {
     const { id, request } = asked;
     if (answer === "accepted") {
       asked.isAccepted = true;
-      if (rng.chance(0.2)) this.#askBeside(asked);
+      if (rng.chance(0.4)) this.#askBeside(asked);
       this.#look(asked);
       return;
     }

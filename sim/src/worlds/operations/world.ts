@@ -232,7 +232,6 @@ class OperationsRun {
     this.#address = `${node.name}:6123`;
     const address = this.#address;
     const submission = `lineage-${this.#submissions}`;
-    this.#incidents.fewSlots(this.#world.loop.nowMs); // those of the JobManager before come one after the other
     const owner = node.start((env) => {
       one.jobManager = new JobManagerProcess({
         env,
@@ -243,7 +242,7 @@ class OperationsRun {
         settings,
         claimed: (epoch) => {
           one.epoch = epoch;
-          this.#incidents.fewSlots(this.#world.loop.nowMs);
+          this.#incidents.claimed(this.#world.loop.nowMs);
         },
         exit: (reason) => node.crash(reason),
         violate: (reason) => this.#world.violate(`${node.name}: ${reason}`),
