@@ -108,7 +108,10 @@ export class CommitChecks {
 
   /** A sink publishes what belongs to checkpoint `id`, or was told that `id` completed (CL5). */
   sideEffect(id: number, what: string): void {
-    if (id > this.headId) this.#world.violate(`CL5: ${what} for checkpoint ${id} while the head is ${this.headId}`);
+    // A cancellation that deletes its checkpoints takes back no side effect of them.
+    const override = this.truth?.override;
+    const committedId = override?.type === "state-deleted" ? Math.max(override.fromId, this.headId) : this.headId;
+    if (id > committedId) this.#world.violate(`CL5: ${what} for checkpoint ${id} while the head is ${this.headId}`);
   }
 
   #created(path: string, bytes: Uint8Array, by: EventOwner): void {
