@@ -1,6 +1,7 @@
 // The coordinator's decisions as scripts: one helper speaks to the pure core, every case is a line.
 
 import { describe, expect, test } from "@jest/globals";
+import { Failure } from "@sluice/kit";
 import type { AttemptNumber, CheckpointId, Epoch } from "../model/index.ts";
 import { commitChange } from "./commit-change.ts";
 import {
@@ -141,6 +142,10 @@ class Player {
         const change = commitChange(this.record, commit, { retainedMax: this.state.config.retainedMax, wallMs: 0 });
         this.record = { ...this.record, ...change, seq: this.record.seq + 1 };
         return this.#step({ type: "committed", id, record: this.record });
+      }
+      case "uncommitted": {
+        const failure = new Failure("STORAGE_FULL", { retry: "backoff", message: "full" });
+        return this.#step({ type: "commitFailed", id, failure });
       }
       case "savepoint":
       case "stop":
@@ -338,6 +343,12 @@ describe("the life of a checkpoint", () => {
       { tolerableFailedCount: 1 },
       "start up noids ended refused-ids +999 +1 refused-ids",
       "reserveIds reserveIds failJob",
+    ],
+    [
+      "C3: a commit that a restart gives up was cut off, one that fails by itself failed",
+      { tolerableFailedCount: 9 },
+      "start up +100 a:1 b:1 written:1 suspend uncommitted:1 restart up +100 a:2 b:2 written:2 uncommitted:2",
+      "trigger1(source) write1 commit1 cut1 trigger2(source) write2 commit2 abort2",
     ],
     [
       "suspend aborts without notifying, and says that it was no failure",

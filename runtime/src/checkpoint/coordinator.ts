@@ -361,7 +361,9 @@ function abortEffect(
   notifies: boolean,
 ): Extract<CoordinatorEffect, { readonly type: "aborted" }> {
   const { latestCompletedId } = state;
-  return { type: "aborted", id: pending.id, latestCompletedId, reason, code: "CHECKPOINT_DECLINED", notifies };
+  // A commit that is given up because the attempt is over was cut off, whatever the store said last (C3).
+  const code = state.phase === "suspended" ? "CANCELED" : "CHECKPOINT_DECLINED";
+  return { type: "aborted", id: pending.id, latestCompletedId, reason, code, notifies };
 }
 
 /** Starts a checkpoint if one is wanted and everything allows it (Flink: CheckpointRequestDecider); else arms the clock. */
