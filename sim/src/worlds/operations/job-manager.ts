@@ -16,6 +16,7 @@ import type { SimEnv } from "../../index.ts";
 
 /** A job that has ended is told of for so long. */
 const LINGER_MS = 1_500;
+const GONE: ReadonlySet<string> = new Set(["FENCED", "JOB_CLOSED", "JOB_FINISHED"]);
 const ENDED = new Set(["FINISHED", "CANCELED", "FAILED"]);
 
 export interface JobManagerProcessOptions {
@@ -109,9 +110,9 @@ export class JobManagerProcess {
       this.#options.claimed(started.storage.log.epoch);
       this.master.start(started.storage);
     } catch (thrown) {
-      // Another submission has taken over, or has ended the job for good.
-      if (isFailure(thrown) && ["FENCED", "JOB_CLOSED", "JOB_FINISHED"].includes(thrown.code))
-        return this.#options.exit(thrown.code);
+      // Another submission has taken over or has ended the job for good, or the store is away: the supervisor tries again.
+      const isExpected = isFailure(thrown) && (thrown.retry !== "never" || GONE.has(thrown.code));
+      if (isExpected) return this.#options.exit(thrown.code);
       throw thrown;
     }
   }
