@@ -188,7 +188,11 @@ export function runningJob(change: Partial<JobView> = {}): JobView {
       completedSizesBytes: [4_000, 3_000],
     },
     checkpointConfig: { ...DEFAULT_CHECKPOINT_CONFIG, intervalMs: 4_000 },
-    configuration: { "execution.checkpointing.interval": "4 s", "parallelism.default": "2" },
+    configuration: {
+      "execution.checkpointing.interval": "4 s",
+      "execution.checkpointing.savepoint-dir": "file:///sp",
+      "parallelism.default": "2",
+    },
     storeUri: "file:///data/checkpoints",
     restored: undefined,
     rescaleCount: 0,

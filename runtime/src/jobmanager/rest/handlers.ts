@@ -30,6 +30,7 @@ import {
   disposalStatus,
   findOperation,
   refuseRescale,
+  refuseSavepointTarget,
   rescaleRequest,
   savepointRequest,
   savepointStatus,
@@ -181,9 +182,9 @@ export const HANDLERS: { readonly [N in HandlerName]: Handler<N> } = {
     ),
   checkpointStatus: ({ params }, { view }) => checkpointStatus(findOperation(view, params.triggerid, "checkpoint")),
   triggerSavepoint: async ({ body, operationId }, source, job) =>
-    started(await start(source, job, idOf(operationId, body.triggerId), savepointRequest(body))),
+    started(await startSavepoint(source, job, idOf(operationId, body.triggerId), savepointRequest(body))),
   stopWithSavepoint: async ({ body, operationId }, source, job) =>
-    started(await start(source, job, idOf(operationId, body.triggerId), stopRequest(body))),
+    started(await startSavepoint(source, job, idOf(operationId, body.triggerId), stopRequest(body))),
   savepointStatus: ({ params }, { view }) => savepointStatus(findOperation(view, params.triggerid, "savepoint")),
   disposeSavepoint: async ({ body, operationId }, source, job) =>
     started(await start(source, job, operationId, { kind: "dispose", savepointPath: body["savepoint-path"] })),
@@ -259,6 +260,17 @@ async function start(
   }
   if (!isCancelAgain) await view.startOperation(id, request);
   return id;
+}
+
+async function startSavepoint(
+  source: RestSource,
+  job: JobView,
+  askedId: string | undefined,
+  request: Extract<OperationRequest, { readonly kind: "savepoint" | "stop" }>,
+): Promise<string> {
+  const isKnown = askedId !== undefined && source.view.operation(askedId) !== undefined;
+  if (!isKnown && !isTerminal(job.state)) refuseSavepointTarget(request, job);
+  return await start(source, job, askedId, request);
 }
 
 function started(id: string): { readonly "request-id": string } {

@@ -13,12 +13,14 @@ import type {
 } from "@sluice/api";
 import type { FailureJson } from "@sluice/kit";
 import type { OperationKind, OperationRequest, RecordedOperation } from "../../checkpoint/index.ts";
+import { CheckpointingOptions, configurationOf } from "../../model/index.ts";
+import { savepointLocation } from "../savepoint-location.ts";
 import { serializedThrowable } from "./java-throwable.ts";
 import { Refusal } from "./refusal.ts";
 import { decideRescale } from "../rescale.ts";
 import type { JobManagerView, JobView } from "./source.ts";
 
-export function savepointRequest(body: SavepointTriggerRequest): OperationRequest {
+export function savepointRequest(body: SavepointTriggerRequest): Extract<OperationRequest, { kind: "savepoint" }> {
   return {
     kind: "savepoint",
     targetDirectory: body["target-directory"] ?? null,
@@ -27,13 +29,22 @@ export function savepointRequest(body: SavepointTriggerRequest): OperationReques
   };
 }
 
-export function stopRequest(body: StopRequest): OperationRequest {
+export function stopRequest(body: StopRequest): Extract<OperationRequest, { kind: "stop" }> {
   return {
     kind: "stop",
     targetDirectory: body.targetDirectory ?? null,
     formatType: body.formatType ?? "CANONICAL",
     drain: body.drain ?? false,
   };
+}
+
+/** Flink: 400 for a savepoint that has no place, instead of an operation that fails. Throws CONFIG_INVALID. */
+export function refuseSavepointTarget(
+  { targetDirectory }: { readonly targetDirectory: string | null },
+  { jid, configuration }: Pick<JobView, "jid" | "configuration">,
+): void {
+  const configured = configurationOf(configuration).get(CheckpointingOptions.SAVEPOINT_DIRECTORY);
+  savepointLocation(targetDirectory ?? configured, { jobId: jid, random: "" });
 }
 
 export function rescaleRequest(body: ResourceRequirementsMessage): Extract<OperationRequest, { kind: "rescale" }> {

@@ -112,6 +112,31 @@ describe("operations", () => {
     expect(started).toEqual([]);
   });
 
+  test.each<[path: string, body: unknown]>([
+    ["savepoints", {}],
+    ["savepoints", { "target-directory": "relative" }],
+    ["stop", { drain: true }],
+  ])(
+    "POST %s %j of a job with no place for savepoints is a bad request, unless its id is known",
+    async (path, body) => {
+      const { "execution.checkpointing.savepoint-dir": _, ...configuration } = runningJob().configuration;
+      const job = runningJob({ configuration });
+      const started: Started[] = [];
+      const refused = await post(`/jobs/${JID}/${path}`, body, { started, job });
+      expect(refused.status).toBe(400);
+      expect(JSON.stringify(refused.body)).toMatch(
+        /place for (the|a) savepoint.*(execution.checkpointing.savepoint-dir|absolute path)/u,
+      );
+      expect(started).toEqual([]);
+      const known: Started = {
+        id: ID,
+        request: { kind: "savepoint", targetDirectory: null, formatType: "CANONICAL", cancelsJob: false },
+      };
+      const again = await post(`/jobs/${JID}/savepoints`, { triggerId: ID }, { started: [known], job });
+      expect(again.status).toBe(202);
+    },
+  );
+
   test("RO1: what came of one is not known before the log is read, which is not the same as nothing", async () => {
     const path = `/jobs/${JID}/checkpoints/${ID}`;
     expect((await ask(path, runningJob({ state: "INITIALIZING" }))).status).toBe(503);

@@ -67,6 +67,7 @@ export async function answer(request: RestRequest, source: RestSource): Promise<
 function statusOf(failure: Failure): number {
   if (failure.code === "CONFIG_NOT_IMPLEMENTED") return 501;
   if (failure.retry === "backoff" || failure.retry === "now") return 503;
+  if (failure.code === "CONFIG_INVALID") return 400;
   return failure.code === "OPERATION_CONFLICT" ? 409 : 500;
 }
 
