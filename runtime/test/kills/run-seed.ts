@@ -26,7 +26,7 @@ import { PARALLELISM, planKills, taskManagerCount } from "./scenario.ts";
 import { strike } from "./strike.ts";
 import type { Strike } from "./strike.ts";
 
-const SIZES = { floodCount: 80_000, trickleCount: 2_000, keyCount: 40 };
+const SIZES = { floodCount: 120_000, trickleCount: 2_000, keyCount: 40 };
 const CHECKPOINT_INTERVAL_MS = 400;
 /** From the last strike to the end of the job: a run that needs longer hangs. */
 const END_TIMEOUT_MS = 90_000;
