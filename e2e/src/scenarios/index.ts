@@ -15,10 +15,10 @@ export const SCENARIOS: readonly Scenario[] = [
   ...MEASURE,
   ...NODES,
   ...REFUSALS,
+  ...KILLS,
   ...README_SCENARIOS,
   ...DATA,
   ...SOURCES,
   ...LIFECYCLE,
   ...UPGRADES,
-  ...KILLS,
 ];

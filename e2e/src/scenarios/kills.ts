@@ -95,6 +95,12 @@ async function killController(context: Context): Promise<void> {
 
 export const KILLS: readonly Scenario[] = [
   {
+    name: "crash-loop",
+    about: "a version whose TaskManagers crash again and again: given up with its snapshot kept, then a good one",
+    lane: "parallel",
+    run: crashLoop,
+  },
+  {
     name: "kill-task-manager",
     about: "a TaskManager: SIGKILL of its process, then its pod lost",
     lane: "parallel",
@@ -111,12 +117,6 @@ export const KILLS: readonly Scenario[] = [
     about: "a TaskManager whose user code allocates until the kernel kills it, once",
     lane: "parallel",
     run: outOfMemory,
-  },
-  {
-    name: "crash-loop",
-    about: "a version whose TaskManagers crash again and again: given up with its snapshot kept, then a good one",
-    lane: "parallel",
-    run: crashLoop,
   },
   {
     name: "kill-controller",

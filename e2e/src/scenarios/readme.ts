@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { parse, stringify } from "yaml";
 
 import { attempt, run } from "../../cluster/index.ts";
-import { kubectl } from "../harness/index.ts";
+import { kubectl, tryKubectl } from "../harness/index.ts";
 import type { Context, Scenario } from "../scenario.ts";
 
 const README = join(import.meta.dirname, "../../../README.md");
@@ -65,17 +65,11 @@ async function readme(context: Context): Promise<void> {
     const listed = answers.get("kubectl get streamjobs") ?? "";
     context.check(/^sum\s/mu.test(listed) && /STATE/u.test(listed), `kubectl get streamjobs says: ${listed}`);
     context.proof(`${commands.length} commands of README were typed: ${listed.trim().split("\n").at(-1) ?? ""}`);
-    const pods = await kubectl(world, [
-      "-n",
-      world.release.namespace,
-      "get",
-      "pods",
-      "-l",
-      "sluice.dev/job=sum",
-      "-o",
-      "name",
-    ]);
-    context.check(pods.trim() === "", `after kubectl delete there are still ${pods}`);
+    // Pods that have ended are not waited for by the deletion; the kubelet takes them away a moment later.
+    const pods = ["-n", world.release.namespace, "pods", "-l", "sluice.dev/job=sum"];
+    await tryKubectl(world, ["wait", "--for=delete", ...pods, "--timeout=60s"]);
+    const left = await kubectl(world, ["get", ...pods, "-o", "name"]);
+    context.check(left.trim() === "", `after kubectl delete there are still ${left}`);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
