@@ -323,6 +323,31 @@ describeWithPeer(minio, "S3ObjectStore on MinIO", () => {
     silent.close();
   });
 
+  test("X2, M6: a 404 without a body is absent for HEAD alone; else nobody knows whose answer it was, and its connection is closed", async () => {
+    const asked: string[] = [];
+    const sockets: Socket[] = [];
+    const bare = createServer((socket) => {
+      sockets.push(socket.on("error", () => {}));
+      socket.on("data", (chunk) => {
+        const line = /^(?:GET|PUT|HEAD|DELETE) /u.exec(String(chunk))?.[0].trim();
+        if (line === undefined) return; // a body that came by itself
+        asked.push(`${line} ${sockets.indexOf(socket)}`);
+        const isBucket = /^HEAD \/[^/]+\/? /u.test(String(chunk));
+        socket.write(`HTTP/1.1 ${isBucket ? "200 OK" : "404 Not Found"}\r\nContent-Length: 0\r\n\r\n`);
+      });
+    });
+    await new Promise<void>((resolve) => bare.listen(0, "127.0.0.1", resolve));
+    const store = storeAt(`http://127.0.0.1:${(bare.address() as AddressInfo).port}`);
+    expect(await store.stat("a")).toBeUndefined();
+    expect(await store.put("a", text("a"))).toBe("unknown");
+    expect(await store.putIfAbsent("a", text("a"))).toBe("unknown");
+    await expect(store.get("a")).rejects.toEqual(failing("STORAGE_UNAVAILABLE"));
+    await expect(store.remove("a")).rejects.toEqual(failing("STORAGE_UNAVAILABLE"));
+    expect(asked).toEqual(["HEAD 0", "HEAD 0", "PUT 0", "PUT 1", "GET 2", "DELETE 3"]);
+    for (const socket of sockets) socket.destroy();
+    bare.close();
+  });
+
   test("a full store is STORAGE_FULL, and works again when it is not", async () => {
     const store = storeAt(proxy.endpoint);
     const before = proxy.struck.full;

@@ -8,6 +8,7 @@
 //   M3. "Absent" is only what the store said about the key: a missing bucket, a 403 or a timeout is a Failure.
 //   M4. Every call ends by its deadline or its signal; nothing of it runs on afterwards but dropped bytes.
 //   M5. A call that `outlivesClient` is carried out to its end by MinIO also when this process is killed while it waits for the answer.
+//   M6. A connection that gave an ambiguous answer serves no other call: whose answer it was is not known.
 //
 // M5, read in MinIO (cmd/erasure-multipart.go) and in Go (net/http/server.go): a request's context is cancelled when its connection
 // breaks, and a completion that is cancelled has deleted the records of the parts and not made the object: the upload is destroyed (19 of
@@ -23,6 +24,7 @@
 import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import type { ClientRequest, IncomingMessage, RequestOptions } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import type { Socket } from "node:net";
 
 import { Client } from "minio";
 import type { ClientOptions } from "minio";
@@ -69,6 +71,11 @@ export interface Call {
   readonly idempotent: boolean;
   /** M5; not on Amazon, whose completions are atomic. */
   readonly outlivesClient?: boolean;
+}
+
+/** That served the last request of a call. */
+interface Connection {
+  socket: Socket | undefined;
 }
 
 /** The calls of one bucket and prefix. */
@@ -137,7 +144,7 @@ export class S3Calls {
     if (call.verb !== "list" && call.verb !== "find the bucket of") checkPath(call.path);
     for (let attempt = 1; ; attempt += 1) {
       throwIfAborted(signal, what);
-      const trace: CallTrace = { status: undefined, connected: false, reused: false, expired: false };
+      const trace = newTrace();
       const result = await this.#once(call, trace, run);
       if (result.type === "done") return result;
       throwIfAborted(signal, what);
@@ -163,7 +170,9 @@ export class S3Calls {
     );
     call.signal?.addEventListener("abort", abort, { once: true });
     // A client per call costs microseconds and gives each call a transport with its own signal and trace.
-    const client = new Client({ ...this.#clientOptions, transport: this.#transport(controller.signal, trace, call) });
+    const connection: Connection = { socket: undefined };
+    const transport = this.#transport(controller.signal, trace, call, connection);
+    const client = new Client({ ...this.#clientOptions, transport });
     try {
       const running = run(client, this.keyPrefix + call.path, trace);
       running.catch(() => {}); // after the deadline nobody listens any more
@@ -171,24 +180,33 @@ export class S3Calls {
     } catch (error) {
       if (isFailure(error)) throw error;
       const where = { verb: call.verb, path: call.path, uri: this.uri, bucket: this.bucket, endpoint: this.#endpoint };
-      return { type: "failed", ...classify(error, trace, where) };
+      const classified = classify(error, trace, where);
+      if (classified.reason === "ambiguous") connection.socket?.destroy(); // M6
+      return { type: "failed", ...classified };
     } finally {
       clearTimeout(timer);
       call.signal?.removeEventListener("abort", abort);
     }
   }
 
-  #transport(signal: AbortSignal, trace: CallTrace, call: Call): NonNullable<ClientOptions["transport"]> {
+  #transport(
+    signal: AbortSignal,
+    trace: CallTrace,
+    call: Call,
+    connection: Connection,
+  ): NonNullable<ClientOptions["transport"]> {
     const request = this.#secure ? httpsRequest : httpRequest;
     const outlives = call.outlivesClient === true && !AMAZON.test(new URL(this.#endpoint).hostname);
     const traced = (options: RequestOptions, onResponse: (response: IncomingMessage) => void): ClientRequest => {
       trace.status = undefined;
+      trace.method = options.method ?? "GET";
       const sent = request({ ...options, signal, ...(outlives && { agent: false }) }, (response) => {
         trace.status = response.statusCode;
         if (STATUSES_HIDDEN_BY_MINIO.has(response.statusCode ?? 0)) response.statusCode = STATUS_FOR_MINIO;
         onResponse(response);
       });
       sent.on("socket", (socket) => {
+        connection.socket = socket;
         trace.reused = sent.reusedSocket;
         if (socket.connecting) socket.once(this.#secure ? "secureConnect" : "connect", () => (trace.connected = true));
         else trace.connected = true;
@@ -205,6 +223,10 @@ export type Run<T> = (client: Client, key: string, trace: CallTrace) => Promise<
 export type CallResult<T> =
   | { readonly type: "done"; readonly value: T }
   | { readonly type: "failed"; readonly reason: "absent" | "ambiguous" | "definite"; readonly failure: Failure };
+
+function newTrace(): CallTrace {
+  return { method: undefined, status: undefined, connected: false, reused: false, expired: false };
+}
 
 /** The same memory. */
 export function asBuffer(bytes: Uint8Array): Buffer {

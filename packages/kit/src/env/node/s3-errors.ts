@@ -3,13 +3,15 @@
 // Invariants:
 //   X1. Ambiguous is the default for anything that came after the connection stood: only answers that S3 defines as "not
 //       done" are definite (M2 of s3-store.ts).
-//   X2. Only NoSuchKey, and 404 to HEAD, are absent.
+//   X2. Only NoSuchKey, and 404 to HEAD, are absent. A bare 404 to anything else is nobody's answer: S3 says what is not there.
 
 import { Failure } from "../../failure.ts";
 import type { FailureCode, Retry } from "../../failure.ts";
 
 /** What the transport saw of the last request of a call. */
 export interface CallTrace {
+  /** Of the last request; undefined when none was made. */
+  method: string | undefined;
   /** HTTP status of the answer; undefined without an answer. */
   status: number | undefined;
   /** The connection stood, so the request may have arrived. */
@@ -119,7 +121,8 @@ export function classify(error: unknown, trace: CallTrace, place: CallPlace): Cl
       failure: new Failure("CONFIG_INVALID", { retry: "never", message, remedy, cause: error }),
     };
   }
-  if (status === 404 && (code === "NoSuchKey" || code === "NotFound")) {
+  const isBare = status === 404 && code === "NotFound"; // so minio calls an answer without a body
+  if (status === 404 && (code === "NoSuchKey" || (isBare && trace.method === "HEAD"))) {
     return { reason: "absent", failure: make("INPUT_NOT_FOUND", "never", "") };
   }
   const rule = RULES.find((r) => r.codes.includes(code));
@@ -140,7 +143,8 @@ export function classify(error: unknown, trace: CallTrace, place: CallPlace): Cl
     "Check that the store runs and can be reached; it is tried again.",
   );
   if (status === undefined && !trace.connected) return { reason: "definite", failure: unavailable };
-  if (status !== undefined && status >= 400 && status < 500 && ![408, 409, 429, 499].includes(status)) {
+  const isKnown = status !== undefined && status >= 400 && status < 500 && ![408, 409, 429, 499].includes(status);
+  if (isKnown && !isBare) {
     return { reason: "definite", failure: unavailable }; // refused, for a reason that we do not know
   }
   return { reason: "ambiguous", failure: unavailable };
