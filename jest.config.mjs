@@ -5,10 +5,12 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 
 // Tests start hundreds of processes of the same modules: what one has compiled the next ones find.
+const isOurs = process.env.NODE_COMPILE_CACHE === undefined; // another one is not ours to trim
 process.env.NODE_COMPILE_CACHE ??= join(process.env.SLUICE_CACHE || join(homedir(), ".cache/sluice"), "compiled");
 
 /** @type {import("jest").Config} */
 export default {
+  ...(isOurs && { globalSetup: "<rootDir>/tools/jest/trim-compiled.mjs" }),
   testEnvironment: "node",
   testMatch: ["**/*.test.ts"],
   // The template's tests are those of users: they run on Node's own runner, in a project that a test makes (tools/pack).
