@@ -12,8 +12,8 @@ import { plantBugs, SeededRng } from "@sluice/kit";
 import type { Rng } from "@sluice/kit/env";
 import { BarrierAligner, type AlignerDecision } from "@sluice/runtime/internal/checkpoint";
 import type { Barrier, CheckpointId, CheckpointingMode } from "@sluice/runtime/internal/model";
-import { HEALTHY, Violation, World } from "../index.ts";
-import type { RunOptions, RunResult } from "./run.ts";
+import { HEALTHY, World } from "../index.ts";
+import { resultOf, type RunOptions, type RunResult } from "./run.ts";
 
 type Item =
   { readonly type: "record" } | { readonly type: "barrier"; readonly barrier: Barrier } | { readonly type: "end" };
@@ -25,22 +25,7 @@ export async function runAlignerWorld(options: RunOptions): Promise<RunResult> {
   plantBugs(options.planted);
   const world = new World({ seed: options.seed, faults: HEALTHY, keepsTrace: options.keepsTrace });
   const run = new AlignerRun(world, new SeededRng(options.seed).fork("aligner"));
-  let failure: string | undefined;
-  try {
-    await run.go();
-  } catch (thrown) {
-    if (thrown instanceof Violation) failure = thrown.message;
-    else failure = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
-  }
-  return {
-    seed: options.seed,
-    failure,
-    hash: world.loop.hash,
-    eventCount: world.loop.eventCount,
-    virtualMs: world.loop.nowMs,
-    counts: run.counts,
-    trace: world.loop.tail(options.keepsTrace ? 1_000_000 : 60),
-  };
+  return await resultOf(world, options, run);
 }
 
 /** Items in order; remembers how many records were sent before each barrier. */

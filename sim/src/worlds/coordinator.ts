@@ -6,11 +6,12 @@
 import { plantBugs, SeededRng } from "@sluice/kit";
 import type { Rng } from "@sluice/kit/env";
 import type { CheckpointConfig } from "@sluice/runtime/internal/checkpoint";
-import { type SimNode, swarm, Violation, World } from "../index.ts";
+import { type SimNode, swarm, World } from "../index.ts";
 import { CommitChecks } from "./commit-checks.ts";
 import { SimJobManager } from "./job-manager.ts";
 import { Ledger } from "./ledger.ts";
-import type { RunOptions, RunResult } from "./run.ts";
+import { Nemesis } from "./nemesis.ts";
+import { resultOf, type RunOptions, type RunResult } from "./run.ts";
 import { SimTaskManager } from "./task-manager.ts";
 
 const JOB_DIR = "jobs/default/job";
@@ -68,32 +69,7 @@ export async function runCoordinatorWorld(options: RunOptions): Promise<RunResul
   const faults = swarm(new SeededRng(options.seed).fork("swarm"));
   const world = new World({ seed: options.seed, faults, keepsTrace: options.keepsTrace });
   const run = new CoordinatorRun(world, drawShape(world.rng.fork("shape")));
-  let failure: string | undefined;
-  try {
-    await run.go();
-  } catch (thrown) {
-    if (thrown instanceof Violation) failure = thrown.message;
-    else failure = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
-  }
-  return {
-    seed: options.seed,
-    failure,
-    hash: world.loop.hash,
-    eventCount: world.loop.eventCount,
-    virtualMs: world.loop.nowMs,
-    counts: {
-      commits: run.checks.commitCount,
-      jobManagers: run.jobManagerCount,
-      kills: run.killCount,
-      regressions: run.checks.regressionCount,
-      rescales: run.rescaleCount,
-      savepoints: run.checks.savepointCount,
-      stops: run.checks.stopCount,
-      retracted: run.ledger.retractedTransactionCount,
-      transactions: run.ledger.publishedTransactionCount,
-    },
-    trace: world.loop.tail(options.keepsTrace ? 1_000_000 : 60),
-  };
+  return await resultOf(world, options, run);
 }
 
 class CoordinatorRun {
@@ -105,6 +81,7 @@ class CoordinatorRun {
   readonly #world: World;
   readonly #shape: Shape;
   readonly #rng: Rng;
+  readonly #nemesis: Nemesis;
   readonly #taskManagers: SimNode[] = [];
   /** Oldest first; more than one is up while an old one is a zombie. */
   readonly #jobManagers: SimNode[] = [];
@@ -119,12 +96,27 @@ class CoordinatorRun {
     this.#world = world;
     this.#shape = shape;
     this.#rng = world.rng.fork("nemesis");
+    this.#nemesis = new Nemesis({ world, rng: this.#rng, isHealed: () => this.#isHealed });
     this.checks = new CommitChecks(world, {
       jobDir: JOB_DIR,
       laneCount: shape.laneCount,
       stopping: () => this.#stopping(),
     });
     this.ledger = new Ledger(shape.laneCount, (reason) => world.violate(reason));
+  }
+
+  get counts(): RunResult["counts"] {
+    return {
+      commits: this.checks.commitCount,
+      jobManagers: this.jobManagerCount,
+      kills: this.killCount,
+      regressions: this.checks.regressionCount,
+      rescales: this.rescaleCount,
+      savepoints: this.checks.savepointCount,
+      stops: this.checks.stopCount,
+      retracted: this.ledger.retractedTransactionCount,
+      transactions: this.ledger.publishedTransactionCount,
+    };
   }
 
   async go(): Promise<void> {
@@ -137,7 +129,7 @@ class CoordinatorRun {
     }
     this.#startJobManager();
     this.#supervise();
-    this.#nemesis();
+    this.#disturb();
     this.#askForSavepoints();
     const isFinished = (): boolean => this.checks.truth?.jobState === "finished";
     const inChaos = await world.runUntil(() => world.loop.nowMs >= chaosMs || isFinished(), {
@@ -249,7 +241,7 @@ class CoordinatorRun {
 
   #askForSavepoints(): void {
     const { savepointMeanMs, stopChance } = this.#shape;
-    this.#repeat(savepointMeanMs, "somebody asks for a savepoint", () => {
+    this.#nemesis.repeat(savepointMeanMs, "somebody asks for a savepoint", () => {
       const stops = this.#rng.chance(stopChance) ? "suspend" : "no";
       const directory = `savepoints/savepoint-${(this.#savepoints += 1)}`;
       if (stops === "no") this.checks.intermediates.add(`${directory}/_metadata`);
@@ -274,22 +266,14 @@ class CoordinatorRun {
     });
   }
 
-  #nemesis(): void {
+  #disturb(): void {
     const { crashMeanMs, pauseMeanMs } = this.#world.faults;
-    const { partitionMeanMs } = this.#world.faults.net;
-    this.#repeat(crashMeanMs, "nemesis kills", () => {
+    this.#nemesis.repeat(crashMeanMs, "nemesis kills", () => {
       this.killCount += 1;
       this.#victim().crash("killed");
     });
-    this.#repeat(pauseMeanMs, "nemesis pauses", () => this.#victim().pause(50 + this.#rng.below(2_000)));
-    this.#repeat(partitionMeanMs, "nemesis partitions", () => {
-      const jm = this.#jobManagers.at(-1)?.name ?? "jm0";
-      const tm = this.#taskManagers[this.#rng.below(this.#taskManagers.length)]?.name ?? "tm0";
-      const isOneWay = this.#world.faults.net.isOneWay;
-      this.#world.wires.cut(jm, tm);
-      if (!isOneWay) this.#world.wires.cut(tm, jm);
-      this.#world.after(100 + this.#rng.below(1_500), "partition ends", () => this.#world.wires.heal());
-    });
+    this.#nemesis.repeat(pauseMeanMs, "nemesis pauses", () => this.#victim().pause(50 + this.#rng.below(2_000)));
+    this.#nemesis.partitions(() => this.#jobManagers.at(-1), this.#taskManagers);
   }
 
   #victim(): SimNode {
@@ -297,14 +281,5 @@ class CoordinatorRun {
     const isManager = this.#rng.chance(0.5);
     const pool = isManager ? this.#jobManagers.slice(-2) : all;
     return pool[this.#rng.below(pool.length)] as SimNode;
-  }
-
-  #repeat(meanMs: number, label: string, act: () => void): void {
-    if (meanMs === 0) return;
-    this.#world.after(1 + this.#rng.below(meanMs * 2), label, () => {
-      if (this.#isHealed) return;
-      act();
-      this.#repeat(meanMs, label, act);
-    });
   }
 }

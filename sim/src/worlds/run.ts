@@ -1,4 +1,10 @@
-// What one run of a world takes and gives.
+// What one run of a world takes and gives, and how a seed becomes a result.
+
+import { Violation, type World } from "../index.ts";
+
+/** Of the trace, when not all of it is kept. */
+const TRACE_TAIL = 60;
+const TRACE_ALL = 1_000_000;
 
 export interface RunOptions {
   readonly seed: number;
@@ -18,4 +24,28 @@ export interface RunResult {
   /** What happened, to see that a run was not empty. */
   readonly counts: Readonly<Record<string, number>>;
   readonly trace: readonly string[];
+}
+
+/** Runs a world to its end. Never throws for what the seed finds: the result says it. `counts` is asked for afterwards. */
+export async function resultOf(
+  world: World,
+  options: RunOptions,
+  run: { go(): Promise<void>; readonly counts: RunResult["counts"] },
+): Promise<RunResult> {
+  let failure: string | undefined;
+  try {
+    await run.go();
+  } catch (thrown) {
+    if (thrown instanceof Violation) failure = thrown.message;
+    else failure = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
+  }
+  return {
+    seed: options.seed,
+    failure,
+    hash: world.loop.hash,
+    eventCount: world.loop.eventCount,
+    virtualMs: world.loop.nowMs,
+    counts: run.counts,
+    trace: world.loop.tail(options.keepsTrace ? TRACE_ALL : TRACE_TAIL),
+  };
 }

@@ -9,10 +9,11 @@
 import { plantBugs, SeededRng } from "@sluice/kit";
 import type { Rng } from "@sluice/kit/env";
 import { jobDirectory } from "@sluice/runtime/internal/checkpoint";
-import { type EventOwner, type FaultPlan, type SimNode, Violation, World } from "../../index.ts";
+import { type EventOwner, type FaultPlan, type SimNode, World } from "../../index.ts";
 import { CommitChecks } from "../commit-checks.ts";
 import { Ledger } from "../ledger.ts";
-import type { RunOptions, RunResult } from "../run.ts";
+import { Nemesis } from "../nemesis.ts";
+import { resultOf, type RunOptions, type RunResult } from "../run.ts";
 import { JOB_NAME, JobManagerProcess, NAMESPACE } from "./job-manager.ts";
 import { Incidents } from "./justified.ts";
 import { OperationChecks } from "./operation-checks.ts";
@@ -34,29 +35,7 @@ export async function runOperationsWorld(options: RunOptions): Promise<RunResult
   const faults = drawFaults(new SeededRng(options.seed).fork("swarm"));
   const world = new World({ seed: options.seed, faults, keepsTrace: options.keepsTrace });
   const run = new OperationsRun(world, drawShape(world.rng.fork("shape"), faults));
-  let failure: string | undefined;
-  try {
-    await run.go();
-  } catch (thrown) {
-    if (thrown instanceof Violation) failure = thrown.message;
-    else failure = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
-  }
-  return {
-    seed: options.seed,
-    failure,
-    hash: world.loop.hash,
-    eventCount: world.loop.eventCount,
-    virtualMs: world.loop.nowMs,
-    counts: {
-      ...run.operations.counts,
-      ...run.users.counts,
-      commits: run.commits.commitCount,
-      jobManagers: run.jobManagerCount,
-      kills: run.killCount,
-      transactions: run.ledger.publishedTransactionCount,
-    },
-    trace: world.loop.tail(options.keepsTrace ? 1_000_000 : 60),
-  };
+  return await resultOf(world, options, run);
 }
 
 interface JobManagerNode {
@@ -76,6 +55,7 @@ class OperationsRun {
   readonly #world: World;
   readonly #shape: Shape;
   readonly #rng: Rng;
+  readonly #nemesis: Nemesis;
   readonly #incidents: Incidents;
   readonly #taskManagers: SimNode[] = [];
   /** Oldest first; more than one is up while an old one is a zombie. */
@@ -88,6 +68,7 @@ class OperationsRun {
     this.#world = world;
     this.#shape = shape;
     this.#rng = world.rng.fork("nemesis");
+    this.#nemesis = new Nemesis({ world, rng: this.#rng, isHealed: () => this.#isHealed });
     const { timeoutMs } = shape.settings.checkpoints;
     const slotCount = shape.taskManagerCount * shape.slotsPerTaskManager;
     this.#incidents = new Incidents({ slotCount, timeoutMs, ...kindsOf(world.faults) });
@@ -122,6 +103,17 @@ class OperationsRun {
     });
   }
 
+  get counts(): RunResult["counts"] {
+    return {
+      ...this.operations.counts,
+      ...this.users.counts,
+      commits: this.commits.commitCount,
+      jobManagers: this.jobManagerCount,
+      kills: this.killCount,
+      transactions: this.ledger.publishedTransactionCount,
+    };
+  }
+
   async go(): Promise<void> {
     const world = this.#world;
     const { chaosMs, taskManagerCount, wishEveryMs } = this.#shape;
@@ -132,8 +124,8 @@ class OperationsRun {
     }
     this.#startJobManager();
     this.#supervise();
-    this.#nemesis();
-    this.#repeat(wishEveryMs, "somebody wants something", () => this.users.wish());
+    this.#disturb();
+    this.#nemesis.repeat(wishEveryMs, "somebody wants something", () => this.users.wish());
     const inChaos = await world.runUntil(() => world.loop.nowMs >= chaosMs, {
       virtualMs: chaosMs * 2,
       events: EVENT_COUNT_MAX,
@@ -291,23 +283,16 @@ class OperationsRun {
     });
   }
 
-  #nemesis(): void {
+  #disturb(): void {
     const { crashMeanMs, pauseMeanMs } = this.#world.faults;
-    const { partitionMeanMs, isOneWay } = this.#world.faults.net;
-    this.#repeat(crashMeanMs, "nemesis kills", () => this.#kill(this.#victim()));
-    this.#repeat(pauseMeanMs, "nemesis pauses", () => this.#pause(this.#victim()));
-    this.#repeat(this.#shape.leaveMeanMs, "nemesis sends SIGTERM", () => {
+    this.#nemesis.repeat(crashMeanMs, "nemesis kills", () => this.#kill(this.#victim()));
+    this.#nemesis.repeat(pauseMeanMs, "nemesis pauses", () => this.#pause(this.#victim()));
+    this.#nemesis.repeat(this.#shape.leaveMeanMs, "nemesis sends SIGTERM", () => {
       const newest = this.#reachable().at(-1);
       if (newest === undefined) return;
       this.#world.loop.at(1, newest.owner, "SIGTERM", () => void newest.jobManager.leave());
     });
-    this.#repeat(partitionMeanMs, "nemesis partitions", () => {
-      const jm = this.#jobManagers.at(-1)?.node.name ?? "jm0";
-      const tm = this.#taskManagers[this.#rng.below(this.#taskManagers.length)]?.name ?? "tm0";
-      this.#world.wires.cut(jm, tm);
-      if (!isOneWay) this.#world.wires.cut(tm, jm);
-      this.#world.after(100 + this.#rng.below(1_500), "partition ends", () => this.#world.wires.heal());
-    });
+    this.#nemesis.partitions(() => this.#jobManagers.at(-1)?.node, this.#taskManagers);
   }
 
   #kill(node: SimNode): void {
@@ -316,37 +301,28 @@ class OperationsRun {
   }
 
   #down(node: SimNode, reason: string): void {
-    if (this.#taskManagers.includes(node)) {
-      this.#incidents.restarted(this.#world.loop.nowMs);
-      this.#incidents.fewSlots(this.#world.loop.nowMs);
-    }
+    if (this.#taskManagers.includes(node)) this.#noticed();
     node.crash(reason);
   }
 
   #pause(node: SimNode): void {
     const durationMs = 50 + this.#rng.below(2_000);
-    const noticed = (): void => {
-      this.#incidents.restarted(this.#world.loop.nowMs);
-      this.#incidents.fewSlots(this.#world.loop.nowMs);
-    };
-    noticed();
-    this.#world.after(durationMs, "a pause ends", noticed);
+    this.#noticed();
+    this.#world.after(durationMs, "a pause ends", () => this.#noticed());
     node.pause(durationMs);
+  }
+
+  /** The job may restart now, with fewer slots. */
+  #noticed(): void {
+    const { nowMs } = this.#world.loop;
+    this.#incidents.restarted(nowMs);
+    this.#incidents.fewSlots(nowMs);
   }
 
   #victim(): SimNode {
     const jobManagers = this.#jobManagers.slice(-2).map(({ node }) => node);
     const pool = this.#rng.chance(0.5) ? jobManagers : this.#taskManagers;
     return pool[this.#rng.below(pool.length)] as SimNode;
-  }
-
-  #repeat(meanMs: number, label: string, act: () => void): void {
-    if (meanMs === 0) return;
-    this.#world.after(1 + this.#rng.below(meanMs * 2), label, () => {
-      if (this.#isHealed) return;
-      act();
-      this.#repeat(meanMs, label, act);
-    });
   }
 }
 
