@@ -3,16 +3,9 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 
-import type {
-  AttemptNumber,
-  CheckpointId,
-  CheckpointMetadata,
-  Epoch,
-  JobPlan,
-  OperatorStateMode,
-  PartHandle,
-} from "../model/index.ts";
+import type { CheckpointId, CheckpointMetadata, JobPlan, OperatorStateMode, PartHandle } from "../model/index.ts";
 import { assignState, fitPlan, fitVertices, keyGroupRangeOf, type StateAssignment } from "./assign.ts";
+import { emptyMetadata } from "./checkpoint.fixture.ts";
 import type { CheckpointVertex } from "./types.ts";
 
 /** Named states of one operator: what each subtask holds. */
@@ -39,15 +32,7 @@ function metadataOf(
 ): CheckpointMetadata {
   const { maxParallelism = 128, finished = [], uids = [UID] } = options;
   return {
-    checkpointId: 1 as CheckpointId,
-    kind: "checkpoint",
-    base: "job",
-    lineage: "l",
-    epoch: 1 as Epoch,
-    attempt: 0 as AttemptNumber,
-    planDigest: "p",
-    timestampMs: 0,
-    isFinal: false,
+    ...emptyMetadata(1 as CheckpointId),
     vertices: [
       {
         vertexId: "v",

@@ -4,7 +4,8 @@ import { describe, expect, test } from "@jest/globals";
 
 import { Failure } from "@sluice/kit";
 import type { ObjectStore, Timers } from "@sluice/kit/env";
-import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch } from "../model/index.ts";
+import type { CheckpointId } from "../model/index.ts";
+import { emptyMetadata } from "./checkpoint.fixture.ts";
 import { CheckpointWrites } from "./checkpoint-writes.ts";
 import type { AppendOutcome } from "./commit-log.ts";
 import type { CoordinatorEffect, CoordinatorEvent } from "./coordinator-state.ts";
@@ -14,18 +15,7 @@ import { metadataPath, readCheckpointMetadata } from "./metadata.ts";
 import type { CommitRecord } from "./types.ts";
 
 const ID = 5 as CheckpointId;
-const METADATA: CheckpointMetadata = {
-  checkpointId: ID,
-  kind: "checkpoint",
-  base: "job",
-  lineage: "l",
-  epoch: 1 as Epoch,
-  attempt: 0 as AttemptNumber,
-  planDigest: "p",
-  timestampMs: 0,
-  isFinal: false,
-  vertices: [],
-};
+const METADATA = emptyMetadata(ID);
 
 type Answer = "stored" | "unknown" | "503" | "403" | "never";
 

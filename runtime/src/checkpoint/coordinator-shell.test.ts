@@ -8,21 +8,11 @@ import { expect, test } from "@jest/globals";
 import type { Host, Log } from "@sluice/kit/env";
 
 import type { AttemptNumber } from "../model/index.ts";
+import { ONE_TASK, ONE_VERTEX } from "./checkpoint.fixture.ts";
 import { CommitLog } from "./commit-log.ts";
 import { CheckpointCoordinator } from "./coordinator-shell.ts";
 import { memoryEnv, MemoryStore, noOtherStore } from "./memory-store.fixture.ts";
 import { DEFAULT_CHECKPOINT_CONFIG } from "./types.ts";
-
-const TASK = { vertexId: "v", subtaskIndex: 0 };
-const VERTEX = {
-  vertexId: "v",
-  parallelism: 1,
-  maxParallelism: 1,
-  derivesMaxParallelism: false,
-  isKeyed: false,
-  uids: ["v"],
-  inputVertexIds: [],
-};
 
 /** With one task, which acknowledges at once, or all but the first checkpoint (`mutesFirst`); `fire` runs the timers of a label. */
 async function coordinatorOf(
@@ -47,7 +37,7 @@ async function coordinatorOf(
     store,
     openStore: noOtherStore,
     commitLog,
-    vertices: [VERTEX],
+    vertices: [ONE_VERTEX],
     config: { ...DEFAULT_CHECKPOINT_CONFIG, concurrentMax: 2 },
     gateway: {
       triggerCheckpoint: (subtask, { epoch, attempt, barrier: { checkpointId } }) => {
@@ -75,7 +65,7 @@ test("C11: before the first attempt it waits for it, also while that is prepared
   const asked = coordinator.triggerCheckpoint();
   await coordinator.suspend();
   coordinator.attemptStarted(0 as AttemptNumber, null);
-  coordinator.taskRunning(TASK);
+  coordinator.taskRunning(ONE_TASK);
   expect(await asked).toBe(1);
 });
 
@@ -95,7 +85,7 @@ test("of a job that does not come up it is refused after the checkpoint's timeou
   await asked;
   const again = coordinator.triggerCheckpoint();
   coordinator.attemptStarted(0 as AttemptNumber, null);
-  coordinator.taskRunning(TASK);
+  coordinator.taskRunning(ONE_TASK);
   fire("checkpoint-queue");
   expect(await again).toBe(1);
 });
@@ -103,7 +93,7 @@ test("of a job that does not come up it is refused after the checkpoint's timeou
 test("C2: who asked for a checkpoint that a newer one subsumes gets the newer one", async () => {
   const { coordinator } = await coordinatorOf(true);
   coordinator.attemptStarted(0 as AttemptNumber, null);
-  coordinator.taskRunning(TASK);
+  coordinator.taskRunning(ONE_TASK);
   const both = [coordinator.triggerCheckpoint(), coordinator.triggerCheckpoint()];
   expect(await Promise.all(both)).toEqual([2, 2]);
 });

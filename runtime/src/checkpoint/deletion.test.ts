@@ -5,7 +5,8 @@ import { createHash } from "node:crypto";
 import { describe, expect, test } from "@jest/globals";
 import { Failure } from "@sluice/kit";
 import type { Host, Log, PutIfAbsentOutcome, Timers } from "@sluice/kit/env";
-import type { AttemptNumber, CheckpointId, CheckpointMetadata, Epoch } from "../model/index.ts";
+import type { AttemptNumber, CheckpointId, Epoch } from "../model/index.ts";
+import { emptyMetadata, ONE_TASK, ONE_VERTEX } from "./checkpoint.fixture.ts";
 import { CommitLog, readCommitHead } from "./commit-log.ts";
 import { CheckpointCoordinator } from "./coordinator-shell.ts";
 import { cancellationChange } from "./deletion.ts";
@@ -148,19 +149,7 @@ async function threeCheckpoints(store: MemoryStore): Promise<CommitLog> {
   const commitLog = await claim(store);
   const refs: CheckpointRef[] = [];
   for (const checkpointId of ids(1, 2, 3)) {
-    const metadata: CheckpointMetadata = {
-      checkpointId,
-      kind: "checkpoint",
-      base: "job",
-      lineage: "l",
-      epoch: 1 as Epoch,
-      attempt: 0 as AttemptNumber,
-      planDigest: "p",
-      timestampMs: 0,
-      isFinal: false,
-      vertices: [],
-    };
-    const bytes = writeCheckpointMetadata(metadata);
+    const bytes = writeCheckpointMetadata(emptyMetadata(checkpointId));
     const path = metadataPath("j", checkpointId);
     await store.put(`j/chk-${checkpointId}/x-1`, new Uint8Array(3));
     await store.put(path, bytes);
@@ -249,28 +238,17 @@ function runningCoordinator(options: {
   readonly fenced?: (failure: Failure) => void;
 }): CheckpointCoordinator {
   const { store, openStore = noOtherStore, commitLog, timers, wallMs = () => 5, fenced = () => {} } = options;
-  const subtask = { vertexId: "v", subtaskIndex: 0 };
   const coordinator: CheckpointCoordinator = new CheckpointCoordinator({
     env: { ...memoryEnv(1), timers, clock: { nowMs: () => 0, wallMs }, log, host },
     store,
     openStore,
     commitLog,
-    vertices: [
-      {
-        vertexId: "v",
-        parallelism: 1,
-        maxParallelism: 1,
-        derivesMaxParallelism: false,
-        isKeyed: false,
-        uids: ["v"],
-        inputVertexIds: [],
-      },
-    ],
+    vertices: [ONE_VERTEX],
     config: { ...DEFAULT_CHECKPOINT_CONFIG, retainedMax: 1 },
     gateway: {
       triggerCheckpoint: (_subtask, { epoch, attempt, barrier: { checkpointId } }) => {
         const stats = { startDelayMs: 0, alignmentMs: 0, syncMs: 0, asyncMs: 0, stateSizeBytes: 0 };
-        const ack = { checkpointId, epoch, attempt, subtask, parts: [], finished: false, stats };
+        const ack = { checkpointId, epoch, attempt, subtask: ONE_TASK, parts: [], finished: false, stats };
         queueMicrotask(() => coordinator.ack(ack));
       },
       notifyComplete: () => {},
@@ -285,7 +263,7 @@ function runningCoordinator(options: {
     },
   });
   coordinator.attemptStarted(0 as AttemptNumber, null);
-  coordinator.taskRunning(subtask);
+  coordinator.taskRunning(ONE_TASK);
   return coordinator;
 }
 

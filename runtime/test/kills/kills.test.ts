@@ -30,19 +30,19 @@ async function kills(...args: readonly string[]): Promise<{ code: number | null;
   return { code, summary: JSON.parse(last) as Summary, text };
 }
 
+/** The first three seeds in this mode, without problems. */
+async function threeSeeds(mode: string): Promise<Summary> {
+  const { code, summary, text } = await kills(
+    ...["--seeds", "3", "--from", "1"],
+    ...["--mode", mode, "--side-by-side", "2"],
+  );
+  expect({ code, problems: summary.problems, text }).toMatchObject({ code: 0, problems: [] });
+  return summary;
+}
+
 describe("KeyedSum with two skewed inputs, killed at random points", () => {
   test("AU1: exactly-once output is exact, in three seeds with every kind of kill", async () => {
-    const { code, summary, text } = await kills(
-      "--seeds",
-      "3",
-      "--from",
-      "1",
-      "--mode",
-      "exactly-once",
-      "--side-by-side",
-      "2",
-    );
-    expect({ code, problems: summary.problems, text }).toMatchObject({ code: 0, problems: [] });
+    const summary = await threeSeeds("exactly-once");
     expect(summary).toMatchObject({ runs: 3, passed: 3, lost: 0, duplicates: { "exactly-once": 0 } });
     for (const [kind, count] of Object.entries(summary.countedKills)) expect([kind, count >= 1]).toEqual([kind, true]);
     expect(summary.checkpointsRestored).toBe(6);
@@ -50,17 +50,7 @@ describe("KeyedSum with two skewed inputs, killed at random points", () => {
   }, 240_000);
 
   test("AU2: at-least-once output of the same seeds loses nothing and holds duplicates", async () => {
-    const { code, summary, text } = await kills(
-      "--seeds",
-      "3",
-      "--from",
-      "1",
-      "--mode",
-      "at-least-once",
-      "--side-by-side",
-      "2",
-    );
-    expect({ code, problems: summary.problems, text }).toMatchObject({ code: 0, problems: [] });
+    const summary = await threeSeeds("at-least-once");
     expect(summary).toMatchObject({ runs: 3, passed: 3, lost: 0 });
     expect(summary.duplicates["at-least-once"]).toBeGreaterThan(0);
   }, 240_000);
