@@ -22,7 +22,7 @@ import { endChange } from "./deletion.ts";
 import { placeOf, type StoreOpener, uriOf } from "./location.ts";
 import { metadataPath } from "./metadata.ts";
 import { OriginRelease } from "./origin-release.ts";
-import { interrupted, neverBegan, PendingAnswers } from "./pending-answers.ts";
+import { checkpointOverdue, interrupted, PendingAnswers } from "./pending-answers.ts";
 import { condemnedClaims, onlyPublishes } from "./start.ts";
 import { CheckpointStatsTracker } from "./stats.ts";
 import type {
@@ -161,7 +161,7 @@ export class CheckpointCoordinator implements CheckpointCoordination {
     const { env, config } = this.#options;
     const asked = this.#answers.checkpoint();
     const cancel = env.timers.after(config.timeoutMs, "checkpoint-queue", () =>
-      asked.refuse(neverBegan(config.timeoutMs)),
+      asked.refuse(checkpointOverdue(config.timeoutMs)),
     );
     this.#dispatch({ type: "triggerRequested" });
     try {

@@ -207,19 +207,17 @@ function apply(state: CoordinatorState, event: CoordinatorEvent, context: StepCo
       return [{ ...state, cleaning, deletable: [...state.deletable, ...event.ids] }, []];
     }
     case "suspended": {
-      let next = state;
+      const isTriggerRequested = state.phase === "suspended" && state.isTriggerRequested; // C11
+      let next: CoordinatorState = { ...state, phase: "suspended", isTriggerRequested };
       const effects: CoordinatorEffect[] = [];
       for (const pending of state.pending) {
         if (pending.progress === "committing") continue; // C3: its outcome decides what a restart restores
         if (pending.progress === "metadata") effects.push({ type: "cancelMetadata", id: pending.id });
         const reason = "the job is being stopped or restarted";
-        const code = planted("rescale-given-up-by-restart") ? "CHECKPOINT_DECLINED" : "CANCELED";
-        const aborted = { ...abortEffect(next, pending, reason, false), code } as const;
-        effects.push(aborted, ...savepointFailed(pending, reason));
+        effects.push(abortEffect(next, pending, reason, false), ...savepointFailed(pending, reason));
         next = givenUp(next, pending);
       }
-      const isTriggerRequested = state.phase === "suspended" && state.isTriggerRequested; // C11
-      return [{ ...next, phase: "suspended", isTriggerRequested }, effects];
+      return [next, effects];
     }
     case "stopped":
       return [{ ...state, phase: "stopped", pending: [] }, []];
@@ -361,8 +359,9 @@ function abortEffect(
   notifies: boolean,
 ): Extract<CoordinatorEffect, { readonly type: "aborted" }> {
   const { latestCompletedId } = state;
-  // A commit that is given up because the attempt is over was cut off, whatever the store said last (C3).
-  const code = state.phase === "suspended" ? "CANCELED" : "CHECKPOINT_DECLINED";
+  // What the end of its attempt gives up was cut off; a commit too, whatever the store said last (C3).
+  const isCutOff = state.phase === "suspended" && !planted("rescale-given-up-by-restart");
+  const code = isCutOff ? "CANCELED" : "CHECKPOINT_DECLINED";
   return { type: "aborted", id: pending.id, latestCompletedId, reason, code, notifies };
 }
 

@@ -8,6 +8,7 @@
 
 import { Failure } from "@sluice/kit";
 import type { CheckpointId } from "../model/index.ts";
+import { neverBegan } from "./savepoint-requests.ts";
 import type { TakenSavepoint } from "./types.ts";
 
 /** One who asked for a checkpoint. */
@@ -102,10 +103,10 @@ export class PendingAnswers {
 }
 
 /** The answer to whoever has waited for a checkpoint as long as one may take. */
-export function neverBegan(timeoutMs: number): Failure {
+export function checkpointOverdue(timeoutMs: number): Failure {
   return new Failure("CHECKPOINT_DECLINED", {
     retry: "backoff",
-    message: `no checkpoint was taken: it could not begin within ${timeoutMs} ms: not all tasks run, or others are under way`,
+    message: `no checkpoint was taken: ${neverBegan(timeoutMs)}`,
     remedy: "ask again once the job runs",
   });
 }

@@ -12,9 +12,13 @@ export function savepointOverdue(state: CoordinatorState, token: number): Step {
   const request = state.savepointRequests.find((r) => r.token === token);
   if (request === undefined) return [state, []];
   const savepointRequests = state.savepointRequests.filter((r) => r !== request);
-  const reason = `it could not begin within ${state.config.timeoutMs} ms: not all tasks run, or others are under way`;
-  const failure = savepointFailure(reason, undefined);
+  const failure = savepointFailure(neverBegan(state.config.timeoutMs), undefined);
   return [{ ...state, savepointRequests }, [{ type: "savepointFailed", request, id: null, failure }]];
+}
+
+/** Why a checkpoint or a savepoint that was asked for waited in vain. */
+export function neverBegan(timeoutMs: number): string {
+  return `it could not begin within ${timeoutMs} ms: not all tasks run, or others are under way`;
 }
 
 export function savepointFailed(

@@ -132,7 +132,7 @@ export type {
   TimerTarget,
   TwoInputOperator,
 } from "./operator.ts";
-export { NOTHING_READ } from "./slot.ts";
+export { isTaskOver, NOTHING_READ } from "./slot.ts";
 export type {
   ChannelSpec,
   FetchedParts,

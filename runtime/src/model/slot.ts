@@ -93,6 +93,11 @@ export interface TaskRestored extends PartsRead {
 
 export type TaskState = "INITIALIZING" | "RUNNING" | "DRAINED" | "FINISHED" | "CANCELED" | "FAILED";
 
+/** Nothing follows this state. */
+export function isTaskOver(state: TaskState): boolean {
+  return state === "FINISHED" || state === "CANCELED" || state === "FAILED";
+}
+
 /** Slot to TaskManager. */
 export type SlotEvent =
   /** DRAINED: all input seen and processed; waits for the final checkpoint (or finishes at once without checkpoints). */

@@ -13,7 +13,7 @@
 // Not here: telling operators of a complete checkpoint (commits.ts), closing them (task.ts).
 
 import type { Barrier, CheckpointId } from "../model/index.ts";
-import type { ChainedOperator } from "./chained-operator.ts";
+import { attributed, type ChainedOperator } from "./chained-operator.ts";
 import type { Commits } from "./commits.ts";
 import type { DeferredResults } from "./deferred.ts";
 import type { TaskOutputs } from "./task-outputs.ts";
@@ -64,11 +64,7 @@ export class FinishProtocol {
     for (; this.#finishedCount < chain.length; this.#finishedCount += 1) {
       const link = chain[this.#finishedCount] as (typeof chain)[number];
       if (deferred.holds(link.operator)) return;
-      try {
-        link.operator.finish?.();
-      } catch (thrown) {
-        throw link.attribute(thrown);
-      }
+      attributed(link, () => link.operator.finish?.());
     }
     outputs.broadcastEndOfData();
     this.#drained = true;

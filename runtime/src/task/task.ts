@@ -33,6 +33,7 @@ import type {
   TaskRestore,
   TaskState,
 } from "../model/index.ts";
+import { isTaskOver } from "../model/index.ts";
 import type { InputGate, RecordWriter } from "../network/index.ts";
 import type { HeapKeyedStateBackend } from "../state/index.ts";
 import type { HeadLoop } from "./chain.ts";
@@ -146,7 +147,7 @@ export class Task {
 
   /** True when nothing more will happen here. */
   get ended(): boolean {
-    return this.#state === "FINISHED" || this.#state === "CANCELED" || this.#state === "FAILED";
+    return isTaskOver(this.#state);
   }
 
   /** Restores state, opens the chain (open-chain.ts), reports RUNNING. */

@@ -19,7 +19,7 @@ import type {
   SubtaskId,
   TaskState,
 } from "../model/index.ts";
-import { subtaskKey } from "../model/index.ts";
+import { isTaskOver, subtaskKey } from "../model/index.ts";
 import { Doorbell, MailboxWriter } from "../network/index.ts";
 import { readSlotCounters } from "../task/index.ts";
 import { readOperatorMetrics } from "./operator-metrics.ts";
@@ -209,7 +209,7 @@ export class Slot {
         return;
       case "slotEnded":
         // The thread ends by itself, unless timers or handles of user code keep it.
-        if ([...this.#states.values()].every(isTerminal) && this.#phase === "running") {
+        if ([...this.#states.values()].every(isTaskOver) && this.#phase === "running") {
           this.#cancelEscalation?.();
           this.#cancelEscalation = this.#options.env.timers.after(LEFTOVERS_MS, "slot-leftovers", () =>
             this.#terminate(),
@@ -222,7 +222,7 @@ export class Slot {
   #setState(event: TaskStateEvent): void {
     const key = subtaskKey(event.subtask);
     const state = this.#states.get(key);
-    if (state === undefined || isTerminal(state)) return; // SV1
+    if (state === undefined || isTaskOver(state)) return; // SV1
     this.#states.set(key, event.state);
     this.#options.onTaskState(event);
   }
@@ -248,10 +248,6 @@ export class Slot {
     }
     this.#options.onEnded();
   }
-}
-
-export function isTerminal(state: TaskState): boolean {
-  return state === "FINISHED" || state === "CANCELED" || state === "FAILED";
 }
 
 /** What the end of a thread that nobody asked for means. */

@@ -11,7 +11,7 @@
 import { assert, Backoff, Failure, sleep, toFailure } from "@sluice/kit";
 import type { Clock, Host, Log, Net, Rng, Timers } from "@sluice/kit/env";
 import type { RuntimeSettings } from "../model/configuration/index.ts";
-import { subtaskKey } from "../model/index.ts";
+import { isTaskOver, subtaskKey } from "../model/index.ts";
 import type { OperatorMetrics, SubtaskId } from "../model/index.ts";
 import { connectRpc, jobManagerMessage, jobManagerRequest, parse } from "../rpc/index.ts";
 import type {
@@ -30,7 +30,6 @@ import { IoRequests } from "./io-requests.ts";
 import type { TaskManagerHealth } from "./metrics/metrics-server.ts";
 import { TaskRates } from "./metrics/task-rates.ts";
 import type { IoGate, MachineFigures, SlotHost } from "./seams.ts";
-import { isTerminal } from "./slot.ts";
 
 /** A JobManager that takes over waits for its TaskManagers: the longest pause is part of every failover. */
 export const RECONNECT = {
@@ -271,7 +270,7 @@ export class TaskManager {
 
   /** A task that has ended says its figures: the next heartbeat may come after the job. */
   #withCounters(message: TaskManagerMessage): TaskManagerMessage {
-    if (message.type !== "taskState" || !isTerminal(message.state)) return message;
+    if (message.type !== "taskState" || !isTaskOver(message.state)) return message;
     return { ...message, counters: this.#running?.attempt.countersOf(message.subtask) };
   }
 

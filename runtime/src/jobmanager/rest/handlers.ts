@@ -38,7 +38,7 @@ import {
 } from "./operation-messages.ts";
 import { Refusal } from "./refusal.ts";
 import { isTerminal } from "./source.ts";
-import type { JobView, ProcessView, RestSource, TaskManagerView } from "./source.ts";
+import type { JobManagerView, JobView, ProcessView, RestSource, TaskManagerView } from "./source.ts";
 import { sluiceStatus } from "./status-message.ts";
 import {
   backPressure,
@@ -150,8 +150,7 @@ export const HANDLERS: { readonly [N in HandlerName]: Handler<N> } = {
   updateResourceRequirements: async ({ body, operationId }, source, job) => {
     const { view } = source;
     const request = rescaleRequest(body);
-    // An id that is known asks for nothing new: what it was asked with was right then.
-    if (operationId === undefined || view.operation(operationId) === undefined) refuseRescale(request, view, job);
+    if (isNew(view, operationId)) refuseRescale(request, view, job);
     const outcome = view.operation(await start(source, job, operationId, request))?.outcome;
     if (outcome?.type === "failed") throw failureFromJson(outcome.failure);
     return {};
@@ -262,14 +261,18 @@ async function start(
   return id;
 }
 
+/** An id that is known asks for nothing new: what it was asked with was right then. */
+function isNew(view: JobManagerView, id: string | undefined): boolean {
+  return id === undefined || view.operation(id) === undefined;
+}
+
 async function startSavepoint(
   source: RestSource,
   job: JobView,
   askedId: string | undefined,
   request: Extract<OperationRequest, { readonly kind: "savepoint" | "stop" }>,
 ): Promise<string> {
-  const isKnown = askedId !== undefined && source.view.operation(askedId) !== undefined;
-  if (!isKnown && !isTerminal(job.state)) refuseSavepointTarget(request, job);
+  if (isNew(source.view, askedId) && !isTerminal(job.state)) refuseSavepointTarget(request, job);
   return await start(source, job, askedId, request);
 }
 
